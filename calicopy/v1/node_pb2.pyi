@@ -1,0 +1,149 @@
+import datetime
+
+from calicopy.v1 import types_pb2 as _types_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Health(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HEALTH_UNSPECIFIED: _ClassVar[Health]
+    HEALTH_OK: _ClassVar[Health]
+    HEALTH_STARTING: _ClassVar[Health]
+    HEALTH_DEGRADED: _ClassVar[Health]
+HEALTH_UNSPECIFIED: Health
+HEALTH_OK: Health
+HEALTH_STARTING: Health
+HEALTH_DEGRADED: Health
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatusResponse(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: NodeStatus
+    def __init__(self, status: _Optional[_Union[NodeStatus, _Mapping]] = ...) -> None: ...
+
+class NodeStatus(_message.Message):
+    __slots__ = ("node", "router_id", "addresses", "version", "started_at", "health", "problems", "speaker", "fib", "ipam", "peers", "tunnel", "counters", "config_file")
+    class CountersEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ROUTER_ID_FIELD_NUMBER: _ClassVar[int]
+    AS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    HEALTH_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
+    SPEAKER_FIELD_NUMBER: _ClassVar[int]
+    FIB_FIELD_NUMBER: _ClassVar[int]
+    IPAM_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    TUNNEL_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FILE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    router_id: str
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    version: str
+    started_at: _timestamp_pb2.Timestamp
+    health: Health
+    problems: _containers.RepeatedCompositeFieldContainer[Problem]
+    speaker: SpeakerStatus
+    fib: FibStatus
+    ipam: IpamStatus
+    peers: PeerSummary
+    tunnel: TunnelStatus
+    counters: _containers.ScalarMap[str, int]
+    config_file: str
+    def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., tunnel: _Optional[_Union[TunnelStatus, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ..., **kwargs) -> None: ...
+
+class Problem(_message.Message):
+    __slots__ = ("component", "object", "reason")
+    COMPONENT_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    component: str
+    object: str
+    reason: _types_pb2.Reason
+    def __init__(self, component: _Optional[str] = ..., object: _Optional[str] = ..., reason: _Optional[_Union[_types_pb2.Reason, _Mapping]] = ...) -> None: ...
+
+class SpeakerStatus(_message.Message):
+    __slots__ = ("attached", "instance", "pid", "last_error")
+    ATTACHED_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    attached: bool
+    instance: str
+    pid: int
+    last_error: str
+    def __init__(self, attached: _Optional[bool] = ..., instance: _Optional[str] = ..., pid: _Optional[int] = ..., last_error: _Optional[str] = ...) -> None: ...
+
+class FibStatus(_message.Message):
+    __slots__ = ("desired", "installed", "pending", "failed", "in_sync", "protocol", "metric")
+    DESIRED_FIELD_NUMBER: _ClassVar[int]
+    INSTALLED_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    IN_SYNC_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    desired: int
+    installed: int
+    pending: int
+    failed: int
+    in_sync: bool
+    protocol: int
+    metric: int
+    def __init__(self, desired: _Optional[int] = ..., installed: _Optional[int] = ..., pending: _Optional[int] = ..., failed: _Optional[int] = ..., in_sync: _Optional[bool] = ..., protocol: _Optional[int] = ..., metric: _Optional[int] = ...) -> None: ...
+
+class IpamStatus(_message.Message):
+    __slots__ = ("blocks", "pending_blocks", "assigned", "free", "conflicts")
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    PENDING_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNED_FIELD_NUMBER: _ClassVar[int]
+    FREE_FIELD_NUMBER: _ClassVar[int]
+    CONFLICTS_FIELD_NUMBER: _ClassVar[int]
+    blocks: int
+    pending_blocks: int
+    assigned: int
+    free: int
+    conflicts: int
+    def __init__(self, blocks: _Optional[int] = ..., pending_blocks: _Optional[int] = ..., assigned: _Optional[int] = ..., free: _Optional[int] = ..., conflicts: _Optional[int] = ...) -> None: ...
+
+class PeerSummary(_message.Message):
+    __slots__ = ("total", "established")
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ESTABLISHED_FIELD_NUMBER: _ClassVar[int]
+    total: int
+    established: int
+    def __init__(self, total: _Optional[int] = ..., established: _Optional[int] = ...) -> None: ...
+
+class TunnelStatus(_message.Message):
+    __slots__ = ("device", "up", "address", "mtu", "error")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    UP_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    MTU_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    up: bool
+    address: str
+    mtu: int
+    error: str
+    def __init__(self, device: _Optional[str] = ..., up: _Optional[bool] = ..., address: _Optional[str] = ..., mtu: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
