@@ -49,9 +49,9 @@ class Prefix:
 
     @classmethod
     def parse(cls, text: str) -> Prefix:
-        """`10.244.0.0/26` or `fd00::/122` to a Prefix; an address alone is a host prefix. Host bits that are set are refused.
+        """`10.244.0.0/26` or `fd00::/122` to a Prefix; an address alone is a host prefix.
 
-        Raises PrefixError.
+        Raises PrefixError, also when host bits are set.
         """
         try:
             return cls.of(ip_network(text, strict=True))

@@ -1,0 +1,125 @@
+"""What the API needs of the agent: the one seam between the gRPC services and everything behind them.
+
+Reading calls answer at once from memory. Changing calls are coroutines that end when the change is durable and done.
+"""
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from calicopy.core.views import (
+    AddressView,
+    BlockView,
+    ChangeView,
+    NodeStatusView,
+    PeerView,
+    PoolView,
+    RouteQuery,
+    RouteView,
+    WorkloadView,
+)
+from calicopy.net import Family, IPAddress, Prefix
+
+
+class RefusalKind(enum.Enum):
+    """Why a call was refused; each maps to one gRPC status code."""
+
+    NOT_FOUND = "not-found"
+    INVALID = "invalid"  # the argument is wrong in itself: INVALID_ARGUMENT
+    CONFLICT = "conflict"  # wrong in the present state: FAILED_PRECONDITION
+    EXHAUSTED = "exhausted"  # nothing left to give: RESOURCE_EXHAUSTED
+    UNAVAILABLE = "unavailable"  # not ready yet, try again: UNAVAILABLE
+    FAILED = "failed"  # the machine refused (errno, disk full): INTERNAL
+
+
+class Refusal(Exception):
+    """A call that the agent refuses: kind, stable code, the sentence for people, and the object it is about."""
+
+    def __init__(self, kind: RefusalKind, code: str, message: str, *, subject: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.code = code
+        self.subject = subject
+
+
+class Backend(Protocol):
+    """The agent, as the API sees it. Every method runs in the agent's event loop."""
+
+    def status(self) -> NodeStatusView:
+        """The whole status."""
+        ...
+
+    def peers(self) -> Sequence[PeerView]:
+        """All peers, in order of name."""
+        ...
+
+    def routes(
+        self, query: RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+    ) -> Iterator[Sequence[RouteView]]:
+        """Routes in pages of up to 1,000, in order of prefix. `within`: that prefix, or the longest match of an address.
+
+        Raises Refusal (NOT_FOUND) for an unknown peer before the first page.
+        """
+        ...
+
+    def pools(self) -> Sequence[PoolView]:
+        """All pools of the cluster file."""
+        ...
+
+    def blocks(self, *, include_reserved: bool) -> Sequence[BlockView]:
+        """Own blocks, and those reserved for others when asked."""
+        ...
+
+    def addresses(self, *, address: IPAddress | None = None, handle: str = "") -> Sequence[AddressView]:
+        """Assigned addresses. With `address`: that one, also when it is free or another node's."""
+        ...
+
+    def workloads(self) -> Sequence[WorkloadView]:
+        """All workloads, in order of name."""
+        ...
+
+    async def assign_address(
+        self, handle: str, *, family: Family, pool: str = "", address: IPAddress | None = None
+    ) -> AddressView:
+        """Gives `handle` an address, the same again when it has one. Raises Refusal."""
+        ...
+
+    async def release_address(self, handle: str, *, sequence: int | None = None) -> Sequence[AddressView]:
+        """Frees what `handle` holds; empty when it holds nothing. Raises Refusal."""
+        ...
+
+    async def release_block(self, cidr: Prefix) -> BlockView:
+        """Forgets a reservation, or gives up an own block without addresses. Raises Refusal."""
+        ...
+
+    async def attach(
+        self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
+    ) -> tuple[WorkloadView, bool]:
+        """Attaches a namespace; the flag says whether this call made it. Raises Refusal."""
+        ...
+
+    async def detach(self, name: str) -> bool:
+        """Undoes it; False when there was none. Raises Refusal."""
+        ...
+
+    def subscribe(self, sink: ChangeSink) -> None:
+        """From now on every change goes to `sink`, in order, until `unsubscribe`."""
+        ...
+
+    def unsubscribe(self, sink: ChangeSink) -> None:
+        """Ends it; no error when it was not there."""
+        ...
+
+    @property
+    def revision(self) -> int:
+        """Grows with each change."""
+        ...
+
+
+class ChangeSink(Protocol):
+    """Takes changes; never blocks, never raises."""
+
+    def push(self, revision: int, changes: Sequence[ChangeView]) -> None:
+        """`changes` that came about at `revision`."""
+        ...

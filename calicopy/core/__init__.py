@@ -1,0 +1,1 @@
+"""The brain: events in, commands out, no I/O (see `calicopy.core.core`)."""
