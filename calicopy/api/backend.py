@@ -33,7 +33,7 @@ class RefusalKind(enum.Enum):
     FAILED = "failed"  # the machine refused (errno, disk full): INTERNAL
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """A call that the agent refuses: kind, stable code, the sentence for people, and the object it is about."""
 
     def __init__(self, kind: RefusalKind, code: str, message: str, *, subject: str = "") -> None:
@@ -57,9 +57,11 @@ class Backend(Protocol):
     def routes(
         self, query: RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
     ) -> Iterator[Sequence[RouteView]]:
-        """Routes in pages of up to 1,000, in order of prefix. `within`: that prefix, or the longest match of an address.
+        """Routes in pages of up to 1,000, in order of prefix.
 
-        Raises Refusal (NOT_FOUND) for an unknown peer before the first page.
+        `within`: only that prefix, or, when it is a host prefix, its longest match.
+
+        Raises RefusedError (NOT_FOUND) for an unknown peer before the first page.
         """
         ...
 
@@ -82,25 +84,25 @@ class Backend(Protocol):
     async def assign_address(
         self, handle: str, *, family: Family, pool: str = "", address: IPAddress | None = None
     ) -> AddressView:
-        """Gives `handle` an address, the same again when it has one. Raises Refusal."""
+        """Gives `handle` an address, the same again when it has one. Raises RefusedError."""
         ...
 
     async def release_address(self, handle: str, *, sequence: int | None = None) -> Sequence[AddressView]:
-        """Frees what `handle` holds; empty when it holds nothing. Raises Refusal."""
+        """Frees what `handle` holds; empty when it holds nothing. Raises RefusedError."""
         ...
 
     async def release_block(self, cidr: Prefix) -> BlockView:
-        """Forgets a reservation, or gives up an own block without addresses. Raises Refusal."""
+        """Forgets a reservation, or gives up an own block without addresses. Raises RefusedError."""
         ...
 
     async def attach(
         self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
     ) -> tuple[WorkloadView, bool]:
-        """Attaches a namespace; the flag says whether this call made it. Raises Refusal."""
+        """Attaches a namespace; the flag says whether this call made it. Raises RefusedError."""
         ...
 
     async def detach(self, name: str) -> bool:
-        """Undoes it; False when there was none. Raises Refusal."""
+        """Undoes it; False when there was none. Raises RefusedError."""
         ...
 
     def subscribe(self, sink: ChangeSink) -> None:

@@ -1,7 +1,7 @@
-"""What the agent shows of itself: frozen pictures of the state, taken by the core, turned into proto messages by the API.
+"""What the agent shows of itself: frozen pictures of its state, which the API turns into proto messages.
 
-Addresses and prefixes stay typed here; the API writes them as text. Times are wall-clock seconds since the epoch, put in by
-the agent, since the core knows only a monotonic `now`.
+Addresses and prefixes stay typed here; the API writes them as text. Times are wall-clock seconds since the epoch, put
+in by the agent, since the core knows only a monotonic `now`.
 """
 from __future__ import annotations
 
