@@ -1,0 +1,471 @@
+"""ExaBGP's helper process: relays its events to the agent, and the agent's commands to it.
+
+Theory of operation. ExaBGP blocks when its helper does not read, so this process reads always and waits for nobody. It is
+one loop over four descriptors, standard library only, run as a plain file (`python -I -S bridge.py --socket PATH`).
+- Lines from ExaBGP pass unchanged. Only the few that are no UPDATE are looked into, to remember per peer the state, the
+  last reason and both OPENs. These are also kept in a file, so that a bridge that was killed knows them again.
+- One agent at a time at a unix socket (0660); a second one is refused and told who holds it. It gets `#hello`, a `#peer` for
+  each peer known, `#ready`, and then the stream. Without an agent UPDATEs are dropped: one that attaches asks for a refresh.
+- The backlog towards a slow agent is bounded in bytes. Over the bound UPDATEs are dropped and counted, and `#lost` tells.
+- Commands come as `ID TEXT`, go out one at a time as whole lines, and end with `#answer ID done|error|timeout`; output lines
+  come before as `#output ID TEXT`. ExaBGP's answers carry no id, so after a time-out nothing goes out until a command with
+  a recognisable output has been answered.
+- While a long command runs, single spaces keep ExaBGP's loop turning: it works off 50 prefixes a turn and then sleeps. They
+  become the (ignored) indent of the next command.
+"""
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import fcntl
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from typing import Any
+
+PROTOCOL = 1
+BACKLOG_BYTES = 32 << 20
+HARD_EXTRA_BYTES = 4 << 20  # what may come on top that is no UPDATE, before the agent is let go
+COMMAND_BYTES = (1 << 20) - 1024  # ExaBGP gives up on a helper whose line exceeds 1 MiB
+QUEUE_BYTES = 8 << 20
+ANSWER_TIMEOUT_S = 5.0
+LONG_COMMAND = 1500  # octets; roughly the 50 prefixes that ExaBGP works off in one turn
+TICK_S = 0.001
+MAX_TICKS = 4096
+PIPE_BYTES = 1 << 20
+SYNC = b"show neighbor json"
+UPDATE_MARK = b'"type": "update"'
+UP_TOLERANCE_S = 2.0
+
+
+def process_start(pid: int) -> str:
+    """The start time of a process in clock ticks, as its identity beside the pid (proc(5), field 22)."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:  # noqa: PTH123 - pathlib would double our start-up
+        return stat.read().rpartition(")")[2].split()[19]
+
+
+class Command:
+    """One command on its way: its id (None: our own) and text."""
+
+    __slots__ = ("deadline", "ident", "output", "text", "ticks")
+
+    def __init__(self, ident: bytes | None, text: bytes) -> None:
+        self.ident = ident
+        self.text = text
+        self.deadline = 0.0
+        self.ticks = MAX_TICKS if len(text) > LONG_COMMAND else 0
+        self.output: list[bytes] = []
+
+
+class Memory:
+    """What is known per peer: state, reason, OPENs (hex), and when it came up. Kept in `path` for the same ExaBGP."""
+
+    def __init__(self, path: str, instance: str) -> None:
+        self.path = path
+        self.instance = instance
+        self.peers: dict[str, dict[str, Any]] = {}
+        self.changed = False
+        self.inherited = self._load()
+
+    def _load(self) -> bool:
+        with contextlib.suppress(OSError, ValueError), open(self.path, encoding="ascii") as file:  # noqa: PTH123 - start-up time
+            kept = json.load(file)
+            if kept.get("instance") == self.instance:
+                self.peers = kept["peers"]
+                return True
+        return False
+
+    def save(self) -> None:
+        """Write the file when something changed. A full disk costs only what a killed bridge would have known."""
+        if not self.changed:
+            return
+        self.changed = False
+        with contextlib.suppress(OSError):
+            with open(self.path + ".new", "w", encoding="ascii") as file:  # noqa: PTH123 - start-up time
+                json.dump({"instance": self.instance, "peers": self.peers}, file)
+            os.replace(self.path + ".new", self.path)  # noqa: PTH105 - start-up time
+
+    def learn(self, line: bytes) -> None:
+        """Take an event line that is no UPDATE."""
+        event = json.loads(line)
+        neighbor = event.get("neighbor")
+        if not isinstance(neighbor, dict):
+            return
+        peer = self.peers.setdefault(neighbor["address"]["peer"], {"state": "IDLE", "reason": "", "since": 0.0})
+        kind = event.get("type")
+        if kind == "state":
+            self._state(peer, neighbor)
+        elif kind == "fsm":
+            peer["state"] = neighbor["state"]
+        elif kind == "open":
+            side = "local_open" if neighbor.get("direction") == "send" else "peer_open"
+            peer[side] = neighbor["message"]["body"][2:]
+        self.changed = kind in ("state", "open") or self.changed
+
+    @staticmethod
+    def _state(peer: dict[str, Any], neighbor: dict[str, Any]) -> None:
+        state = neighbor["state"]
+        if state == "up":
+            peer.update(state="ESTABLISHED", reason="", since=time.time())
+        elif state == "down":
+            peer.update(state="IDLE", reason=neighbor.get("reason", ""))
+            peer.pop("local_open", None)
+            peer.pop("peer_open", None)
+
+    def verify(self, text: bytes) -> None:
+        """Compare with `show neighbor json`: an OPEN is kept when it can only be that of the present session."""
+        now = time.time()
+        present = {entry["peer-address"]: entry for entry in json.loads(text)}
+        self.peers = {peer: known for peer, known in self.peers.items() if peer in present}
+        for peer, entry in present.items():
+            known = self.peers.setdefault(peer, {"state": "IDLE", "reason": "", "since": 0.0})
+            up = entry.get("state") == "ESTABLISHED"
+            known["state"] = entry.get("state", "IDLE")
+            if not up or abs(now - entry.get("duration", 0) - known["since"]) > UP_TOLERANCE_S:
+                known.pop("local_open", None)
+                known.pop("peer_open", None)
+            if up and "peer_open" not in known:
+                known["since"] = now - entry.get("duration", 0)
+        self.changed = True
+
+
+class Bridge:
+    """The loop. `reader` and `writer` are the pipes from and to ExaBGP."""
+
+    def __init__(self, path: str, memory: Memory, *, reader: int = 0, writer: int = 1, backlog: int = BACKLOG_BYTES, timeout: float = ANSWER_TIMEOUT_S) -> None:
+        self.path, self.memory, self.reader, self.writer = path, memory, reader, writer
+        self.limit, self.timeout = backlog, timeout
+        self.partial = b""
+        self.commands: collections.deque[Command] = collections.deque()
+        self.queued = 0
+        self.running: Command | None = None
+        self.stale = False  # an answer is overdue: what comes may belong to an older command
+        self.outgoing = b""
+        self.agent: socket.socket | None = None
+        self.agent_partial = b""
+        self.backlog: collections.deque[bytes] = collections.deque()
+        self.backlog_bytes = 0
+        self.lost_lines = 0
+        self.greeted = False
+        self.poller = select.poll()
+        self.listener = self._listen()
+        for descriptor in (reader, writer):
+            os.set_blocking(descriptor, False)
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        self.poller.register(reader, select.POLLIN)
+        self.poller.register(self.listener, select.POLLIN)
+        if memory.inherited:
+            self._enqueue(Command(None, SYNC))
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)  # noqa: PTH108 - start-up time
+        previous = os.umask(0o117)
+        try:
+            listener.bind(self.path)
+        finally:
+            os.umask(previous)
+        listener.listen(8)
+        listener.setblocking(False)
+        return listener
+
+    def run(self) -> None:
+        """Until ExaBGP closes our input."""
+        while True:
+            for descriptor, event in self.poller.poll(self._wait_ms()):
+                if descriptor == self.reader:
+                    if not self._read_events():
+                        return
+                elif descriptor == self.listener.fileno():
+                    self._accept()
+                elif descriptor == self.writer:
+                    self._write_command()
+                elif self.agent is not None and descriptor == self.agent.fileno():
+                    if event & select.POLLOUT:
+                        self._flush()
+                    if event & (select.POLLIN | select.POLLHUP | select.POLLERR):
+                        self._read_agent()
+            self._watch_running()
+            self.memory.save()
+
+    def _wait_ms(self) -> float | None:
+        if self.running is None:
+            return None
+        left = self.running.deadline - time.monotonic()
+        return max(0.0, min(left, TICK_S if self.running.ticks else left)) * 1000 + 0.5
+
+    # ExaBGP to the agent
+
+    def _read_events(self) -> bool:
+        try:
+            chunk = os.read(self.reader, 1 << 18)
+        except BlockingIOError:
+            return True
+        if not chunk:
+            return False
+        data = self.partial + chunk if self.partial else chunk
+        end = data.rfind(b"\n") + 1
+        self.partial = data[end:]
+        updates: list[bytes] = []
+        for line in data[:end].splitlines(keepends=True):
+            if line.find(UPDATE_MARK, 0, 400) > 0:
+                updates.append(line)
+                continue
+            if updates:
+                self._forward_updates(updates)
+                updates = []
+            self._take(line)
+        if updates:
+            self._forward_updates(updates)
+        return True
+
+    def _forward_updates(self, lines: list[bytes]) -> None:
+        if self.agent is None or not self.greeted:
+            return
+        data = b"".join(lines)
+        if self.lost_lines or self.backlog_bytes + len(data) > self.limit:
+            self.lost_lines += len(lines)
+            return
+        self._send(data)
+
+    def _take(self, line: bytes) -> None:
+        """A line that is no UPDATE: an event, or an answer."""
+        if not line.startswith(b"{"):
+            self._answer(line.strip())
+            return
+        try:
+            self.memory.learn(line)
+        except (ValueError, KeyError, TypeError):
+            self._tell(b"#bad " + line[:200].strip() + b"\n")
+            return
+        if self.agent is not None and self.greeted:
+            self._send(line)
+
+    def _tell(self, line: bytes) -> None:
+        if self.agent is not None and self.greeted:
+            self._send(line)
+
+    def _send(self, data: bytes) -> None:
+        self.backlog.append(data)
+        self.backlog_bytes += len(data)
+        if self.backlog_bytes > self.limit + HARD_EXTRA_BYTES:
+            self._drop_agent()
+        elif len(self.backlog) == 1 or self.lost_lines:
+            self._flush()
+
+    def _flush(self) -> None:
+        assert self.agent is not None
+        try:
+            while self.backlog:
+                data = self.backlog[0]
+                sent = self.agent.send(data)
+                self.backlog_bytes -= sent
+                if sent < len(data):
+                    self.backlog[0] = data[sent:]
+                    break
+                self.backlog.popleft()
+                if self.lost_lines and self.backlog_bytes < self.limit // 2:
+                    self._append_lost()
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop_agent()
+            return
+        self._watch_agent()
+
+    def _append_lost(self) -> None:
+        note = b"#lost " + json.dumps({"lines": self.lost_lines, "reason": "the agent did not read"}).encode() + b"\n"
+        self.lost_lines = 0
+        self.backlog.append(note)
+        self.backlog_bytes += len(note)
+
+    # the agent
+
+    def _accept(self) -> None:
+        try:
+            agent, _ = self.listener.accept()
+        except OSError:
+            return
+        if self.agent is not None and not self._is_gone():
+            holder = struct.unpack("3i", self.agent.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+            with contextlib.suppress(OSError), agent:
+                agent.send(b"#refused " + json.dumps({"pid": holder}).encode() + b"\n")
+            return
+        agent.setblocking(False)
+        with contextlib.suppress(OSError):
+            agent.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self.agent = agent
+        self.poller.register(agent, select.POLLIN)
+        if not self.memory.inherited:
+            self._greet()
+
+    def _is_gone(self) -> bool:
+        """Whether the present agent has closed; then it is let go."""
+        assert self.agent is not None
+        poller = select.poll()
+        poller.register(self.agent, select.POLLRDHUP)
+        if not poller.poll(0):
+            return False
+        self._drop_agent()
+        return True
+
+    def _greet(self) -> None:
+        """Hello and snapshot; waits after our own restart until ExaBGP has told the present states."""
+        if self.agent is None or self.greeted:
+            return
+        self.greeted = True
+        hello = {"protocol": PROTOCOL, "instance": self.memory.instance, "exabgp": os.getppid(), "bridge": os.getpid()}
+        lines = [b"#hello " + json.dumps(hello).encode()]
+        lines += [b"#peer " + json.dumps({"peer": peer, **known}).encode() for peer, known in self.memory.peers.items()]
+        self._send(b"\n".join([*lines, b"#ready", b""]))
+
+    def _drop_agent(self) -> None:
+        if self.agent is None:
+            return
+        self.poller.unregister(self.agent)
+        self.agent.close()
+        self.agent = None
+        self.greeted = False
+        self.agent_partial = b""
+        self.backlog.clear()
+        self.backlog_bytes = self.lost_lines = 0
+        own = [command for command in self.commands if command.ident is None]
+        self.commands = collections.deque(own)
+        self.queued = sum(len(command.text) for command in own)
+
+    def _read_agent(self) -> None:
+        if self.agent is None:
+            return
+        try:
+            chunk = self.agent.recv(1 << 18)
+        except BlockingIOError:
+            return
+        except OSError:
+            chunk = b""
+        if not chunk:
+            self._drop_agent()
+            return
+        lines = (self.agent_partial + chunk).split(b"\n")
+        self.agent_partial = lines.pop()
+        if len(self.agent_partial) > COMMAND_BYTES:
+            self._drop_agent()
+            return
+        for line in lines:
+            ident, _, text = line.partition(b" ")
+            if not text.isascii() or not text.strip() or len(text) > COMMAND_BYTES:
+                self._tell(b"#answer " + ident[:32] + b" error\n")
+            else:
+                self._enqueue(Command(ident, text))
+        self._watch_agent()
+
+    def _watch_agent(self) -> None:
+        if self.agent is None:
+            return
+        wanted = select.POLLOUT if self.backlog else 0
+        if self.queued < QUEUE_BYTES:
+            wanted |= select.POLLIN
+        self.poller.modify(self.agent, wanted)
+
+    # the agent to ExaBGP
+
+    def _enqueue(self, command: Command) -> None:
+        self.commands.append(command)
+        self.queued += len(command.text)
+        self._next()
+
+    def _next(self) -> None:
+        """Start the next command when none runs; after a time-out, first find our place in the answers again."""
+        if self.running is not None or (not self.commands and not self.stale):
+            return
+        if self.stale:
+            self.running = Command(None, SYNC)
+        else:
+            self.running = self.commands.popleft()
+            self.queued -= len(self.running.text)
+            self._watch_agent()
+        self.running.deadline = time.monotonic() + self.timeout
+        self.outgoing += self.running.text + b"\n"
+        self._write_command()
+
+    def _write_command(self) -> None:
+        try:
+            while self.outgoing:
+                self.outgoing = self.outgoing[os.write(self.writer, self.outgoing) :]
+        except BlockingIOError:
+            self.poller.register(self.writer, select.POLLOUT)
+            return
+        except OSError:
+            self.outgoing = b""  # ExaBGP is gone: the end of our input tells
+        with contextlib.suppress(KeyError):
+            self.poller.unregister(self.writer)
+
+    def _watch_running(self) -> None:
+        command = self.running
+        if command is None:
+            return
+        if time.monotonic() >= command.deadline:
+            self.running = None
+            self.stale = True
+            if command.ident is not None:
+                self._tell(b"#answer " + command.ident + b" timeout\n")
+            self._next()
+        elif command.ticks and not self.outgoing:
+            command.ticks -= 1
+            self.outgoing = b" "
+            self._write_command()
+
+    def _answer(self, line: bytes) -> None:
+        command = self.running
+        if command is None:
+            return  # late: its command was given up
+        if line not in (b"done", b"error"):
+            command.output.append(line)
+            return
+        if self.stale:
+            if not any(text.startswith(b"[") for text in command.output):
+                command.output.clear()
+                return  # of a command that timed out
+            self.stale = False
+        self.running = None
+        if command.ident is None:
+            self._own_done(command)
+        else:
+            for text in command.output:
+                self._tell(b"#output " + command.ident + b" " + text + b"\n")
+            self._tell(b"#answer " + command.ident + b" " + line + b"\n")
+        self._next()
+
+    def _own_done(self, command: Command) -> None:
+        if not self.memory.inherited:
+            return
+        for text in command.output:
+            if text.startswith(b"["):
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    self.memory.verify(text)
+        self.memory.inherited = False
+        self._greet()
+
+
+def main() -> int:
+    """Entry point, as rendered into ExaBGP's configuration."""
+    parser = argparse.ArgumentParser(description="relay between ExaBGP and the calicopy agent")
+    parser.add_argument("--socket", required=True)
+    parser.add_argument("--backlog-bytes", type=int, default=BACKLOG_BYTES)
+    parser.add_argument("--answer-timeout", type=float, default=ANSWER_TIMEOUT_S)
+    options = parser.parse_args()
+    parent = os.getppid()
+    memory = Memory(options.socket + ".peers", f"{parent}.{process_start(parent)}")
+    bridge = Bridge(options.socket, memory, backlog=options.backlog_bytes, timeout=options.answer_timeout)
+    bridge.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

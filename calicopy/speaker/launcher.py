@@ -1,0 +1,79 @@
+"""Runs ExaBGP with our UPDATE class: `python -m calicopy.speaker.launcher CONFIG`.
+
+Theory of operation: ExaBGP hands every UPDATE to the helper as raw bytes, and then decodes it all the same, one object
+per prefix. The class that its register holds for UPDATE decides how much is decoded, so ours checks the message as
+ExaBGP would (framing, attributes, prefix lengths: the verdicts of RFC 7606 stay ExaBGP's) and leaves the NLRI packed.
+Anything that it does not know for sure goes to ExaBGP's own class. Without this launcher (`exabgp CONFIG`) the helper
+sees the same lines, only later.
+
+The second change is the F bit (RFC 4724 section 3). ExaBGP always says that the forwarding state was kept, which is a lie
+after a boot. It builds its own capabilities without asking any register, so this is the one place where a name of its
+module is bound to a subclass of ours. Peers concerned are named in the configuration by `# calicopy: cold ADDRESS` lines.
+"""
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+SETTINGS = {
+    "exabgp_daemon_user": "root",
+    "exabgp_daemon_drop": "false",  # reloads must still read files and bind port 179
+    "exabgp_api_cli": "false",
+    "exabgp_api_terminate": "true",  # a broken helper pipe leaves every session unserved: end, and be started again
+    "exabgp_log_level": "WARNING",
+    "exabgp_log_destination": "stderr",
+    "exabgp_reactor_speed": "2.0",  # docs/speaker.md has the measurements
+}
+COLD_LINE = re.compile(r"^# calicopy: cold (\S+)$", re.MULTILINE)
+
+
+def prepare_environment() -> None:
+    """Set ExaBGP's settings, as far as the operator has not set them. Must run before exabgp is imported."""
+    for name, value in SETTINGS.items():
+        if name.replace("_", ".") not in os.environ:
+            os.environ.setdefault(name, value)
+
+
+def cold_peers(text: str) -> frozenset[str]:
+    """Addresses of the peers whose first session must carry F = 0, from the configuration's text."""
+    return frozenset(COLD_LINE.findall(text))
+
+
+def install(cold: frozenset[str]) -> None:
+    """Put our classes into ExaBGP's registers. Raises what the import raises when ExaBGP has changed."""
+    from calicopy.speaker import opaque
+
+    opaque.register_update()
+    opaque.register_forwarding_bit(cold)
+
+
+def run(config: str) -> int:
+    """Become ExaBGP with `config`; returns its exit code."""
+    prepare_environment()
+    try:
+        install(cold_peers(Path(config).read_text(encoding="utf-8", errors="replace")))
+    except Exception as error:  # noqa: BLE001 - whatever ExaBGP changed, it must still run, only slower
+        sys.stderr.write(f"calicopy speaker: ExaBGP runs without our classes, UPDATEs are slower to read: {error!r}\n")
+    from exabgp.application.main import main as exabgp_main
+
+    sys.argv = ["exabgp", "server", config]
+    try:
+        code = exabgp_main()
+    except SystemExit as ended:
+        code = ended.code
+    return code if isinstance(code, int) else 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point: one argument, the rendered configuration."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m calicopy.speaker.launcher CONFIG\n")
+        return 2
+    return run(arguments[0])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

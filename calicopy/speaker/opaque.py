@@ -1,0 +1,139 @@
+"""ExaBGP's message classes, with ours in place of two: UPDATEs that stay packed, and an honest F bit.
+
+Imported by the launcher alone: it is the only module that knows exabgp.
+"""
+from __future__ import annotations
+
+from exabgp.bgp.message import Message, Update
+from exabgp.bgp.message.direction import Direction
+from exabgp.bgp.message.notification import Notify
+from exabgp.bgp.message.open.capability import Capabilities, Capability
+from exabgp.bgp.message.update.attribute import Attributes
+from exabgp.protocol.family import AFI, SAFI
+
+SHORTEST = 12  # bodies below are End-of-RIB marks or too short to matter: ExaBGP's own class reads them
+MP_REACH, MP_UNREACH = 14, 15
+OPTIONAL = 0x80
+EXTENDED = 0x10
+BAD_NETWORK = (3, 10)  # RFC 4271 section 6.3, Invalid Network Field
+BITS = {AFI.ipv4: 32, AFI.ipv6: 128}
+
+
+def check_nlri(data: bytes, bits: int, path_ids: bool) -> bool:
+    """Whether `data` is a sequence of prefixes of at most `bits` bits, each after a 4-octet path id with `path_ids`."""
+    size = len(data)
+    skip = 5 if path_ids else 1
+    if size and not path_ids and data[0] <= bits:
+        step = 1 + (data[0] + 7) // 8
+        lengths = data[::step]
+        if not size % step and lengths.count(data[0]) == len(lengths):
+            return True  # a run of one length, the usual case
+    at = 0
+    while at < size:
+        if at + skip > size:
+            return False
+        length = data[at + skip - 1]
+        if length > bits:
+            return False
+        at += skip + (length + 7) // 8
+    return at == size
+
+
+def split_mp(attributes: bytes) -> tuple[bytes, list[tuple[int, bytes]]] | None:
+    """The attribute bytes without MP_REACH/MP_UNREACH, and those two's (code, value).
+
+    None when anything is out of the ordinary (overrun, repeated, other flags): then ExaBGP has to judge.
+    """
+    taken: list[tuple[int, bytes]] = []
+    rest = []
+    at, size = 0, len(attributes)
+    while at < size:
+        if at + 3 > size:
+            return None
+        flags, code = attributes[at], attributes[at + 1]
+        header = 4 if flags & EXTENDED else 3
+        if at + header > size:
+            return None
+        length = int.from_bytes(attributes[at + 2 : at + header], "big")
+        end = at + header + length
+        if end > size:
+            return None
+        if code in (MP_REACH, MP_UNREACH):
+            if flags & ~EXTENDED != OPTIONAL or any(code == seen for seen, _ in taken):
+                return None
+            taken.append((code, attributes[at + header : end]))
+        else:
+            rest.append(attributes[at:end])
+        at = end
+    return b"".join(rest), taken
+
+
+def plain_mp(code: int, value: bytes, negotiated: object) -> bool:
+    """Whether an MP attribute is unicast of a negotiated family, with a usual next hop and sound prefixes."""
+    if len(value) < 3 or value[2] != 1:
+        return False
+    afi = int.from_bytes(value[:2], "big")
+    family = (AFI.create(afi), SAFI.unicast)
+    if afi not in (1, 2) or family not in negotiated.families or negotiated.nexthop:  # type: ignore[attr-defined]  # exabgp ships no types
+        return False
+    at = 3
+    if code == MP_REACH:
+        if len(value) < 5 or value[3] not in ((4,) if afi == 1 else (16, 32)):
+            return False
+        at = 5 + value[3]
+        if len(value) <= at:
+            return False
+    path_ids = bool(negotiated.addpath.receive(*family))  # type: ignore[attr-defined]  # exabgp ships no types
+    return check_nlri(value[at:], BITS[family[0]], path_ids)
+
+
+class OpaqueUpdate(Update):  # type: ignore[misc]  # exabgp ships no types
+    """An UPDATE that is checked, and whose NLRI are not unpacked."""
+
+    @classmethod
+    def unpack_message(cls, data: bytes, direction: object, negotiated: object) -> object:
+        """As the parent's, with an empty list of NLRI. Raises Notify for what must end the session."""
+        if len(data) < SHORTEST or direction != Direction.IN:
+            return Update.unpack_message(data, direction, negotiated)
+        withdrawn, attributes, announced = cls.split(data)
+        parts = split_mp(attributes)
+        if parts is None or not all(plain_mp(code, value, negotiated) for code, value in parts[1]):
+            return Update.unpack_message(data, direction, negotiated)
+        path_ids = bool(negotiated.addpath.receive(AFI.ipv4, SAFI.unicast))  # type: ignore[attr-defined]  # exabgp ships no types
+        decoded = Attributes.unpack(parts[0], direction, negotiated)
+        for field in (withdrawn, announced):
+            if not check_nlri(field, 32, path_ids):
+                raise Notify(*BAD_NETWORK, "invalid prefix in the UPDATE")
+        return cls([], decoded)
+
+
+class HonestCapabilities(Capabilities):  # type: ignore[misc]  # exabgp ships no types
+    """ExaBGP's capabilities, where F is 0 in the first session with a peer named cold (RFC 4724 section 3)."""
+
+    cold: frozenset[str] = frozenset()
+
+    def _graceful(self, neighbor: object, restarted: bool) -> None:
+        super()._graceful(neighbor, restarted)
+        offered = self.get(Capability.CODE.GRACEFUL_RESTART)
+        peer = str(neighbor["peer-address"])  # type: ignore[index]  # exabgp ships no types
+        if offered is None or not restarted or peer not in self.cold:
+            return
+        for family in offered:
+            offered[family] = 0
+
+
+def register_update() -> None:
+    """Replace ExaBGP's entry for UPDATE by ours. RuntimeError when the register is no longer what we know."""
+    Message.register(OpaqueUpdate)
+    if Message.klass(Message.CODE.UPDATE) is not OpaqueUpdate:
+        raise RuntimeError("the register of messages did not take the UPDATE class")
+
+
+def register_forwarding_bit(cold: frozenset[str]) -> None:
+    """Let ExaBGP's OPENs be built by HonestCapabilities. RuntimeError when its module has changed."""
+    from exabgp.reactor import protocol
+
+    if not issubclass(protocol.Capabilities, Capabilities) or not hasattr(Capabilities, "_graceful"):
+        raise RuntimeError("OPENs are no longer built from Capabilities._graceful")
+    HonestCapabilities.cold = cold
+    protocol.Capabilities = HonestCapabilities
