@@ -1,0 +1,205 @@
+"""The words between the FIB and the kernel: targets, routes, batches, results, and the reasons for what is not there."""
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from calicopy.net import Family, IPAddress, Packed, Prefix
+
+DEFAULT_PROTOCOL = 117
+"""rtm_protocol of our routes: free in /etc/iproute2/rt_protos and in no daemon's use that we know of."""
+DEFAULT_METRIC = 1024
+"""Priority of our routes: a key of our own, so that a replace never meets a foreign route (kernel: the key is prefix,
+tos and metric, not protocol)."""
+
+
+class Encapsulation(enum.Enum):
+    """How packets to a pool's pods travel between nodes."""
+
+    NONE = "none"
+    IPIP = "ipip"
+
+
+class EncapsulationMode(enum.Enum):
+    """When a pool's encapsulation is used."""
+
+    ALWAYS = "always"
+    CROSS_SUBNET = "cross-subnet"
+
+
+@dataclass(frozen=True, slots=True)
+class FibPool:
+    """A pool, as far as the FIB cares."""
+
+    prefix: Prefix
+    encapsulation: Encapsulation = Encapsulation.NONE
+    mode: EncapsulationMode = EncapsulationMode.ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class UnderlayAddress:
+    """A node's address on the underlay; `prefix_length` is None where the cluster file does not say."""
+
+    address: IPAddress
+    prefix_length: int | None = None
+
+
+class SelectedPath(Protocol):
+    """What the FIB reads of a path of the Loc-RIB."""
+
+    @property
+    def next_hop(self) -> IPAddress:
+        """The NEXT_HOP attribute (RFC 4271 section 5.1.3)."""
+
+    @property
+    def owner(self) -> int | None:
+        """Router id of the node that owns the prefix, when known."""
+
+
+class Selected(Protocol):
+    """What the FIB reads of a selection: the paths, best first. Equal selections should be one object."""
+
+    @property
+    def paths(self) -> Sequence[SelectedPath]:
+        """The best path, and those that share the load with it."""
+
+
+class RouteKind(enum.Enum):
+    """Type of a kernel route (linux/rtnetlink.h, rtm_type)."""
+
+    UNICAST = "unicast"
+    BLACKHOLE = "blackhole"
+
+
+@dataclass(frozen=True, slots=True, order=False)
+class Hop:
+    """One way out: through `gateway` (None: the destination is on the link itself) and the interface `ifindex`.
+
+    `onlink` has the kernel take the gateway as on the link although no prefix of the interface says so.
+    """
+
+    gateway: IPAddress | None
+    ifindex: int
+    onlink: bool = False
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTarget:
+    """Where a route leads. Many prefixes share one; the FIB keeps equal targets as one object.
+
+    `altered` is set on what a dump read when the route carries something that we never set (a preferred source,
+    metrics, an encapsulation): such a target equals none that we want, so the route is put right.
+    """
+
+    kind: RouteKind
+    hops: tuple[Hop, ...] = ()
+    link_scope: bool = False
+    altered: bool = False
+
+
+BLACKHOLE = RouteTarget(RouteKind.BLACKHOLE)
+
+
+def workload_target(ifindex: int) -> RouteTarget:
+    """The target of a workload's host route: on the link of its host interface, scope link."""
+    return RouteTarget(RouteKind.UNICAST, (Hop(None, ifindex),), link_scope=True)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRoute:
+    """One route of ours as the kernel holds it."""
+
+    family: Family
+    packed: Packed
+    target: RouteTarget
+    metric: int = DEFAULT_METRIC
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDump:
+    """All routes with our protocol in table main: those with our metric by prefix, and the others (`strays`)."""
+
+    routes: Mapping[Family, Mapping[Packed, RouteTarget]]
+    strays: tuple[KernelRoute, ...] = ()
+
+
+class RouteOp(enum.Enum):
+    """What to do with the prefixes of a batch."""
+
+    ADD = "add"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteBatch:
+    """The same operation, with the same target, for many prefixes of one family.
+
+    `target` is None for deletes only. `metric` is None for our own metric; deletes of strays name theirs.
+    """
+
+    op: RouteOp
+    family: Family
+    target: RouteTarget | None
+    prefixes: list[Packed]
+    metric: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of a batch: everything is done but `failures` (prefix, errno) and `foreign`.
+
+    `foreign` are prefixes whose key (prefix and metric) is held by a route that is not ours, which was left alone.
+    """
+
+    batch: RouteBatch
+    failures: list[tuple[Packed, int]] = field(default_factory=list)
+    foreign: list[Packed] = field(default_factory=list)
+
+
+class UnprogrammedReason(enum.Enum):
+    """Why a prefix is not, or not fully, in the kernel; the value is the stable code of the API."""
+
+    NEXT_HOP_UNREACHABLE = "next-hop-unreachable"
+    NOT_ON_LINK = "not-on-link"
+    NO_TUNNEL_ENDPOINT = "no-tunnel-endpoint"
+    TUNNEL_UNAVAILABLE = "tunnel-unavailable"
+    FOREIGN_ROUTE = "foreign-route"
+    KERNEL_ERROR = "kernel-error"
+    WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Unprogrammed:
+    """A reason with its details: the next hop it is about, and the kernel's errno for KERNEL_ERROR (else 0)."""
+
+    reason: UnprogrammedReason
+    next_hop: IPAddress | None = None
+    errno: int = 0
+
+    @property
+    def message(self) -> str:
+        """A sentence for people, without the errno's name (the caller has `os.strerror`)."""
+        return _MESSAGES[self.reason].format(next_hop=self.next_hop, errno=self.errno)
+
+
+_MESSAGES = {
+    UnprogrammedReason.NEXT_HOP_UNREACHABLE: "no route of the host leads to next hop {next_hop}",
+    UnprogrammedReason.NOT_ON_LINK: "next hop {next_hop} is behind a gateway, and the pool has no encapsulation",
+    UnprogrammedReason.NO_TUNNEL_ENDPOINT: "no node of the cluster file is known as the owner, so there is no tunnel end",
+    UnprogrammedReason.TUNNEL_UNAVAILABLE: "the tunnel device is not there",
+    UnprogrammedReason.FOREIGN_ROUTE: "a route that is not ours holds this prefix with our metric",
+    UnprogrammedReason.KERNEL_ERROR: "the kernel refused the route with errno {errno}",
+    UnprogrammedReason.WAITING: "not written to the kernel yet",
+}
+
+
+class RouteOrigin(enum.Enum):
+    """Whose wish a route is."""
+
+    WORKLOAD = "workload"
+    BLOCK = "block"
+    BGP = "bgp"
