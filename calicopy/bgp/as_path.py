@@ -1,4 +1,7 @@
-"""AS_PATH: segments, the questions that the decision process asks of them, and their wire form (RFC 4271, 5065, 6793)."""
+"""AS_PATH: segments, the questions that the decision process asks of them, and their wire form (RFC 4271, 5065,
+6793).
+"""
+
 from __future__ import annotations
 
 import enum
@@ -36,7 +39,9 @@ class Segment:
 
     @property
     def hops(self) -> int:
-        """What it adds to the path length: a set is 1, a sequence its AS count, confederation segments 0 (RFC 5065 section 5.3)."""
+        """What it adds to the path length: a set is 1, a sequence its AS count, confederation segments 0 (RFC 5065
+        section 5.3).
+        """
         if self.kind.is_confed:
             return 0
         return 1 if self.kind is SegmentKind.AS_SET else len(self.asns)
@@ -82,7 +87,9 @@ class AsPath:
 
     @property
     def origin_as(self) -> int | None:
-        """The AS that the path began in: the last of the final AS_SEQUENCE; None when empty or when it ends in an AS_SET (RFC 6811 section 2)."""
+        """The AS that the path began in: the last of the final AS_SEQUENCE; None when empty or when it ends in an
+        AS_SET (RFC 6811 section 2).
+        """
         for segment in reversed(self.segments):
             if not segment.kind.is_confed:
                 return segment.asns[-1] if segment.kind is SegmentKind.AS_SEQUENCE else None
@@ -126,7 +133,9 @@ def decode_as_path(value: bytes, *, asn4: bool) -> AsPath:
 
 
 def encode_as_path(path: AsPath, *, asn4: bool) -> bytes:
-    """A path to octets; AS numbers over 65535 become AS_TRANS where `asn4` is off. Segments over 255 AS numbers are split."""
+    """A path to octets; AS numbers over 65535 become AS_TRANS where `asn4` is off. Segments over 255 AS numbers are
+    split.
+    """
     out = bytearray()
     for segment in path.segments:
         asns = segment.asns if asn4 else tuple(asn if asn < 65536 else AS_TRANS for asn in segment.asns)
@@ -137,7 +146,8 @@ def encode_as_path(path: AsPath, *, asn4: bool) -> bytes:
 
 
 def merge_as4_path(path: AsPath, as4: AsPath) -> AsPath:
-    """The true path of a 2-octet session: AS4_PATH, with the leading hops of AS_PATH that it lacks before it (RFC 6793 section 4.2.3).
+    """The true path of a 2-octet session: AS4_PATH, with the leading hops of AS_PATH that it lacks before it (RFC
+    6793 section 4.2.3).
 
     An AS4_PATH that is longer than the AS_PATH is ignored. Its confederation segments are left out.
     """

@@ -1,19 +1,24 @@
 """Path attributes as values.
 
-Theory of operation: `PathAttributes` is one immutable, hashable set of attributes as it was received, shared by every prefix
-of the messages that carried it. The hash is computed once, at construction, so that tables and comparisons over 100,000
-paths cost no more than an identity check each. It holds no decision: policy and RIB read it, `dataclasses.replace` makes variants.
+Theory of operation: `PathAttributes` is one immutable, hashable set of attributes as it was received, shared by every
+prefix of the messages that carried it. The hash is computed once, at construction, so that tables and comparisons
+over 100,000 paths cost no more than an identity check each. It holds no decision: policy and RIB read it,
+`dataclasses.replace` makes variants.
 """
+
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from typing import TypeAlias
 
 from calicopy.bgp.as_path import AsPath
 from calicopy.net import IPAddress
 
-LargeCommunity = tuple[int, int, int]
+LargeCommunity: TypeAlias = tuple[int, int, int]
+EMPTY_PATH = AsPath()
+"""The AS_PATH of a path that began in our own AS."""
 
 
 class AttributeCode(enum.IntEnum):
@@ -69,7 +74,9 @@ class Aggregator:
 
 @dataclass(frozen=True, slots=True)
 class UnknownAttribute:
-    """An optional transitive attribute that calicopy does not look into: flags (extended length bit cleared), type code, value."""
+    """An optional transitive attribute that calicopy does not look into: flags (extended length bit cleared), type
+    code, value.
+    """
 
     flags: int
     code: int
@@ -82,14 +89,16 @@ class UnknownAttribute:
 
 @dataclass(frozen=True, slots=True)
 class PathAttributes:
-    """One set of path attributes. Equal by value; the hash is kept. Not for pickling between processes (the hash is per process).
+    """One set of path attributes. Equal by value; the hash is kept. Not for pickling between processes (the hash is
+    per process).
 
-    `next_hop` is the NEXT_HOP attribute, so None where only MP_REACH_NLRI gave one: the next hop of a prefix is its batch's.
-    Communities are 32-bit numbers in the order received; large communities are free of duplicates (RFC 8092 section 5).
+    `next_hop` is the NEXT_HOP attribute, so None where only MP_REACH_NLRI gave one: the next hop of a prefix is its
+    batch's. Communities are 32-bit numbers in the order received; large communities are free of duplicates (RFC 8092
+    section 5).
     """
 
     origin: Origin = Origin.IGP
-    as_path: AsPath = AsPath()
+    as_path: AsPath = EMPTY_PATH
     next_hop: IPAddress | None = None
     med: int | None = None
     local_pref: int | None = None

@@ -1,4 +1,5 @@
 """What the decoder and the encoder must know about the session that a message belongs to."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -14,9 +15,10 @@ EXTENDED_MESSAGE_OCTETS = 65535
 class SessionOptions:
     """The negotiated facts that change how an UPDATE is read and written.
 
-    `asn4`: AS_PATH carries 4 octets per AS (RFC 6793). `families`: unicast families in use. `add_path`: families whose NLRI
-    carry a path id in this direction (RFC 7911). `ibgp`: the peer has our AS. `extended_next_hop`: IPv4 NLRI may have an IPv6
-    next hop (RFC 8950). `extended_message`: messages up to 65535 octets (RFC 8654); the encoder alone looks at it.
+    `asn4`: AS_PATH carries 4 octets per AS (RFC 6793). `families`: unicast families in use. `add_path`: families
+    whose NLRI carry a path id in this direction (RFC 7911). `ibgp`: the peer has our AS. `extended_next_hop`: IPv4
+    NLRI may have an IPv6 next hop (RFC 8950). `extended_message`: messages up to 65535 octets (RFC 8654); the encoder
+    alone looks at it.
     """
 
     asn4: bool = True

@@ -1,7 +1,8 @@
 """UPDATE: octets to batches of prefixes that share attributes (RFC 4271 section 4.3, RFC 4760, RFC 7606, RFC 7911).
 
-Theory of operation: `decode_update` is a pure function of the body, the session's options and (for speed alone) a cache. It
-never raises: what is wrong becomes faults, the strictest gives the verdict, and the verdict is already carried out here:
+Theory of operation: `decode_update` is a pure function of the body, the session's options and (for speed alone) a
+cache. It never raises: what is wrong becomes faults, the strictest gives the verdict, and the verdict is already
+carried out here:
 
 - OK, ATTRIBUTE_DISCARD: withdrawn and announced as read, without the discarded attributes;
 - TREAT_AS_WITHDRAW: nothing announced, the announced prefixes stand among the withdrawn;
@@ -9,6 +10,7 @@ never raises: what is wrong becomes faults, the strictest gives the verdict, and
 
 Withdrawn batches are to be applied before the announced: a prefix in both is announced (RFC 4271 section 4.3).
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -35,8 +37,9 @@ _FAMILIES = {int(family): family for family in Family}
 class NlriBatch:
     """Prefixes of one family from one field of an UPDATE, in the order received.
 
-    `path_ids` run beside `prefixes` where ADD-PATH is in use, else None. `next_hop` (announced batches alone) comes from
-    NEXT_HOP or MP_REACH_NLRI; `link_local` is the second next hop that IPv6 peers on one link send (RFC 2545 section 3).
+    `path_ids` run beside `prefixes` where ADD-PATH is in use, else None. `next_hop` (announced batches alone) comes
+    from NEXT_HOP or MP_REACH_NLRI; `link_local` is the second next hop that IPv6 peers on one link send (RFC 2545
+    section 3).
     """
 
     family: Family
@@ -48,9 +51,11 @@ class NlriBatch:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One UPDATE, its verdict already carried out. `attributes` belong to every announced batch; None when there is none.
+    """One UPDATE, its verdict already carried out. `attributes` belong to every announced batch; None when there is
+    none.
 
-    `faults` are in the order found, milder ones included. `end_of_rib` names the family whose End-of-RIB this is (RFC 4724).
+    `faults` are in the order found, milder ones included. `end_of_rib` names the family whose End-of-RIB this is (RFC
+    4724).
     """
 
     withdrawn: tuple[NlriBatch, ...] = ()
@@ -90,7 +95,8 @@ def _split_body(body: bytes) -> tuple[bytes, bytes, bytes]:
         raise _ResetError(FaultKind.MESSAGE_LENGTH, None, f"the body has {len(body)} octets, expected at least 4")
     start = 2 + int.from_bytes(body[:2], "big")
     if start + 2 > len(body):
-        raise _ResetError(FaultKind.MESSAGE_LENGTH, None, f"withdrawn routes of {start - 2} octets do not fit in {len(body)}")
+        text = f"withdrawn routes of {start - 2} octets do not fit in {len(body)}"
+        raise _ResetError(FaultKind.MESSAGE_LENGTH, None, text)
     stop = start + 2 + int.from_bytes(body[start : start + 2], "big")
     if stop > len(body):
         raise _ResetError(FaultKind.MESSAGE_LENGTH, None, f"attributes run {stop - len(body)} octets over the message")
@@ -133,7 +139,7 @@ class _Reader:
             return
         self._check_mp(attribute, least=3)
         value = attribute.value
-        family = self._family(value)
+        family = self._family(attribute)
         if family is None:
             return
         if len(value) == 3:
@@ -150,8 +156,9 @@ class _Reader:
         value = attribute.value
         stop = 4 + value[3]
         if stop + 1 > len(value):
-            raise _ResetError(FaultKind.NLRI_NOT_LOCATED, _MP_REACH, f"a next hop of {value[3]} octets runs over MP_REACH_NLRI")
-        family = self._family(value)
+            text = f"a next hop of {value[3]} octets runs over MP_REACH_NLRI"
+            raise _ResetError(FaultKind.NLRI_NOT_LOCATED, _MP_REACH, text)
+        family = self._family(attribute)
         if family is None:
             self._reachable = self._reachable or stop + 1 < len(value)
             return
@@ -205,13 +212,13 @@ class _Reader:
         else:
             self._not_negotiated(None, f"{batch.family} unicast")
 
-    def _family(self, value: bytes) -> Family | None:
+    def _family(self, attribute: RawAttribute) -> Family | None:
         """The family at the head of an MP attribute; None, with a fault, when the session does not carry it."""
-        afi, safi = int.from_bytes(value[:2], "big"), value[2]
+        afi, safi = int.from_bytes(attribute.value[:2], "big"), attribute.value[2]
         family = _FAMILIES.get(afi) if safi == SAFI_UNICAST else None
         if family in self._session.families:
             return family
-        self._not_negotiated(_MP_REACH, f"AFI {afi} SAFI {safi}")
+        self._not_negotiated(attribute.code, f"AFI {afi} SAFI {safi}")
         return None
 
     def _not_negotiated(self, attribute: int | None, what: str) -> None:
@@ -228,7 +235,9 @@ class _Reader:
             raise _ResetError(FaultKind.ATTRIBUTE_LENGTH, attribute.code, text)
 
     def _mp_next_hop(self, octets: bytes, family: Family) -> tuple[IPAddress, IPv6Address | None]:
-        """(next hop, link-local one or None). A length that the family does not have is a reset (RFC 7606 section 7.11)."""
+        """(next hop, link-local one or None). A length that the family does not have is a reset (RFC 7606 section
+        7.11).
+        """
         if family is Family.IPV4 and len(octets) == 4:
             return IPv4Address(octets), None
         if len(octets) in (16, 32) and (family is Family.IPV6 or self._session.extended_next_hop):

@@ -1,9 +1,10 @@
 """What is wrong with a message, and what must be done about it (RFC 7606).
 
-Theory of operation: the decoder never raises on a broken UPDATE. Each thing that it finds wrong becomes a `Fault`, which
-carries the attribute, the kind of mistake, words for people, and the `Verdict` that RFC 7606 (or RFC 4271, where it was not
-revised) gives it. The verdict of the message is the strictest of its faults (RFC 7606 section 3 h).
+Theory of operation: the decoder never raises on a broken UPDATE. Each thing that it finds wrong becomes a `Fault`,
+which carries the attribute, the kind of mistake, words for people, and the `Verdict` that RFC 7606 (or RFC 4271,
+where it was not revised) gives it. The verdict of the message is the strictest of its faults (RFC 7606 section 3 h).
 """
+
 from __future__ import annotations
 
 import enum
@@ -53,7 +54,7 @@ _SUBCODES = {  # UPDATE Message Error subcodes, RFC 4271 section 4.5
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One mistake in an UPDATE: its verdict, its kind, the attribute's type code (None: not in an attribute) and the words."""
+    """One mistake in an UPDATE; `attribute` is the type code, None where it lies outside; `text` is for people."""
 
     verdict: Verdict
     kind: FaultKind
@@ -62,7 +63,9 @@ class Fault:
 
     @property
     def subcode(self) -> int:
-        """The UPDATE Message Error subcode for a NOTIFICATION (RFC 4271 section 4.5); 1, malformed attribute list, by default."""
+        """The UPDATE Message Error subcode for a NOTIFICATION (RFC 4271 section 4.5); 1, malformed attribute list,
+        by default.
+        """
         if self.attribute == 2 and self.kind is FaultKind.ATTRIBUTE_VALUE:
             return 11  # malformed AS_PATH
         if self.attribute == 1 and self.kind is FaultKind.ATTRIBUTE_VALUE:
