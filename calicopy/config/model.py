@@ -1,0 +1,91 @@
+"""`ClusterConfig`: the cluster file as one typed value.
+
+Theory of operation: a `ClusterConfig` is always whole. Its parts judge their values (`sections`), and on construction it
+judges what must hold between them (`checks`); a file with any error yields none. It is frozen, does no I/O, and the pure core
+uses it as it is. `load` runs the checks itself, to give each problem its line, and says so with `DEFER_CHECKS`.
+"""
+from __future__ import annotations
+
+from pydantic import Field, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from calicopy.config.checks import check
+from calicopy.config.errors import Problem, format_path
+from calicopy.config.fields import (
+    DetectionMethod,
+    Encapsulation,
+    EncapsulationMode,
+    IPInterface,
+    Listen,
+    LogLevel,
+)
+from calicopy.config.sections import (
+    AddressDetection,
+    AgentSection,
+    ApiSection,
+    BgpSection,
+    ClusterSection,
+    NodeEntry,
+    PeerEntry,
+    PoolEntry,
+    Section,
+    selects,
+)
+
+DEFER_CHECKS = "calicopy: the caller runs the checks"
+"""As pydantic's validation context: the caller calls `ClusterConfig.problems` itself and discards a result with errors."""
+
+
+class ClusterConfig(Section):
+    """The cluster file: the same on every node."""
+
+    cluster: ClusterSection = Field(default_factory=ClusterSection)
+    """The cluster as a whole."""
+    nodes: tuple[NodeEntry, ...] = Field(default=(), json_schema_extra={"minItems": 1})
+    """The nodes of the cluster, at least one."""
+    pools: tuple[PoolEntry, ...] = ()
+    """The pools that nodes claim blocks of pod addresses from. They may not overlap."""
+    address_detection: AddressDetection = Field(default_factory=AddressDetection)
+    """How nodes without an `address` find theirs."""
+    bgp: BgpSection = Field(default_factory=BgpSection)
+    """BGP of every node."""
+    agent: AgentSection = Field(default_factory=AgentSection)
+    """The agent process on every node."""
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What does not fit together, errors and warnings. No errors in a value that was constructed without `DEFER_CHECKS`."""
+        return tuple(
+            check(
+                cluster=self.cluster, nodes=self.nodes, pools=self.pools, detection=self.address_detection, bgp=self.bgp,
+                agent=self.agent,
+            )
+        )
+
+    @model_validator(mode="after")
+    def _whole(self, info: ValidationInfo) -> ClusterConfig:
+        if info.context != DEFER_CHECKS:
+            errors = [f"{format_path(p.path)}: {p.message}" for p in self.problems() if not p.warning]
+            if errors:
+                raise PydanticCustomError("checks", "{message}", {"message": "; ".join(errors)})
+        return self
+
+
+__all__ = [
+    "DEFER_CHECKS",
+    "AddressDetection",
+    "AgentSection",
+    "ApiSection",
+    "BgpSection",
+    "ClusterConfig",
+    "ClusterSection",
+    "DetectionMethod",
+    "Encapsulation",
+    "EncapsulationMode",
+    "IPInterface",
+    "Listen",
+    "LogLevel",
+    "NodeEntry",
+    "PeerEntry",
+    "PoolEntry",
+    "selects",
+]

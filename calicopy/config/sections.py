@@ -1,0 +1,269 @@
+"""The models of the parts of the cluster file.
+
+Theory of operation: every model is frozen and knows all its keys; defaults live here and nowhere else. A model judges its own
+values one by one; what must hold between values is judged in `checks`, so that each error has the place of the value that
+is to blame. `asn` is written `as` in the file. Pure.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
+
+from calicopy.config.fields import (
+    Address,
+    AsNumber,
+    DetectionMethod,
+    Encapsulation,
+    EncapsulationField,
+    EncapsulationMode,
+    FamilyField,
+    FilePath,
+    GroupName,
+    HoldTime,
+    LabelKey,
+    LabelValue,
+    ListenField,
+    LogLevel,
+    LogLevelField,
+    MethodField,
+    ModeField,
+    Name,
+    NodeAddress4,
+    NodeAddress6,
+    Port,
+    PrefixField,
+    RouteProtocol,
+    RouterId,
+    Switch,
+    Text,
+)
+from calicopy.net import Family, IPAddress, Prefix
+
+DEFAULT_BLOCK_LENGTH = {Family.IPV4: 26, Family.IPV6: 122}
+"""Block length in bits when a pool names none: 64 addresses a block."""
+
+Labels = Mapping[LabelKey, LabelValue]
+Selector = Mapping[LabelKey, LabelValue]
+
+
+def selects(selector: Mapping[str, str] | None, labels: Mapping[str, str]) -> bool:
+    """Whether a node with `labels` is selected: it carries every label of the selector. None selects every node."""
+    return selector is None or all(labels.get(key) == value for key, value in selector.items())
+
+
+class Section(BaseModel):
+    """What all parts have in common: frozen, no key that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
+
+
+class ClusterSection(Section):
+    """The cluster as a whole."""
+
+    name: Name = "calicopy"
+    """A name for people; shown in status."""
+    asn: AsNumber = Field(default=64512, validation_alias="as", serialization_alias="as")
+    """The AS number of the cluster, and of every node that names no other. It is also the first part of the large community
+    that carries a block's owner."""
+
+
+class AddressDetection(Section):
+    """How a node finds its address when the file leaves it out. There is no "first found"."""
+
+    method: MethodField = DetectionMethod.DEFAULT_ROUTE
+    """`cidr` (the address inside a prefix), `interface` (the address of a named interface), `can-reach` (the source address
+    of the route towards a target), or `default-route` (the address of the interface of the default route)."""
+    value: Text | None = None
+    """The prefix, interface name or target address; none for `default-route`."""
+
+    @property
+    def prefix(self) -> Prefix:
+        """The prefix of method `cidr`. ValueError for another method or text."""
+        return Prefix.parse(self.value or "")
+
+    @property
+    def target(self) -> IPAddress:
+        """The target of method `can-reach`. ValueError for another method or text."""
+        return ip_address(self.value or "")
+
+
+class NodeEntry(Section):
+    """One node of the cluster."""
+
+    name: Name
+    """The node's name. A node finds itself by `--node`, else by its hostname."""
+    address: NodeAddress4 | None = None
+    """IPv4 address with the prefix length of its subnet. Left out, the node detects it."""
+    address6: NodeAddress6 | None = None
+    """IPv6 address with the prefix length of its subnet."""
+    router_id: RouterId | None = None
+    """BGP identifier, unique in the cluster. Default: the IPv4 address."""
+    asn: AsNumber | None = Field(default=None, validation_alias="as", serialization_alias="as")
+    """AS number of this node, if not the cluster's."""
+    labels: Labels = Field(default_factory=dict)
+    """Labels that selectors of pools and peers refer to."""
+    blocks: tuple[PrefixField, ...] = ()
+    """Pinned blocks: this node owns them from the start, and no other node ever does."""
+    address_detection: AddressDetection | None = None
+    """How this node finds its address, if not as the cluster's `address_detection` says."""
+
+    @property
+    def effective_router_id(self) -> IPv4Address | None:
+        """`router_id`, else the IPv4 address; None while neither is known."""
+        if self.router_id is not None:
+            return self.router_id
+        return self.address.ip if self.address is not None else None
+
+    @property
+    def interfaces(self) -> tuple[IPv4Interface | IPv6Interface, ...]:
+        """The node's addresses with their prefix lengths, IPv4 first."""
+        return tuple(address for address in (self.address, self.address6) if address is not None)
+
+    @property
+    def addresses(self) -> tuple[IPAddress, ...]:
+        """The node's addresses, IPv4 first."""
+        return tuple(interface.ip for interface in self.interfaces)
+
+
+class PoolEntry(Section):
+    """A pool of pod addresses."""
+
+    name: Name | None = None
+    """A name for people. Default: the prefix."""
+    cidr: PrefixField
+    """The pool's prefix."""
+    block_size: StrictInt | None = None
+    """Prefix length of the blocks that nodes claim: 20 to 32 (default 26) for IPv4, 116 to 128 (default 122) for IPv6."""
+    encapsulation: EncapsulationField = Encapsulation.NONE
+    """`none` (plain routes) or `ipip` (through `tunl0`)."""
+    mode: ModeField = EncapsulationMode.ALWAYS
+    """When to encapsulate: `always`, or `cross-subnet` (only between nodes in different subnets)."""
+    nat_outgoing: Switch = False
+    """Whether packets from this pool to addresses outside of all pools leave with the node's address."""
+    node_selector: Selector | None = None
+    """Only nodes with all these labels claim blocks of this pool. Default: every node."""
+
+    @property
+    def block_length(self) -> int:
+        """The length of its blocks in bits, given or by default."""
+        return DEFAULT_BLOCK_LENGTH[self.cidr.family] if self.block_size is None else self.block_size
+
+    @property
+    def label(self) -> str:
+        """Its name, else its prefix."""
+        return self.name if self.name is not None else str(self.cidr)
+
+
+class PeerEntry(Section):
+    """A BGP peer that is not part of the mesh: a route reflector, a top-of-rack router."""
+
+    name: Name | None = None
+    """A name for people. Default: the address."""
+    address: Address
+    """The address to peer with."""
+    asn: AsNumber = Field(validation_alias="as", serialization_alias="as")
+    """The peer's AS number; the cluster's own makes the session iBGP."""
+    nodes: tuple[Name, ...] | None = None
+    """The nodes that hold this session, by name. Default: every node."""
+    node_selector: Selector | None = None
+    """The nodes that hold this session, by labels (instead of `nodes`)."""
+    port: Port = 179
+    """TCP port of the peer."""
+    password_file: FilePath | None = None
+    """A file with the TCP MD5 password (RFC 2385), at most 80 bytes."""
+    passive: Switch = False
+    """Wait for the peer to connect instead of dialling."""
+    hold_time_s: HoldTime | None = None
+    """Hold time offered to this peer, in seconds. Default: that of `bgp`."""
+    trust_owner: Switch = False
+    """Whether the owner community of paths from this peer is believed (a route reflector of the cluster: yes)."""
+    prefix_limit: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
+    """Most prefixes accepted per family before the peer is stopped. Default: that of `bgp`."""
+    families: Annotated[tuple[FamilyField, ...], Field(min_length=1)] | None = None
+    """Address families of the session. Default: that of the peer's address."""
+
+    @property
+    def label(self) -> str:
+        """Its name, else its address."""
+        return self.name if self.name is not None else str(self.address)
+
+
+class BgpSection(Section):
+    """BGP of every node."""
+
+    mesh: Switch = True
+    """Whether every node peers with every other node of this file."""
+    mesh_password_file: FilePath | None = None
+    """A file with the TCP MD5 password of all mesh sessions (RFC 2385), at most 80 bytes."""
+    peers: tuple[PeerEntry, ...] = ()
+    """Peers besides the mesh."""
+    hold_time_s: HoldTime = 9
+    """Hold time in seconds: 0, or 3 and more. Keepalives are sent every third of it."""
+    graceful_restart_time_s: Annotated[StrictInt, Field(ge=1, le=4095)] = 120
+    """How long peers keep our routes while we restart, in seconds (RFC 4724: 12 bits)."""
+    listen_port: Port = 179
+    """TCP port on which nodes accept sessions, and to which mesh sessions are dialled."""
+    prefix_limit: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = 250_000
+    """Most prefixes accepted per peer and family before the peer is stopped."""
+    multipath_relax: Switch = False
+    """Whether paths over different neighbour ASes may be used together."""
+    multipath_max_paths: Annotated[StrictInt, Field(ge=1, le=256)] = 16
+    """Most next hops of one route; 1 turns multipath off."""
+
+
+class ApiSection(Section):
+    """The gRPC API over TCP with mutual TLS, besides the unix sockets. All four keys, or no `api` at all."""
+
+    listen: ListenField
+    """Address and port, such as 0.0.0.0:7443."""
+    cert_file: FilePath
+    """The agent's certificate (PEM); reread when it changes."""
+    key_file: FilePath
+    """The certificate's private key (PEM)."""
+    client_ca_file: FilePath
+    """The CA that clients' certificates are checked against (PEM)."""
+
+
+class AgentSection(Section):
+    """The agent process on every node."""
+
+    state_dir: FilePath = "/var/lib/calicopy"
+    """Where claims and addresses are kept over restarts."""
+    run_dir: FilePath = "/run/calicopy"
+    """Where sockets and locks are."""
+    socket: FilePath | None = None
+    """The read-write socket. Default: calicopy.sock in `run_dir`. The read-only one is beside it, with `-ro` in its name."""
+    socket_group: GroupName = "calicopy"
+    """The group that may use the sockets."""
+    log_level: LogLevelField = LogLevel.INFO
+    """`debug`, `info`, `warning` or `error`."""
+    api: ApiSection | None = None
+    """The API over TCP. Default: unix sockets only."""
+    route_protocol: RouteProtocol = 117
+    """The protocol number that marks our routes in the kernel; no other program may use it."""
+    route_metric: Annotated[StrictInt, Field(ge=1, le=4294967294)] = 1024
+    """The metric of our routes, so that they never replace a route of another program."""
+    resync_interval_s: Annotated[StrictInt, Field(ge=1, le=3600)] = 30
+    """How often the kernel's routes are read back and drift is healed, besides on events; in seconds."""
+
+    @property
+    def socket_path(self) -> str:
+        """The read-write socket."""
+        return self.socket if self.socket is not None else f"{self.run_dir}/calicopy.sock"
+
+    @property
+    def read_only_socket_path(self) -> str:
+        """The read-only socket: `-ro` before the ending of the read-write one."""
+        stem, dot, ending = self.socket_path.rpartition(".")
+        if not dot or "/" in ending:
+            return f"{self.socket_path}-ro"
+        return f"{stem}-ro.{ending}"
+
+
+__all__ = [
+    "AddressDetection", "AgentSection", "ApiSection", "BgpSection", "ClusterSection", "IPv6Interface", "NodeEntry",
+    "PeerEntry", "PoolEntry", "Section", "selects",
+]
