@@ -1,0 +1,17 @@
+"""IPIP on a kernel that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+pytestmark = pytest.mark.uml
+
+
+def test_a_ping_through_tunl0_is_seen_on_the_wire_as_ip_in_ip(run_with_ipip: Callable[..., tuple[int, str]]) -> None:
+    code, output = run_with_ipip("tunnel.py")
+    assert code == 0, output
+    assert " 0% packet loss" in output
+    assert "outer 192.0.2.1 > 192.0.2.2 protocol 4  inner 10.1.0.1 > 10.2.0.1 protocol 1" in output
+    assert "outer 192.0.2.2 > 192.0.2.1 protocol 4  inner 10.2.0.1 > 10.1.0.1 protocol 1" in output
