@@ -62,8 +62,11 @@ def host_has_ipip() -> bool:
 def run_on_host(command: list[str], *, timeout_s: float) -> int:
     """Run in new network, mount and PID namespaces; the kernel kills what is left in them when the command ends."""
     prepare = 'mount -t tmpfs tmpfs /run && mkdir -p /run/netns /run/lock && ip link set lo up && exec "$@"'
-    unshare = [*"unshare --net --mount --pid --fork --kill-child --mount-proc sh -c".split(), prepare, "sh"]
-    return wait(subprocess.Popen([*unshare, *command], cwd=PROJECT, start_new_session=True), timeout_s=timeout_s)
+    unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return wait(
+        subprocess.Popen([*unshare, "sh", "-c", prepare, "sh", *command], cwd=PROJECT, start_new_session=True),
+        timeout_s=timeout_s,
+    )
 
 
 def run_in_uml(command: list[str], *, timeout_s: float, memory: str) -> int:

@@ -23,7 +23,7 @@ def ip(*arguments: str) -> None:
 
 
 def build() -> None:
-    """Join namespaces a and b by a veth pair, each with a pod address on tunl0 and a route to the other's through it."""
+    """Join namespaces a and b by a veth pair, each with a pod address on tunl0 and a route to the other's."""
     for name in NODES:
         ip("netns", "add", name)
     ip("link", "add", "wire", "netns", "a", "type", "veth", "peer", "name", "wire", "netns", "b")
