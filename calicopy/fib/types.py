@@ -1,4 +1,4 @@
-"""The words between the FIB and the kernel: targets, routes, batches, results, and the reasons for what is not there."""
+"""The words between the FIB and the kernel: targets, routes, batches, results, and reasons for what is not there."""
 from __future__ import annotations
 
 import enum
@@ -189,7 +189,7 @@ class Unprogrammed:
 _MESSAGES = {
     UnprogrammedReason.NEXT_HOP_UNREACHABLE: "no route of the host leads to next hop {next_hop}",
     UnprogrammedReason.NOT_ON_LINK: "next hop {next_hop} is behind a gateway, and the pool has no encapsulation",
-    UnprogrammedReason.NO_TUNNEL_ENDPOINT: "no node of the cluster file is known as the owner, so there is no tunnel end",
+    UnprogrammedReason.NO_TUNNEL_ENDPOINT: "no node of the cluster file is known as the owner: no tunnel end",
     UnprogrammedReason.TUNNEL_UNAVAILABLE: "the tunnel device is not there",
     UnprogrammedReason.FOREIGN_ROUTE: "a route that is not ours holds this prefix with our metric",
     UnprogrammedReason.KERNEL_ERROR: "the kernel refused the route with errno {errno}",
