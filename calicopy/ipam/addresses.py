@@ -34,7 +34,7 @@ class Wish:
 
 
 def wish(state: State, *, family: Family | None, pool: str | None, address: IPAddress | None) -> Wish:
-    """Check that the parts of a request agree, and find its family (IPv4 when nothing says). Raises UnknownPoolError."""
+    """Check that the parts of a request agree, and find its family (IPv4 when nothing says): else UnknownPoolError."""
     families = set() if family is None else {family}
     if address is not None:
         families.add(Family.IPV4 if address.version == 4 else Family.IPV6)
@@ -61,8 +61,9 @@ def held_by(state: State, handle: str, asked: Wish) -> AddressRecord | None:
     if asked.address is not None and record.address != asked.address:
         raise HandleMismatchError(f"{handle} holds {record.address}, not {asked.address}")
     block = state.ledger.blocks.get(record.block)
-    if asked.pool is not None and block is not None and state.pool_name(block) != asked.pool:
-        raise HandleMismatchError(f"{handle} holds {record.address} of pool {state.pool_name(block)}, not of {asked.pool}")
+    pool = None if block is None else state.pool_name(block)
+    if asked.pool is not None and pool is not None and pool != asked.pool:
+        raise HandleMismatchError(f"{handle} holds {record.address} of pool {pool}, not of {asked.pool}")
     return record
 
 

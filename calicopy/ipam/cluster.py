@@ -25,6 +25,11 @@ class Cluster:
             for block in node.pinned:
                 self.pins.setdefault(block, node)
         self._dealt: dict[str, dict[str, int]] = {}
+        self._block_ranges: dict[tuple[Family, int], list[tuple[int, int]]] = {}
+        for pool in pools:  # per family and block length: (bits after the pool's length, the pool's own bits)
+            shift = pool.family.bits - pool.cidr.length
+            ranges = self._block_ranges.setdefault((pool.family, pool.block_length), [])
+            ranges.append((shift, pool.cidr.first >> shift))
 
     def dealt(self, pool: PoolSpec) -> Mapping[str, int]:
         """The joint assignment of the pool's first blocks: node name -> index."""
@@ -42,14 +47,11 @@ class Cluster:
 
     def is_block(self, family: Family, packed: Packed) -> bool:
         """Whether it is a block of a pool: inside, and with the pool's block length."""
-        first = -1
-        for pool in self.pools:
-            if pool.block_length == packed[0] and pool.family is family:
-                first = int.from_bytes(packed[1:].ljust(family.octets, b"\0"), "big") if first < 0 else first
-                shift = family.bits - pool.cidr.length
-                if first >> shift == pool.cidr.first >> shift:
-                    return True
-        return False
+        ranges = self._block_ranges.get((family, packed[0]))
+        if ranges is None:
+            return False
+        first = int.from_bytes(packed[1:].ljust(family.octets, b"\0"), "big")
+        return any(first >> shift == base for shift, base in ranges)
 
     def selected_pools(self, family: Family) -> tuple[PoolSpec, ...]:
         """The pools of the family that this node may claim from, in the file's order."""
@@ -61,6 +63,8 @@ class Cluster:
 
     def pinned_to(self, block: Prefix) -> NodeSpec | None:
         """The node that the block, or one that overlaps it, is pinned to."""
+        if not self.pins:
+            return None
         exact = self.pins.get(block)
         return exact or next((node for pinned, node in self.pins.items() if pinned.overlaps(block)), None)
 

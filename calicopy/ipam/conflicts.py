@@ -48,11 +48,12 @@ def observe(state: State, announced: Iterable[tuple[Family, Packed, int]]) -> bo
 def _reserve(state: State, family: Family, packed: Packed, node: NodeSpec) -> bool:
     """Reserve the block for the node, unless it is held by one that the rule prefers."""
     cluster = state.cluster
-    current = cluster.by_name.get(state.ledger.reservations[family].get(packed, ""))
-    holder = cluster.pinned_to(Prefix(family, packed)) if cluster.pins else None
-    for other in (current, holder):
-        if other is not None and other is not node and cluster.winner(Prefix(family, packed), other, node)[0] is other:
-            return False
+    current = state.ledger.reservations[family].get(packed)
+    if current is not None or cluster.pins:
+        block = Prefix(family, packed)
+        for other in (cluster.by_name.get(current or ""), cluster.pinned_to(block)):
+            if other is not None and other is not node and cluster.winner(block, other, node)[0] is other:
+                return False
     state.ledger.put_reservation(family, packed, node.name)
     return True
 

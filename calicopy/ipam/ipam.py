@@ -130,8 +130,9 @@ class Ipam:
         """An address for the handle: the one it holds in the family already, the one asked for, or the next free.
 
         Without family, pool and address it is an IPv4 one. Attributes, when given, replace those of a held address.
-        Raises ClaimPendingError (try again when the claim is confirmed), PoolExhaustedError, UnknownPoolError, HandleMismatchError,
-        AddressInUseError, AddressNotOursError, AddressHeldElsewhereError; then no address has changed hands.
+        Raises ClaimPendingError (try again when the claim is confirmed), PoolExhaustedError, UnknownPoolError,
+        HandleMismatchError, AddressInUseError, AddressNotOursError, AddressHeldElsewhereError; then no address has
+        changed hands.
         """
         asked = addresses.wish(self._state, family=family, pool=pool, address=address)
         kept = addresses.sorted_attributes(attributes or {})
