@@ -1,21 +1,21 @@
 """ExaBGP's helper process: relays its events to the agent, and the agent's commands to it.
 
-Theory of operation. ExaBGP blocks when its helper does not read, so this process reads always and waits for nobody. It is
-one loop over four descriptors, standard library only, run as a plain file (`python -I -S bridge.py --socket PATH`).
-- Lines from ExaBGP pass unchanged. Only the few that are no UPDATE are looked into, to remember per peer the state, the
-  last reason and both OPENs. These are also kept in a file, so that a bridge that was killed knows them again.
-- One agent at a time at a unix socket (0660); a second one is refused and told who holds it. It gets `#hello`, a `#peer` for
-  each peer known, `#ready`, and then the stream. Without an agent UPDATEs are dropped: one that attaches asks for a refresh.
-- The backlog towards a slow agent is bounded in bytes. Over the bound UPDATEs are dropped and counted, and `#lost` tells.
-- Commands come as `ID TEXT`, go out one at a time as whole lines, and end with `#answer ID done|error|timeout`; output lines
-  come before as `#output ID TEXT`. ExaBGP's answers carry no id, so after a time-out nothing goes out until a command with
-  a recognisable output has been answered.
-- While a long command runs, single spaces keep ExaBGP's loop turning: it works off 50 prefixes a turn and then sleeps. They
-  become the (ignored) indent of the next command.
+Theory of operation. ExaBGP blocks when its helper does not read, so this process reads always and waits for nobody.
+It is one loop over four descriptors, standard library only, run as a plain file (`python -I -S bridge.py ...`).
+- Lines from ExaBGP pass unchanged. Only the few that are no UPDATE are looked into, to remember per peer the state,
+  the last reason and both OPENs. These are also kept in a file, so that a bridge that was killed knows them again.
+- One agent at a time at a unix socket (0660); a second one is refused and told who holds it. It gets `#hello`, a
+  `#peer` for each peer known, `#ready`, and then the stream. The first agent ever gets no `#peer`, but all lines since
+  ExaBGP's start. Later, without an agent, UPDATEs are dropped: one that attaches asks for a refresh.
+- The backlog towards a slow agent is bounded in bytes. Over it UPDATEs are dropped and counted, and `#lost` tells.
+- Commands come as `ID TEXT`, go out one at a time as whole lines, and end with `#answer ID done|error|timeout`; output
+  lines come before as `#output ID TEXT`. ExaBGP's answers carry no id, so after a time-out nothing goes out until a
+  command with a recognisable output has been answered.
+- While a long command runs, single spaces keep ExaBGP's loop turning: it works off 50 prefixes a turn and then
+  sleeps. They become the (ignored) indent of the next command.
 """
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import fcntl
@@ -47,6 +47,19 @@ def process_start(pid: int) -> str:
     """The start time of a process in clock ticks, as its identity beside the pid (proc(5), field 22)."""
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:  # noqa: PTH123 - pathlib would double our start-up
         return stat.read().rpartition(")")[2].split()[19]
+
+
+class Options:
+    """The words of the command line: `--socket PATH [--config DIGEST] [--backlog-bytes N] [--answer-timeout S]`."""
+
+    def __init__(self, words: list[str]) -> None:
+        given = dict(zip(words[::2], words[1::2], strict=True))
+        self.socket = given.pop("--socket")
+        self.config = given.pop("--config", "")
+        self.backlog_bytes = int(given.pop("--backlog-bytes", BACKLOG_BYTES))
+        self.answer_timeout = float(given.pop("--answer-timeout", ANSWER_TIMEOUT_S))
+        if given:
+            raise SystemExit(f"bridge: unknown words {sorted(given)}")
 
 
 class Command:
@@ -120,26 +133,28 @@ class Memory:
     def verify(self, text: bytes) -> None:
         """Compare with `show neighbor json`: an OPEN is kept when it can only be that of the present session."""
         now = time.time()
-        present = {entry["peer-address"]: entry for entry in json.loads(text)}
+        present = {entry["peer"]["address"]: entry for entry in json.loads(text)}
         self.peers = {peer: known for peer, known in self.peers.items() if peer in present}
         for peer, entry in present.items():
             known = self.peers.setdefault(peer, {"state": "IDLE", "reason": "", "since": 0.0})
-            up = entry.get("state") == "ESTABLISHED"
-            known["state"] = entry.get("state", "IDLE")
-            if not up or abs(now - entry.get("duration", 0) - known["since"]) > UP_TOLERANCE_S:
+            known["state"] = entry["fsm"]
+            up = known["state"] == "ESTABLISHED"
+            since = now - (entry["duration"] if entry["state"] == "up" else 0)
+            if not up or abs(since - known["since"]) > UP_TOLERANCE_S:
                 known.pop("local_open", None)
                 known.pop("peer_open", None)
-            if up and "peer_open" not in known:
-                known["since"] = now - entry.get("duration", 0)
+                known["since"] = since if up else 0.0
         self.changed = True
 
 
 class Bridge:
     """The loop. `reader` and `writer` are the pipes from and to ExaBGP."""
 
-    def __init__(self, path: str, memory: Memory, *, reader: int = 0, writer: int = 1, backlog: int = BACKLOG_BYTES, timeout: float = ANSWER_TIMEOUT_S) -> None:
-        self.path, self.memory, self.reader, self.writer = path, memory, reader, writer
-        self.limit, self.timeout = backlog, timeout
+    def __init__(self, options: Options, memory: Memory, *, reader: int = 0, writer: int = 1) -> None:
+        self.path, self.memory, self.reader, self.writer = options.socket, memory, reader, writer
+        self.limit, self.timeout, self.config = options.backlog_bytes, options.answer_timeout, options.config
+        self.early: list[bytes] | None = None if memory.inherited else []  # what the first agent will be told
+        self.early_bytes = 0
         self.partial = b""
         self.commands: collections.deque[Command] = collections.deque()
         self.queued = 0
@@ -226,10 +241,19 @@ class Bridge:
             self._forward_updates(updates)
         return True
 
-    def _forward_updates(self, lines: list[bytes]) -> None:
-        if self.agent is None or not self.greeted:
+    def _keep_early(self, data: bytes) -> None:
+        if self.early is None:
             return
+        self.early.append(data)
+        self.early_bytes += len(data)
+        if self.early_bytes > self.limit:
+            self.early = None
+
+    def _forward_updates(self, lines: list[bytes]) -> None:
         data = b"".join(lines)
+        if self.agent is None or not self.greeted:
+            self._keep_early(data)
+            return
         if self.lost_lines or self.backlog_bytes + len(data) > self.limit:
             self.lost_lines += len(lines)
             return
@@ -247,6 +271,8 @@ class Bridge:
             return
         if self.agent is not None and self.greeted:
             self._send(line)
+        else:
+            self._keep_early(line)
 
     def _tell(self, line: bytes) -> None:
         if self.agent is not None and self.greeted:
@@ -321,10 +347,14 @@ class Bridge:
         if self.agent is None or self.greeted:
             return
         self.greeted = True
-        hello = {"protocol": PROTOCOL, "instance": self.memory.instance, "exabgp": os.getppid(), "bridge": os.getpid()}
+        hello = {"protocol": PROTOCOL, "instance": self.memory.instance, "config": self.config}
+        hello.update(exabgp=os.getppid(), bridge=os.getpid())
         lines = [b"#hello " + json.dumps(hello).encode()]
-        lines += [b"#peer " + json.dumps({"peer": peer, **known}).encode() for peer, known in self.memory.peers.items()]
-        self._send(b"\n".join([*lines, b"#ready", b""]))
+        early, self.early = self.early, None
+        if early is None:
+            peers = self.memory.peers.items()
+            lines += [b"#peer " + json.dumps({"peer": peer, **known}).encode() for peer, known in peers]
+        self._send(b"\n".join([*lines, b"#ready", b"".join(early or ())]))
 
     def _drop_agent(self) -> None:
         if self.agent is None:
@@ -455,15 +485,10 @@ class Bridge:
 
 def main() -> int:
     """Entry point, as rendered into ExaBGP's configuration."""
-    parser = argparse.ArgumentParser(description="relay between ExaBGP and the calicopy agent")
-    parser.add_argument("--socket", required=True)
-    parser.add_argument("--backlog-bytes", type=int, default=BACKLOG_BYTES)
-    parser.add_argument("--answer-timeout", type=float, default=ANSWER_TIMEOUT_S)
-    options = parser.parse_args()
+    options = Options(sys.argv[1:])
     parent = os.getppid()
     memory = Memory(options.socket + ".peers", f"{parent}.{process_start(parent)}")
-    bridge = Bridge(options.socket, memory, backlog=options.backlog_bytes, timeout=options.answer_timeout)
-    bridge.run()
+    Bridge(options, memory).run()
     return 0
 
 

@@ -1,9 +1,10 @@
 """The agent's end of the bridge: events in batches, commands that end with an answer.
 
-Theory of operation: one task keeps a connection to the bridge's socket, and tries again for ever when there is none. Events
-are handed over in batches, one per wake-up (`async for batch in client.batches()`). When the consumer lags, reading stops
-at a bound and the bridge's backlog fills. A connection lost ends each command under way with CommandResult.UNKNOWN; a new
-`SpeakerAttached` follows, whose `instance` tells whether ExaBGP is the same process and still holds what was announced.
+Theory of operation: one task keeps a connection to the bridge's socket, and tries again for ever when there is none.
+Events are handed over in batches, one per wake-up (`async for batch in client.batches()`). When the consumer lags,
+reading stops at a bound and the bridge's backlog fills. A connection lost ends each command under way with UNKNOWN; a
+new `SpeakerAttached` follows, whose `instance` tells whether ExaBGP is the same process and still holds what was
+announced.
 """
 from __future__ import annotations
 
@@ -15,7 +16,14 @@ from contextlib import suppress
 from calicopy.net.family import Family
 from calicopy.speaker.commands import announce_lines, withdraw_lines
 from calicopy.speaker.stream import Answer, EventStream, Refused
-from calicopy.speaker.types import AnnounceGroup, CommandResult, SpeakerAttached, SpeakerDetached, SpeakerEvent, UpdatesReceived
+from calicopy.speaker.types import (
+    AnnounceGroup,
+    CommandResult,
+    SpeakerAttached,
+    SpeakerDetached,
+    SpeakerEvent,
+    UpdatesReceived,
+)
 
 log = logging.getLogger(__name__)
 
@@ -144,11 +152,12 @@ class SpeakerClient:
                 delay = min(delay * 1.3, LAST_RETRY_S)
                 continue
             self._transport = transport
+            reason = "closed by us"
             try:
                 reason = await connection.closed
             finally:
                 transport.abort()
-                self._detached(reason if connection.closed.done() and not connection.closed.cancelled() else "closed by us")
+                self._detached(reason)
             delay = FIRST_RETRY_S
             await asyncio.sleep(REFUSED_RETRY_S if self._refused else FIRST_RETRY_S)
 
@@ -196,11 +205,11 @@ class SpeakerClient:
         return CommandResult.DONE
 
     async def announce(self, peer: str, groups: Iterable[AnnounceGroup]) -> CommandResult:
-        """Announce to one peer; in the order given, 500 prefixes a line. Idempotent. Raises SpecError before sending."""
+        """Announce to one peer, in the order given. Idempotent. Raises SpecError before anything is sent."""
         return await self._all(announce_lines(peer, groups))
 
     async def withdraw(self, peer: str, family: Family, prefixes: Sequence[str]) -> CommandResult:
-        """Withdraw from one peer. Idempotent. Raises SpecError before sending."""
+        """Withdraw from one peer. Idempotent. Raises SpecError before anything is sent."""
         return await self._all(withdraw_lines(peer, family, prefixes))
 
     async def end_of_rib(self, peer: str, family: Family) -> CommandResult:
@@ -214,6 +223,13 @@ class SpeakerClient:
     async def teardown(self, peer: str, subcode: int) -> CommandResult:
         """End the session with Cease/`subcode`; silently when graceful restart was negotiated. ExaBGP dials again."""
         return (await self.command(f"neighbor {peer} teardown {subcode}")).result
+
+    async def redial(self, peers: Sequence[str]) -> CommandResult:
+        """Forget the redial delay (up to 60 s) of peers that are down: their next attempt comes at once.
+
+        For one that is up it sends all announcements again (the command is ExaBGP's `flush adj-rib out`).
+        """
+        return (await self.command(", ".join(f"neighbor {peer}" for peer in peers) + " flush adj-rib out")).result
 
     async def reload(self) -> CommandResult:
         """Make ExaBGP read its file again. DONE says that it was told to, not that it worked: see control.py."""

@@ -1,7 +1,7 @@
 """Announcements to ExaBGP's command lines: pure text.
 
-The bulk form carries many prefixes that share attributes in one line. ExaBGP adds nothing that we do not say: AS_PATH is
-always written out, since it would otherwise prepend the local AS on eBGP.
+The bulk form carries many prefixes that share attributes in one line. ExaBGP adds nothing that we do not say: AS_PATH
+is always written out, since it would otherwise prepend the local AS on eBGP.
 """
 from __future__ import annotations
 
@@ -84,5 +84,5 @@ def _chunks(prefixes: Sequence[str], family: Family) -> Iterator[str]:
     for start in range(0, len(prefixes), PREFIXES_PER_LINE):
         chunk = prefixes[start : start + PREFIXES_PER_LINE]
         if any(mark not in prefix or " " in prefix or "/" not in prefix for prefix in chunk):
-            raise SpecError(f"a prefix of {family} was expected to be like {'192.0.2.0/24' if mark == '.' else '2001:db8::/32'}")
+            raise SpecError(f"not all are {family} prefixes with their length: {chunk[0]!r} to {chunk[-1]!r}")
         yield " ".join(chunk)

@@ -7,6 +7,7 @@ checked here, because a field with a space or a semicolon would otherwise be tak
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import sys
 from collections.abc import Iterable
@@ -35,9 +36,22 @@ def render(specs: Iterable[SessionSpec], *, socket_path: str, bridge_command: tu
     for word in command:
         if not PATH_WORD.fullmatch(word):
             raise SpecError(f"the bridge's command holds {word!r}: expected letters, digits and _./+:@%,=-")
-    cold = "".join(f"# calicopy: cold {ip_address(spec.peer_address)}\n" for spec in ordered if spec.restarted_without_state)
-    process = f"process bridge {{\n  run {' '.join(command)};\n  encoder json;\n}}\n"
-    return HEADER + cold + "\n" + process + "".join(_neighbor(spec) for spec in ordered)
+    cold = [str(ip_address(spec.peer_address)) for spec in ordered if spec.restarted_without_state]
+    neighbors = "".join(_neighbor(spec) for spec in ordered)
+    words = " ".join((*command, "--config", digest(neighbors)))
+    process = f"\nprocess bridge {{\n  run {words};\n  encoder json;\n}}\n"
+    return HEADER + "".join(f"# calicopy: cold {address}\n" for address in cold) + process + neighbors
+
+
+def digest(neighbors: str) -> str:
+    """A short name for the text of all sessions; the bridge hands it back, so that the agent knows what was loaded."""
+    return hashlib.sha256(neighbors.encode()).hexdigest()[:16]
+
+
+def config_digest(text: str) -> str:
+    """The digest that a rendered file carries, empty when there is none."""
+    found = re.search(r" --config ([0-9a-f]+);", text)
+    return found.group(1) if found else ""
 
 
 def default_bridge_command(socket_path: str) -> tuple[str, ...]:
@@ -159,5 +173,5 @@ def _password(spec: SessionSpec, path: str) -> str:
     except OSError as error:
         raise SpecError(f"session {spec.name}: cannot read the MD5 key file {path}: {error.strerror}") from None
     if not 1 <= len(key) <= MAX_MD5_OCTETS:
-        raise SpecError(f"session {spec.name}: the MD5 key in {path} has {len(key)} octets, expected 1 to {MAX_MD5_OCTETS}")
+        raise SpecError(f"session {spec.name}: the key in {path} has {len(key)} octets, expected 1 to {MAX_MD5_OCTETS}")
     return base64.b64encode(key).decode("ascii")

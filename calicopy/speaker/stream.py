@@ -73,7 +73,7 @@ class EventStream:
         self._bodies: list[bytes] = []
         self._counters: dict[str, int] = {}
         self._opens: dict[str, tuple[bytes, bytes]] = {}
-        self._hello: tuple[str, int] | None = None
+        self._hello: dict[str, object] = {}
         self._snapshots: list[PeerSnapshot] = []
         self._output: dict[int, list[str]] = {}
         self.bridge_pid = 0
@@ -132,16 +132,17 @@ class EventStream:
         word, _, rest = line.decode("ascii").partition(" ")
         match word:
             case "#hello":
-                hello = json.loads(rest)
-                if hello["protocol"] != PROTOCOL:
-                    raise ValueError(f"bridge speaks protocol {hello['protocol']}, expected {PROTOCOL}")
-                self._hello = (str(hello["instance"]), int(hello["exabgp"]))
-                self.bridge_pid = int(hello["bridge"])
+                self._hello = json.loads(rest)
+                if self._hello["protocol"] != PROTOCOL:
+                    raise ValueError(f"bridge speaks protocol {self._hello['protocol']}, expected {PROTOCOL}")
+                self.bridge_pid = int(str(self._hello["bridge"]))
             case "#peer":
                 self._snapshot(json.loads(rest))
             case "#ready":
-                assert self._hello is not None
-                self._items.append(SpeakerAttached(*self._hello, tuple(self._snapshots)))
+                hello = self._hello
+                peers = tuple(self._snapshots)
+                pid = int(str(hello["exabgp"]))
+                self._items.append(SpeakerAttached(str(hello["instance"]), pid, peers, str(hello["config"])))
             case "#lost":
                 lost = json.loads(rest)
                 self._counters.clear()
@@ -163,8 +164,9 @@ class EventStream:
         opens = [bytes.fromhex(known[side]) if side in known else None for side in ("local_open", "peer_open")]
         self._opens[peer] = (opens[0] or b"", opens[1] or b"")
         state = FSM_STATES[known["state"]]
+        reason = known.get("reason", "")
         self._snapshots.append(
-            PeerSnapshot(peer=peer, state=state, reason=known.get("reason", ""), local_open=opens[0], peer_open=opens[1])
+            PeerSnapshot(peer=peer, state=state, reason=reason, local_open=opens[0], peer_open=opens[1])
         )
 
     def _event(self, event: dict[str, object]) -> None:
@@ -182,7 +184,8 @@ class EventStream:
                 self._items.append(PeerState(peer, FSM_STATES[neighbor["state"]]))
             case "open" | "notification" | "refresh" | "route-refresh":
                 message = neighbor["message"]
-                self._message(peer, int(message["category"]), bytes.fromhex(message["body"][2:]), neighbor["direction"] == "send")
+                body = bytes.fromhex(message["body"][2:])
+                self._message(peer, int(message["category"]), body, neighbor["direction"] == "send")
             case kind:
                 raise ValueError(f"unknown type of event {kind!r}")
 

@@ -1,7 +1,7 @@
 """What crosses the seam between the agent and the speaker: sessions wanted, announcements, events.
 
-Theory of operation: everything here is plain data, standard library only, so that the bridge, tests and an event log can
-use it. A peer is named by its address as text in canonical form (`ipaddress`'s), which is also ExaBGP's key. BGP messages
+Theory of operation: everything here is plain data, standard library only, so that tests and an event log can use it.
+A peer is named by its address as text in canonical form (`ipaddress`'s), which is also ExaBGP's key. BGP messages
 travel as raw bodies (what follows the 19-octet header, RFC 4271 section 4.1): this package never decodes an UPDATE.
 """
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_MD5_OCTETS = 80  # TCP_MD5SIG_MAXKEYLEN of linux/tcp.h
 
 
 class SpecError(ValueError):
-    """A session, prefix or attribute that ExaBGP's text cannot carry; the message names the field and what was expected."""
+    """A session, prefix or attribute that ExaBGP's text cannot carry; names the field and what was expected."""
 
 
 class FsmState(enum.Enum):
@@ -36,9 +36,9 @@ class FsmState(enum.Enum):
 class SessionSpec:
     """One session to hold. A change of any field but `restarted_without_state` resets that session, and only that one.
 
-    Times are seconds, TTLs and ports integers as on the wire. `passive` waits for the peer to dial; one side of a pair
-    should be passive (no collisions), which the caller decides. `listen_port` None means that inbound connections are not
-    taken; it must be set when `passive`. `local_address` must be assigned to the host.
+    Times are seconds, TTLs and ports integers as on the wire. `passive` waits for the peer to dial; one side of a
+    pair should be passive (no collisions), which the caller decides. `listen_port` None means that inbound connections
+    are not taken; it must be set when `passive`. `local_address` must be assigned to the host.
     """
 
     name: str
@@ -74,7 +74,7 @@ class RawAttribute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnounceGroup:
-    """Prefixes of one family that share a next hop and all attributes (NEXT_HOP and the MP attributes are not listed)."""
+    """Prefixes of one family that share a next hop and all attributes (NEXT_HOP and MP attributes are not listed)."""
 
     family: Family
     next_hop: str
@@ -101,12 +101,15 @@ class PeerSnapshot:
 class SpeakerAttached:
     """The agent is attached. A new `instance` is a new ExaBGP process: it holds no announcements of ours.
 
+    `peers` is empty when all that this instance ever said follows as events; else UPDATEs of before are gone, and have
+    to be asked for again. `config` is the digest of the configuration that ExaBGP started with (see control.py).
 
     """
 
     instance: str
     exabgp_pid: int
     peers: tuple[PeerSnapshot, ...]
+    config: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +178,20 @@ class EventsLost:
 
 
 SpeakerEvent: TypeAlias = (
-    SpeakerAttached | SpeakerDetached | PeerUp | PeerDown | PeerState | UpdatesReceived | NotificationSeen | RefreshReceived | EventsLost
+    SpeakerAttached
+    | SpeakerDetached
+    | PeerUp
+    | PeerDown
+    | PeerState
+    | UpdatesReceived
+    | NotificationSeen
+    | RefreshReceived
+    | EventsLost
 )
 
 
 class CommandResult(enum.Enum):
-    """How a command ended. UNKNOWN (no answer in time, or the speaker went): verify or send again, all are idempotent."""
+    """How a command ended. UNKNOWN (no answer in time, or the speaker went): verify or send again, it does no harm."""
 
     DONE = "done"
     ERROR = "error"

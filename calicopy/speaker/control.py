@@ -1,0 +1,207 @@
+"""Keeps ExaBGP's configuration equal to the set of sessions wanted.
+
+Theory of operation: `apply` takes the whole set. The text is written to a temporary file, checked by `exabgp validate`
+in a process of its own, synced, renamed, and only then is ExaBGP told to reload; its own list of sessions says whether
+that worked. One failed reload would poison every later one, so then ExaBGP is ended (SIGTERM closes the sessions without
+a NOTIFICATION, so peers with graceful restart keep the routes) and its supervisor starts it again. Sessions that did not
+change keep running. When ExaBGP does not run yet there is nothing to poison: the file is put in place first, so that
+the first start costs no check, and taken back if the check then fails.
+"""
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from ipaddress import ip_address
+from pathlib import Path
+
+from calicopy.speaker.client import SpeakerClient
+from calicopy.speaker.launcher import COLD_LINE, ENVFILE
+from calicopy.speaker.render import config_digest, render
+from calicopy.speaker.types import CommandResult, SessionSpec
+
+log = logging.getLogger(__name__)
+
+VALIDATE_TIMEOUT_S = 15.0
+CONFIRM_TIMEOUT_S = 3.0
+CONFIRM_STEP_S = 0.05
+SessionKey = tuple[str, str, int, int]  # peer, local, local AS, peer AS
+
+
+class ConfigRefused(ValueError):  # noqa: N818 - it is the event's name, as people say it
+    """ExaBGP's own check refused the rendered text; the message is ExaBGP's. What ran goes on."""
+
+
+class Applied(enum.Enum):
+    """What `apply` did."""
+
+    UNCHANGED = "unchanged"
+    WRITTEN = "written"  # ExaBGP does not run (or is just starting): it will read the file
+    RELOADED = "reloaded"
+    RESTARTED = "restarted"  # the reload did not work: ExaBGP was ended, to be started again
+
+
+class SpeakerControl:
+    """Writes `config_path` for the ExaBGP behind `client`."""
+
+    def __init__(
+        self, client: SpeakerClient, *, config_path: str, bridge_command: tuple[str, ...] | None = None
+    ) -> None:
+        self._client = client
+        self._path = Path(config_path)
+        self._bridge_command = bridge_command
+        self._lock = asyncio.Lock()
+        self._loaded: tuple[str, str] = ("", "")  # (instance, digest) that a reload of ours confirmed
+
+    async def apply(self, specs: Iterable[SessionSpec]) -> Applied:
+        """Make these the sessions. Call it again after each `SpeakerAttached`, which may be of an ExaBGP that started
+        with an older file. Raises SpecError, ConfigRefused, OSError (nothing has changed then).
+        """
+        wanted = tuple(specs)
+        text = render(wanted, socket_path=self._client.socket_path, bridge_command=self._bridge_command)
+        async with self._lock:
+            return await self._apply(wanted, text)
+
+    async def _apply(self, wanted: tuple[SessionSpec, ...], text: str) -> Applied:
+        present = self._read()
+        attached = self._client.attached
+        if attached is None:
+            if text == present:
+                return Applied.UNCHANGED
+            await self._write_then_check(text, present)
+            return Applied.WRITTEN
+        digest = config_digest(text)
+        loaded = self._loaded[1] if self._loaded[0] == attached.instance else attached.config
+        if _without_cold(text) == _without_cold(present) and loaded == digest:
+            if text != present:
+                await asyncio.to_thread(self._write, text)  # read at ExaBGP's next start only
+            return Applied.UNCHANGED
+        if text != present:
+            await self._check_then_write(text)
+        return await self._reload(wanted, attached.instance, digest)
+
+    async def _reload(self, wanted: tuple[SessionSpec, ...], instance: str, digest: str) -> Applied:
+        keys = {session_key(spec) for spec in wanted}
+        if await self._client.reload() is CommandResult.DONE and await self._confirm(keys):
+            self._loaded = (instance, digest)
+            return Applied.RELOADED
+        attached = self._client.attached
+        if attached is None or attached.instance != instance:
+            return Applied.WRITTEN  # it ended meanwhile, and reads the file when it starts
+        log.error("speaker: the reload had no effect, ExaBGP (pid %d) is ended to start anew", attached.exabgp_pid)
+        end_exabgp(attached.exabgp_pid, attached.instance)
+        return Applied.RESTARTED
+
+    async def _confirm(self, keys: set[SessionKey]) -> bool:
+        """Whether ExaBGP lists exactly these sessions, within CONFIRM_TIMEOUT_S (one removed goes a turn later)."""
+        deadline = asyncio.get_running_loop().time() + CONFIRM_TIMEOUT_S
+        while True:
+            text = await self._client.show_neighbors()
+            if text is not None and listed_sessions(text) == keys:
+                return True
+            if asyncio.get_running_loop().time() > deadline or self._client.attached is None:
+                return False
+            await asyncio.sleep(CONFIRM_STEP_S)
+
+    # the file
+
+    def _read(self) -> str:
+        with suppress(OSError):
+            return self._path.read_text(encoding="utf-8")
+        return ""
+
+    def _write(self, text: str) -> None:
+        """Whole or not at all, readable by root alone: it holds the MD5 keys."""
+        fresh = self._write_fresh(text)
+        fresh.replace(self._path)
+
+    def _write_fresh(self, text: str) -> Path:
+        fresh = self._path.with_name(self._path.name + ".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        return fresh
+
+    async def _check_then_write(self, text: str) -> None:
+        fresh = await asyncio.to_thread(self._write_fresh, text)
+        error = await validate(fresh)
+        if error:
+            fresh.unlink(missing_ok=True)
+            raise ConfigRefused(error)
+        fresh.replace(self._path)
+
+    async def _write_then_check(self, text: str, present: str) -> None:
+        await asyncio.to_thread(self._write, text)
+        error = await validate(self._path)
+        if not error:
+            return
+        if present:
+            await asyncio.to_thread(self._write, present)
+        else:
+            self._path.unlink(missing_ok=True)
+        raise ConfigRefused(error)
+
+
+async def validate(path: Path) -> str:
+    """What `exabgp validate` says against the file: empty when it is good. About 0.3 s of another process."""
+    environment = {**os.environ, "exabgp_log_level": "CRITICAL", "EXABGP_ENVFILE": str(ENVFILE)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "exabgp", "validate", str(path),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+        env=environment,
+    )  # fmt: skip
+    try:
+        _, errors = await asyncio.wait_for(process.communicate(), VALIDATE_TIMEOUT_S)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return f"exabgp validate did not end within {VALIDATE_TIMEOUT_S} s"
+    if process.returncode == 0:
+        return ""
+    return errors.decode("utf-8", "replace").strip() or f"exabgp validate ended with {process.returncode}"
+
+
+def session_key(spec: SessionSpec) -> SessionKey:
+    """What ExaBGP's own list shows of a session, and tells it from others."""
+    return str(ip_address(spec.peer_address)), str(ip_address(spec.local_address)), spec.local_as, spec.peer_as
+
+
+def listed_sessions(text: str) -> set[SessionKey]:
+    """The keys in the answer of `show neighbor json`; empty when it is not readable."""
+    found = set()
+    with suppress(ValueError, KeyError, TypeError):
+        for entry in json.loads(text):
+            local, peer = entry["local"], entry["peer"]
+            addresses = str(ip_address(peer["address"])), str(ip_address(local["address"]))
+            found.add((*addresses, int(local["as"]), int(peer["as"])))
+    return found
+
+
+def end_exabgp(pid: int, instance: str) -> bool:
+    """SIGTERM to ExaBGP, if `pid` is still that `instance`. False when it is not."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        start = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+        if f"{pid}.{start}" != instance:
+            return False
+        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _without_cold(text: str) -> str:
+    return COLD_LINE.sub("", text).replace("\n\n", "\n")
