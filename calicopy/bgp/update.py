@@ -177,12 +177,13 @@ class _Reader:
             for code in (AttributeCode.ORIGIN, AttributeCode.AS_PATH):
                 if code not in decoded.codes:
                     self._missing(code)
+        has_attributes = bool(decoded.codes or self._fields.mp_reach is not None or self._fields.faults)
+        if has_attributes and not self._reachable and strictest(self._faults) is Verdict.TREAT_AS_WITHDRAW:
+            # RFC 7606 section 5.2: with no reachable NLRI to be seen, nobody can say that all of it was parsed
+            text = "a broken attribute, and no reachable NLRI to treat as withdrawn"
+            self._faults.append(Fault(Verdict.SESSION_RESET, FaultKind.NLRI_NOT_LOCATED, None, text))
         faults = tuple(self._faults)
         verdict = strictest(faults)
-        has_attributes = bool(decoded.codes or self._fields.mp_reach is not None or self._fields.faults)
-        if verdict is Verdict.TREAT_AS_WITHDRAW and has_attributes and not self._reachable:
-            # RFC 7606 section 5.2: with no reachable NLRI to be seen, nobody can say that all of it was parsed
-            verdict = Verdict.SESSION_RESET
         if verdict is Verdict.SESSION_RESET:
             return Update(verdict=verdict, faults=faults)
         withdrawn, announced = tuple(self._withdrawn), tuple(self._announced)
