@@ -1,17 +1,18 @@
 """The cluster file: one YAML file, the same on every node, read into one typed, whole result.
 
-Importing this package loads nothing else: pydantic comes with `calicopy.config.model`, PyYAML with `calicopy.config.load`,
-so that processes of the standard library alone (the supervisor, the CNI shim, `calicopy --help`) stay light.
+Importing this package loads nothing else: pydantic comes with `calicopy.config.model`, PyYAML with
+`calicopy.config.load`, so that processes of the standard library alone (the supervisor, the CNI shim, `calicopy
+--help`) stay light.
 
-- `errors`   what is wrong with a file, and where (no dependency)
-- `fields`   the value types of the file: addresses, prefixes, AS numbers, paths (pure)
-- `sections` the models of the parts of the file (pure)
-- `checks`   what must hold between the parts (pure)
-- `model`    `ClusterConfig`, the whole (pure)
-- `detect`   which of a host's addresses is the node's, when the file leaves it out (pure)
-- `resolve`  `NodeConfig`: what one node needs of the file (pure)
-- `yamltree` YAML text to a tree with places, strictly
-- `load`     text or file to `ClusterConfig`, or every error at once
-- `schema`   the JSON schema of the file
+- `errors`: what is wrong with a file, and where; `problems`: the same by path, as the checks find it (no dependency)
+- `fields`: the value types of the file (addresses, prefixes, AS numbers, file names); `sections`: its parts (pure)
+- `checks`, `checks_bgp`: what must hold between the parts (pure)
+- `model`: `ClusterConfig`, the whole (pure)
+- `detect`: which of a host's addresses is the node's, when the file leaves it out (pure)
+- `resolve`: `NodeConfig`, what one node needs of the file (pure)
+- `yamltree`: YAML text to a tree with places, strictly
+- `load`: text or file to `ClusterConfig`, or every error at once
+- `schema`: the JSON schema of the file
 """
+
 from __future__ import annotations

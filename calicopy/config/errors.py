@@ -1,4 +1,5 @@
 """What is wrong with a cluster file, and where. Standard library only."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -40,21 +41,9 @@ class ConfigError:
         return f"{self.filename}:{self.line}:{self.column}: {path}{self.message}"
 
 
-class ConfigErrors(ValueError):
+class ClusterFileError(ValueError):
     """A cluster file that is refused: `errors` has every reason, in order of place."""
 
     def __init__(self, errors: tuple[ConfigError, ...]) -> None:
         super().__init__("\n".join(str(error) for error in errors))
         self.errors = errors
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that does not fit together in a configuration, by path; `load` adds file and line."""
-
-    path: Path
-    message: str
-    related: tuple[Path, ...] = ()
-    """The other values that the judgement rests on: named with their lines, and when one of them is itself in error, this
-    problem is not reported (it may be an echo)."""
-    warning: bool = False

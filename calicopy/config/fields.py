@@ -1,9 +1,9 @@
 """The value types of the cluster file: what a text or number in it may be, and the words that say so when it is not.
 
-Theory of operation: each type is an `Annotated` with a parser of ours (so that the error says what was expected, in the
-field's words), a serialiser back to the file's form, and its JSON schema. Parsers take the file's text, or an object that is
-already of the type (models made in code). They are pure.
-"""
+Theory of operation: each type is an `Annotated` with a parser of ours (so that the error says what was expected, in
+the field's words), a serialiser back to the file's form, and its JSON schema. Parsers take the file's text, or an
+object that is already of the type (models made in code). They are pure."""
+
 from __future__ import annotations
 
 import enum
@@ -79,7 +79,12 @@ def _address(value: object) -> IPAddress:
         address = ip_address(_text(value, expected))
     except ValueError:
         refuse(value, expected)
-    if address.is_unspecified or address.is_multicast or address.is_loopback or address == IPv4Address("255.255.255.255"):
+    if (
+        address.is_unspecified
+        or address.is_multicast
+        or address.is_loopback
+        or address == IPv4Address("255.255.255.255")
+    ):
         refuse(value, "the address of one host that can be reached over the network")
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         refuse(value, "an address without a %scope")
@@ -154,7 +159,9 @@ def _file(value: object) -> str:
     """An absolute path. The value is not repeated in the message: under a wrong key it may be a secret."""
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value or value.endswith("/"):
         raise PydanticCustomError(
-            "refused", "{message}", {"message": "expected the absolute path of a file, such as /etc/calicopy/bgp.password"}
+            "refused",
+            "{message}",
+            {"message": "expected the absolute path of a file, such as /etc/calicopy/bgp.password"},
         )
     return value
 
@@ -173,7 +180,7 @@ class Listen:
 def _listen(value: object) -> Listen:
     if isinstance(value, Listen):
         return value
-    expected = "ADDRESS:PORT such as 0.0.0.0:7443 or \"[::]:7443\""
+    expected = 'ADDRESS:PORT such as 0.0.0.0:7443 or "[::]:7443"'
     host, colon, port = _text(value, expected).rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         refuse(value, expected)
@@ -263,8 +270,11 @@ def _protocol(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 5 <= value <= 255:
         refuse(value, "a route protocol number from 5 to 255 that no other program uses, such as 117")
     if value in RESERVED_PROTOCOLS:
-        refuse(value, "a route protocol number that no other program uses, such as 117 "
-               "(the kernel, FRR, BIRD, Calico or another entry of rt_protos has this one)")
+        refuse(
+            value,
+            "a route protocol number that no other program uses, such as 117 "
+            "(the kernel, FRR, BIRD, Calico or another entry of rt_protos has this one)",
+        )
     return value
 
 
@@ -277,10 +287,15 @@ RouterId: TypeAlias = Annotated[
     IPv4Address, PlainValidator(_router_id), _STRING, WithJsonSchema({"type": "string", "format": "ipv4"})
 ]
 NodeAddress4: TypeAlias = Annotated[
-    IPv4Interface, PlainValidator(_interface4), _STRING, WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+/[0-9]+$"})
+    IPv4Interface,
+    PlainValidator(_interface4),
+    _STRING,
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+/[0-9]+$"}),
 ]
 NodeAddress6: TypeAlias = Annotated[
-    IPv6Interface, PlainValidator(_interface6), _STRING,
+    IPv6Interface,
+    PlainValidator(_interface6),
+    _STRING,
     WithJsonSchema({"type": "string", "pattern": r"^[0-9a-fA-F:.]+/[0-9]+$"}),
 ]
 PrefixField: TypeAlias = Annotated[
@@ -301,12 +316,15 @@ LabelKey: TypeAlias = Annotated[
 _LABEL_VALUE = r"[A-Za-z0-9._/-]{0,253}"
 LabelValue: TypeAlias = Annotated[
     str,
-    PlainValidator(_Words(_LABEL_VALUE, "a label value: a text of letters, digits, `-`, `_`, `.` and `/` (quote numbers)")),
+    PlainValidator(
+        _Words(_LABEL_VALUE, "a label value: a text of letters, digits, `-`, `_`, `.` and `/` (quote numbers)")
+    ),
     WithJsonSchema({"type": "string", "pattern": f"^{_LABEL_VALUE}$"}),
 ]
 _GROUP = r"[a-z_][a-z0-9_-]{0,31}"
 GroupName: TypeAlias = Annotated[
-    str, PlainValidator(_Words(_GROUP, "the name of a group of the system, such as calicopy")),
+    str,
+    PlainValidator(_Words(_GROUP, "the name of a group of the system, such as calicopy")),
     WithJsonSchema({"type": "string", "pattern": f"^{_GROUP}$"}),
 ]
 FilePath: TypeAlias = Annotated[str, PlainValidator(_file), WithJsonSchema({"type": "string", "pattern": "^/.*[^/]$"})]
@@ -315,29 +333,37 @@ AsNumber: TypeAlias = Annotated[
     int, PlainValidator(_asn), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 4294967294})
 ]
 HoldTime: TypeAlias = Annotated[
-    int, PlainValidator(_hold_time),
+    int,
+    PlainValidator(_hold_time),
     WithJsonSchema({"type": "integer", "minimum": 0, "maximum": 65535, "not": {"enum": [1, 2]}}),
 ]
 RouteProtocol: TypeAlias = Annotated[
-    int, PlainValidator(_protocol),
+    int,
+    PlainValidator(_protocol),
     WithJsonSchema({"type": "integer", "minimum": 5, "maximum": 255, "not": {"enum": sorted(RESERVED_PROTOCOLS)}}),
 ]
 FamilyField: TypeAlias = Annotated[
     Family, PlainValidator(_family), _STRING, WithJsonSchema({"type": "string", "enum": ["ipv4", "ipv6"]})
 ]
 EncapsulationField: TypeAlias = Annotated[
-    Encapsulation, PlainValidator(_Choice(Encapsulation)), _VALUE,
+    Encapsulation,
+    PlainValidator(_Choice(Encapsulation)),
+    _VALUE,
     WithJsonSchema({"type": "string", "enum": [member.value for member in Encapsulation]}),
 ]
 ModeField: TypeAlias = Annotated[
-    EncapsulationMode, PlainValidator(_Choice(EncapsulationMode)), _VALUE,
+    EncapsulationMode,
+    PlainValidator(_Choice(EncapsulationMode)),
+    _VALUE,
     WithJsonSchema({"type": "string", "enum": [member.value for member in EncapsulationMode]}),
 ]
 MethodField: TypeAlias = Annotated[
     DetectionMethod, PlainValidator(_Choice(DetectionMethod)), _VALUE, WithJsonSchema(_DETECTION_SCHEMA)
 ]
 LogLevelField: TypeAlias = Annotated[
-    LogLevel, PlainValidator(_Choice(LogLevel)), _VALUE,
+    LogLevel,
+    PlainValidator(_Choice(LogLevel)),
+    _VALUE,
     WithJsonSchema({"type": "string", "enum": [member.value for member in LogLevel]}),
 ]
 Switch: TypeAlias = StrictBool

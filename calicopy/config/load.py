@@ -1,13 +1,14 @@
 """The cluster file from disk to `ClusterConfig`, or every error at once.
 
-Theory of operation, in four steps, each of which goes on after its errors: (1) YAML to a tree with places (`yamltree`);
-(2) keys that no model knows are noted and left out; (3) the models judge the values; what they refuse is noted and left out, and they
-judge again, until a configuration stands (every section has defaults, so one always does); (4) the checks between parts run on
-that, and problems that rest on anything left out are dropped, since they may be echoes. A result has a config only when no step noted an error,
-and then nothing was left out.
-"""
+Theory of operation, in four steps, each of which goes on after its errors: (1) YAML to a tree with places
+(`yamltree`); (2) keys that no model knows are noted and left out; (3) the models judge the values; what they refuse
+is noted and left out, and they judge again, until a configuration stands (every section has defaults, so one always
+does); (4) the checks between parts run on that, and problems that rest on anything left out are dropped, since they
+may be echoes. A result has a config only when no step noted an error, and then nothing was left out."""
+
 from __future__ import annotations
 
+import dataclasses
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -15,13 +16,13 @@ from pathlib import Path as FilePath
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from calicopy.config.checks import did_you_mean
-from calicopy.config.errors import ConfigError, ConfigErrors, Path, format_path
+from calicopy.config.errors import ClusterFileError, ConfigError, Path, format_path
 from calicopy.config.fields import found
 from calicopy.config.model import DEFER_CHECKS, ClusterConfig
+from calicopy.config.problems import did_you_mean
 from calicopy.config.yamltree import MAX_BYTES, MAX_ERRORS, Place, Reading, Tree, read_yaml
 
-Plain: typing.TypeAlias = "str | int | float | bool | None | list[Plain] | dict[str, Plain]"
+Plain: typing.TypeAlias = "str | int | float | bool | list[Plain] | dict[str, Plain] | None"
 
 _ROUNDS = 12
 """How often refused values are left out and the rest is judged again; each round goes up one level at least."""
@@ -36,9 +37,9 @@ class LoadResult:
     warnings: tuple[ConfigError, ...]
 
     def require(self) -> ClusterConfig:
-        """The config. Raises ConfigErrors."""
+        """The config. Raises ClusterFileError."""
         if self.config is None:
-            raise ConfigErrors(self.errors)
+            raise ClusterFileError(self.errors)
         return self.config
 
 
@@ -77,14 +78,16 @@ def load_text(text: str, *, filename: str) -> LoadResult:
 
 
 def _failed(filename: str, message: str, place: Place = (1, 1)) -> LoadResult:
-    return LoadResult(None, (ConfigError(filename, *place, "", message),), ())
+    return LoadResult(None, (ConfigError(filename, place[0], place[1], "", message),), ())
 
 
 def _bounded(errors: tuple[ConfigError, ...]) -> tuple[ConfigError, ...]:
     if len(errors) <= MAX_ERRORS:
         return errors
     last = errors[MAX_ERRORS]
-    more = ConfigError(last.filename, last.line, last.column, "", f"more than {MAX_ERRORS} errors: the rest is not shown")
+    more = ConfigError(
+        last.filename, last.line, last.column, "", f"more than {MAX_ERRORS} errors: the rest is not shown"
+    )
     return (*errors[:MAX_ERRORS], more)
 
 
@@ -105,7 +108,9 @@ class _Loader:
             return None
         if not isinstance(tree.value, dict):
             if not self.reading.errors:
-                self.reading.note(tree.place, (), f"found {_found(tree)}, expected the keys of a cluster file (nodes, pools, ...)")
+                self.reading.note(
+                    tree.place, (), f"found {_found(tree)}, expected the keys of a cluster file (nodes, pools, ...)"
+                )
             return None
         self.left_out = set(self.reading.bad)
         self._unknown_keys(tree, ClusterConfig, ())
@@ -129,7 +134,8 @@ class _Loader:
         for key, inner in tree.value.items():
             at = (*path, key)
             if key not in known:
-                self._note(at, _unknown(key, list(known)), place=inner.key_place)
+                many = len(self.reading.errors) > MAX_ERRORS
+                self._note(at, "unknown key" if many else _unknown(key, list(known)), place=inner.key_place)
                 self.left_out.add(at)
                 continue
             nested = known[key]
@@ -192,24 +198,21 @@ class _Loader:
         self.left_out.add(path)
 
     def _check(self, config: ClusterConfig, tree: Tree) -> None:
-        problems = config.problems()
-        for problem in problems:
+        if len(self.left_out) > MAX_ERRORS:
+            return  # there is enough to read already, and echoes would be looked for among thousands
+        for problem in config.problems():
             path = self._in_file(problem.path)
-            related = [self._in_file(other) for other in problem.related]
-            if any(self._touched(each) for each in (path, *related)):
+            related = [self._in_file(each) for each in problem.related]
+            other = self._in_file(problem.other) if problem.other is not None else None
+            if self._touched(path, 99) or any(self._touched(each, 1) for each in (*related, other) if each is not None):
                 continue
-            message = problem.message
-            for other in related:
-                shown = f"already at {format_path(problem.related[related.index(other)])}"
-                if message.endswith(shown):
-                    line = tree.find(other)[0].best_place[0]
-                    message = f"{message[: -len(shown)]}already at {format_path(other)} (line {line})"
-            self._note(path, message, warning=problem.warning)
+            line = tree.find(other)[0].best_place[0] if other is not None else None
+            self._note(path, dataclasses.replace(problem, other=other).text(line), warning=problem.warning)
 
-    def _touched(self, path: Path) -> bool:
-        """Whether a value at, above or below `path` was left out."""
+    def _touched(self, path: Path, depth: int) -> bool:
+        """Whether a value at or above `path` was left out, or one at most `depth` levels below."""
         above = any(path[:length] in self.left_out for length in range(1, len(path) + 1))
-        return above or any(other[: len(path)] == path for other in self.left_out)
+        return above or any(out[: len(path)] == path and len(out) <= len(path) + depth for out in self.left_out)
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
@@ -269,6 +272,8 @@ def _message(error: ErrorDetails, value: Tree | None) -> str:
             expected = f"{limits.get('ge')} or more"
         case "less_than_equal":
             expected = f"{limits.get('le')} or less"
+        case "too_long":
+            expected = f"a list of {limits.get('max_length')} at most"
         case "too_short":
             expected = f"a list of {limits.get('min_length')} or more"
         case _:

@@ -1,16 +1,19 @@
 """`ClusterConfig`: the cluster file as one typed value.
 
-Theory of operation: a `ClusterConfig` is always whole. Its parts judge their values (`sections`), and on construction it
-judges what must hold between them (`checks`); a file with any error yields none. It is frozen, does no I/O, and the pure core
-uses it as it is. `load` runs the checks itself, to give each problem its line, and says so with `DEFER_CHECKS`.
-"""
+Theory of operation: a `ClusterConfig` is always whole. Its parts judge their values (`sections`), and on construction
+it judges what must hold between them (`checks`); a file with any error yields none. It is frozen, does no I/O, and
+the pure core uses it as it is. `load` runs the checks itself, to give each problem its line, and says so with
+`DEFER_CHECKS`."""
+
 from __future__ import annotations
+
+from typing import Annotated
 
 from pydantic import Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from calicopy.config.checks import check
-from calicopy.config.errors import Problem, format_path
+from calicopy.config.errors import format_path
 from calicopy.config.fields import (
     DetectionMethod,
     Encapsulation,
@@ -19,6 +22,7 @@ from calicopy.config.fields import (
     Listen,
     LogLevel,
 )
+from calicopy.config.problems import Problem
 from calicopy.config.sections import (
     AddressDetection,
     AgentSection,
@@ -33,7 +37,8 @@ from calicopy.config.sections import (
 )
 
 DEFER_CHECKS = "calicopy: the caller runs the checks"
-"""As pydantic's validation context: the caller calls `ClusterConfig.problems` itself and discards a result with errors."""
+"""As pydantic's validation context: the caller calls `ClusterConfig.problems` itself and discards a result with
+errors."""
 
 
 class ClusterConfig(Section):
@@ -41,9 +46,11 @@ class ClusterConfig(Section):
 
     cluster: ClusterSection = Field(default_factory=ClusterSection)
     """The cluster as a whole."""
-    nodes: tuple[NodeEntry, ...] = Field(default=(), json_schema_extra={"minItems": 1})
+    nodes: Annotated[tuple[NodeEntry, ...], Field(max_length=5000)] = Field(
+        default=(), json_schema_extra={"minItems": 1}
+    )
     """The nodes of the cluster, at least one."""
-    pools: tuple[PoolEntry, ...] = ()
+    pools: Annotated[tuple[PoolEntry, ...], Field(max_length=256)] = ()
     """The pools that nodes claim blocks of pod addresses from. They may not overlap."""
     address_detection: AddressDetection = Field(default_factory=AddressDetection)
     """How nodes without an `address` find theirs."""
@@ -53,10 +60,14 @@ class ClusterConfig(Section):
     """The agent process on every node."""
 
     def problems(self) -> tuple[Problem, ...]:
-        """What does not fit together, errors and warnings. No errors in a value that was constructed without `DEFER_CHECKS`."""
+        """What does not fit together, errors and warnings. No errors in a value that was constructed without
+        `DEFER_CHECKS`."""
         return tuple(
             check(
-                cluster=self.cluster, nodes=self.nodes, pools=self.pools, detection=self.address_detection, bgp=self.bgp,
+                nodes=self.nodes,
+                pools=self.pools,
+                detection=self.address_detection,
+                bgp=self.bgp,
                 agent=self.agent,
             )
         )
@@ -64,7 +75,7 @@ class ClusterConfig(Section):
     @model_validator(mode="after")
     def _whole(self, info: ValidationInfo) -> ClusterConfig:
         if info.context != DEFER_CHECKS:
-            errors = [f"{format_path(p.path)}: {p.message}" for p in self.problems() if not p.warning]
+            errors = [f"{format_path(p.path)}: {p.text()}" for p in self.problems() if not p.warning]
             if errors:
                 raise PydanticCustomError("checks", "{message}", {"message": "; ".join(errors)})
         return self

@@ -1,9 +1,9 @@
 """The models of the parts of the cluster file.
 
-Theory of operation: every model is frozen and knows all its keys; defaults live here and nowhere else. A model judges its own
-values one by one; what must hold between values is judged in `checks`, so that each error has the place of the value that
-is to blame. `asn` is written `as` in the file. Pure.
-"""
+Theory of operation: every model is frozen and knows all its keys; defaults live here and nowhere else. A model judges
+its own values one by one; what must hold between values is judged in `checks`, so that each error has the place of
+the value that is to blame. `asn` is written `as` in the file. Pure."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -66,16 +66,16 @@ class ClusterSection(Section):
     name: Name = "calicopy"
     """A name for people; shown in status."""
     asn: AsNumber = Field(default=64512, validation_alias="as", serialization_alias="as")
-    """The AS number of the cluster, and of every node that names no other. It is also the first part of the large community
-    that carries a block's owner."""
+    """The AS number of the cluster, and of every node that names no other. It is also the first part of the large
+    community that carries a block's owner."""
 
 
 class AddressDetection(Section):
     """How a node finds its address when the file leaves it out. There is no "first found"."""
 
     method: MethodField = DetectionMethod.DEFAULT_ROUTE
-    """`cidr` (the address inside a prefix), `interface` (the address of a named interface), `can-reach` (the source address
-    of the route towards a target), or `default-route` (the address of the interface of the default route)."""
+    """`cidr` (the address inside a prefix), `interface` (the address of a named interface), `can-reach` (the source
+    address of the route towards a target), or `default-route` (the address of the interface of the default route)."""
     value: Text | None = None
     """The prefix, interface name or target address; none for `default-route`."""
 
@@ -136,7 +136,8 @@ class PoolEntry(Section):
     cidr: PrefixField
     """The pool's prefix."""
     block_size: StrictInt | None = None
-    """Prefix length of the blocks that nodes claim: 20 to 32 (default 26) for IPv4, 116 to 128 (default 122) for IPv6."""
+    """Prefix length of the blocks that nodes claim: 20 to 32 (default 26) for IPv4, 116 to 128 (default 122) for
+    IPv6."""
     encapsulation: EncapsulationField = Encapsulation.NONE
     """`none` (plain routes) or `ipip` (through `tunl0`)."""
     mode: ModeField = EncapsulationMode.ALWAYS
@@ -198,7 +199,7 @@ class BgpSection(Section):
     """Whether every node peers with every other node of this file."""
     mesh_password_file: FilePath | None = None
     """A file with the TCP MD5 password of all mesh sessions (RFC 2385), at most 80 bytes."""
-    peers: tuple[PeerEntry, ...] = ()
+    peers: Annotated[tuple[PeerEntry, ...], Field(max_length=256)] = ()
     """Peers besides the mesh."""
     hold_time_s: HoldTime = 9
     """Hold time in seconds: 0, or 3 and more. Keepalives are sent every third of it."""
@@ -235,7 +236,8 @@ class AgentSection(Section):
     run_dir: FilePath = "/run/calicopy"
     """Where sockets and locks are."""
     socket: FilePath | None = None
-    """The read-write socket. Default: calicopy.sock in `run_dir`. The read-only one is beside it, with `-ro` in its name."""
+    """The read-write socket. Default: calicopy.sock in `run_dir`. The read-only one is beside it, with `-ro` in its
+    name."""
     socket_group: GroupName = "calicopy"
     """The group that may use the sockets."""
     log_level: LogLevelField = LogLevel.INFO
@@ -264,6 +266,15 @@ class AgentSection(Section):
 
 
 __all__ = [
-    "AddressDetection", "AgentSection", "ApiSection", "BgpSection", "ClusterSection", "IPv6Interface", "NodeEntry",
-    "PeerEntry", "PoolEntry", "Section", "selects",
+    "AddressDetection",
+    "AgentSection",
+    "ApiSection",
+    "BgpSection",
+    "ClusterSection",
+    "IPv6Interface",
+    "NodeEntry",
+    "PeerEntry",
+    "PoolEntry",
+    "Section",
+    "selects",
 ]

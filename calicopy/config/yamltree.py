@@ -1,11 +1,12 @@
 """YAML text to a tree in which everything knows its place, strictly.
 
-Theory of operation: the tree is built from PyYAML's *events* (libyaml's when it is there), so depth and size are bounded by
-us and nothing of YAML's conveniences gets in unseen. Text without quotes is read as YAML 1.2 would: `true`, `false`, `null`,
-decimal numbers, else text. What YAML 1.1 readers take for something else (`no`, `12:30`, `010`, `1_000`) is refused with the
-way to write what was meant; so are aliases, anchors, tags, merge keys, second documents and duplicate keys. Mistakes of
-content are collected and the reading goes on; a mistake of syntax ends it.
+Theory of operation: the tree is built from PyYAML's *events* (libyaml's when it is there), so depth and size are
+bounded by us and nothing of YAML's conveniences gets in unseen. Text without quotes is read as YAML 1.2 would:
+`true`, `false`, `null`, decimal numbers, else text. What YAML 1.1 readers take for something else (`no`, `12:30`,
+`010`, `1_000`) is refused with the way to write what was meant; so are aliases, anchors, tags, merge keys, second
+documents and duplicate keys. Mistakes of content are collected and the reading goes on; a mistake of syntax ends it.
 """
+
 from __future__ import annotations
 
 import re
@@ -29,17 +30,23 @@ Place: TypeAlias = tuple[int, int]
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_TRAPS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"y|Y|yes|Yes|YES|on|On|ON"), "the switch true (write true)"),
-    (re.compile(r"n|N|no|No|NO|off|Off|OFF"), "the switch false (write false)"),
-    (re.compile(r"[-+]?0[0-9_]+"), "an octal number (write it without the leading 0)"),
-    (re.compile(r"0[xob][0-9a-fA-F_]+"), "a hexadecimal, octal or binary number (write it in decimal)"),
-    (re.compile(r"[-+]?[0-9]+_[0-9_]*"), "a number with `_` (write only digits)"),
-    (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "a number of base 60 (12:30 is 750)"),
-    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?"), "a date"),
-    (re.compile(r"="), "a tag of its own"),
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 )
+_EMPTY = frozenset(
+    {"", "~", *(form for word in ("true", "false", "null") for form in (word, word.title(), word.upper()))}
+)
+_TRAPS: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (re.compile(r"y|Y|yes|Yes|YES|on|On|ON"), "a switch", "write true"),
+    (re.compile(r"n|N|no|No|NO|off|Off|OFF"), "a switch", "write false"),
+    (re.compile(r"[-+]?0[0-9_]+"), "an octal number", "write the number without a leading 0"),
+    (re.compile(r"0[xob][0-9a-fA-F_]+"), "a number that is not decimal", "write it in decimal"),
+    (re.compile(r"[-+]?[0-9]+_[0-9_]*"), "a number", "write only its digits"),
+    (re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"), "a number of base 60", "write it in decimal"),
+    (re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt ].*)?"), "a date", "write another text"),
+    (re.compile(r"="), "a default", "write another text"),
+)
+"""What YAML 1.1 takes for something else than YAML 1.2: the pattern, what for, and how to write that."""
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -74,13 +81,14 @@ class Tree:
         return tree, True
 
 
-class _Stop(Exception):
+class _StopError(Exception):
     """The reading cannot go on; the reason is noted."""
 
 
 @dataclass(slots=True)
 class Reading:
-    """What reading gave: the tree (None when the syntax is broken), the errors, and the paths whose values are unfit."""
+    """What reading gave: the tree (None when the syntax is broken), the errors, and the paths whose values are
+    unfit."""
 
     filename: str
     tree: Tree | None = None
@@ -91,7 +99,7 @@ class Reading:
         """One more error."""
         self.errors.append(ConfigError(self.filename, place[0], place[1], format_path(path), message))
         if len(self.errors) > MAX_ERRORS:
-            raise _Stop
+            raise _StopError
 
 
 def read_yaml(text: str, *, filename: str) -> Reading:
@@ -101,7 +109,7 @@ def read_yaml(text: str, *, filename: str) -> Reading:
     try:
         _check_text(reading, text)
         reading.tree = _Builder(reading, text).document()
-    except _Stop:
+    except _StopError:
         reading.tree = None
     except yaml.YAMLError as error:
         reading.tree = None
@@ -112,13 +120,13 @@ def read_yaml(text: str, *, filename: str) -> Reading:
 def _check_text(reading: Reading, text: str) -> None:
     if len(text) > MAX_BYTES:
         reading.note((1, 1), (), f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB, expected a cluster file")
-        raise _Stop
+        raise _StopError
     odd = _UNPRINTABLE.search(text)
     if odd:
         line = text.count("\n", 0, odd.start()) + 1
         column = odd.start() - text.rfind("\n", 0, odd.start())
         reading.note((line, column), (), f"found the character U+{ord(odd[0]):04X}, expected printable text")
-        raise _Stop
+        raise _StopError
 
 
 def _note_syntax(reading: Reading, text: str, error: yaml.YAMLError) -> None:
@@ -133,7 +141,7 @@ def _note_syntax(reading: Reading, text: str, error: yaml.YAMLError) -> None:
         problem = "found a tab, expected spaces for indentation"
     else:
         problem = f"not YAML: {problem}"
-    reading.errors.append(ConfigError(reading.filename, *place, "", problem))
+    reading.errors.append(ConfigError(reading.filename, place[0], place[1], "", problem))
 
 
 class _Builder:
@@ -149,7 +157,7 @@ class _Builder:
         event = next(self._events)
         if isinstance(event, yaml.StreamEndEvent):
             self._reading.note((1, 1), (), "the file is empty, expected a cluster file")
-            raise _Stop
+            raise _StopError
         if getattr(event, "version", None) or getattr(event, "tags", None):
             self._reading.note(_place(event), (), "found a YAML directive (%), expected none")
         tree = self._value(next(self._events), ())
@@ -163,14 +171,22 @@ class _Builder:
         place = _place(event)
         if len(path) > MAX_DEPTH:
             self._reading.note(place, path[:4], f"nested more than {MAX_DEPTH} deep")
-            raise _Stop
+            raise _StopError
         if isinstance(event, yaml.AliasEvent):
-            self._unfit(place, path, f"found the alias *{event.anchor}, expected the value itself: aliases are not used in this file")
+            self._unfit(
+                place,
+                path,
+                f"found the alias *{event.anchor}, expected the value itself: aliases are not used in this file",
+            )
             return Tree(None, place)
+        assert isinstance(event, yaml.NodeEvent)
         if event.anchor is not None:
-            self._reading.note(place, path, f"found the anchor &{event.anchor}, expected none: aliases are not used in this file")
-        if event.tag is not None:
-            self._unfit(place, path, f"found the tag {event.tag.replace('tag:yaml.org,2002:', '!!')}, expected none")
+            self._reading.note(
+                place, path, f"found the anchor &{event.anchor}, expected none: aliases are not used in this file"
+            )
+        tag: str | None = getattr(event, "tag", None)
+        if tag is not None:
+            self._unfit(place, path, f"found the tag {tag.replace('tag:yaml.org,2002:', '!!')}, expected none")
         if isinstance(event, yaml.MappingStartEvent):
             return Tree(self._mapping(path), place)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -178,6 +194,7 @@ class _Builder:
             while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
                 items.append(self._value(event, (*path, len(items))))
             return Tree(items, place)
+        assert isinstance(event, yaml.ScalarEvent)
         return Tree(self._scalar(event, path, place), place)
 
     def _mapping(self, path: Path) -> dict[str, Tree]:
@@ -199,7 +216,7 @@ class _Builder:
 
     def _key(self, event: yaml.Event, path: Path, place: Place) -> str | None:
         """The text of a key; None (noted) when it cannot be one."""
-        if isinstance(event, yaml.AliasEvent) or event.anchor is not None or event.tag is not None:
+        if getattr(event, "anchor", None) is not None or getattr(event, "tag", None) is not None:
             self._reading.note(place, path, "found an alias, anchor or tag at a key, expected a text alone")
         if not isinstance(event, yaml.ScalarEvent):
             if not isinstance(event, yaml.AliasEvent):
@@ -212,9 +229,10 @@ class _Builder:
                 self._reading.note(place, path, "found the merge key <<, expected the keys themselves")
                 return None
             trap = _trap(key)
-            if trap or key in ("", "~") or _INT.fullmatch(key) or _FLOAT.fullmatch(key) or key.lower() in ("true", "false", "null"):
-                meaning = f", which YAML 1.1 takes for {trap}" if trap else ""
-                self._reading.note(place, path, f"found the key {key}{meaning}, expected a text: quote it, as \"{key}\"")
+            if trap is None and (key in _EMPTY or _INT.fullmatch(key) or _FLOAT.fullmatch(key)):
+                trap = f'found the key {key}, expected a text: quote it, as "{key}"'
+            if trap is not None:
+                self._reading.note(place, path, trap)
                 return None
         return key
 
@@ -223,8 +241,14 @@ class _Builder:
         if not event.implicit[0]:
             return text
         if not text:
-            what = "an empty list item, expected a value" if path and isinstance(path[-1], int) else "nothing after the colon, expected a value"
-            self._unfit(place, path, f"found {what} (or leave it out)" if path else "the file is empty, expected a cluster file")
+            what = (
+                "an empty list item, expected a value"
+                if path and isinstance(path[-1], int)
+                else "nothing after the colon, expected a value"
+            )
+            self._unfit(
+                place, path, f"found {what} (or leave it out)" if path else "the file is empty, expected a cluster file"
+            )
             return None
         if _INT.fullmatch(text):
             return int(text) if len(text) <= 24 else float("inf")
@@ -234,8 +258,8 @@ class _Builder:
         if text == "~" or lower == "null":
             return None
         trap = _trap(text)
-        if trap:
-            self._unfit(place, path, f"found {text}, which YAML 1.1 takes for {trap}; to mean the text, quote it: \"{text}\"")
+        if trap is not None:
+            self._unfit(place, path, trap)
             return None
         return float(lower.replace(".inf", "inf").replace(".nan", "nan")) if _FLOAT.fullmatch(lower) else text
 
@@ -245,11 +269,17 @@ class _Builder:
 
 
 def _place(event: yaml.Event) -> Place:
-    return event.start_mark.line + 1, event.start_mark.column + 1
+    mark = event.start_mark
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
 
 
 def _trap(text: str) -> str | None:
-    """What YAML 1.1 takes `text` for, when it is not what it looks like."""
+    """What is said of a text that YAML 1.1 takes for something that it does not look like; None for others."""
     if len(text) > 40:
         return None
-    return next((meaning for pattern, meaning in _TRAPS if pattern.fullmatch(text)), None)
+    for pattern, meaning, cure in _TRAPS:
+        if pattern.fullmatch(text):
+            return (
+                f'found {text}, which YAML 1.1 takes for {meaning}: {cure}, or quote it to mean the text, as "{text}"'
+            )
+    return None
