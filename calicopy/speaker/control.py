@@ -1,11 +1,11 @@
 """Keeps ExaBGP's configuration equal to the set of sessions wanted.
 
-Theory of operation: `apply` takes the whole set. The text is written to a temporary file, checked by `exabgp validate`
-in a process of its own, synced, renamed, and only then is ExaBGP told to reload; its own list of sessions says whether
-that worked. One failed reload would poison every later one, so then ExaBGP is ended (SIGTERM closes the sessions without
-a NOTIFICATION, so peers with graceful restart keep the routes) and its supervisor starts it again. Sessions that did not
-change keep running. When ExaBGP does not run yet there is nothing to poison: the file is put in place first, so that
-the first start costs no check, and taken back if the check then fails.
+Theory of operation: `apply` takes the whole set. The text is written to a temporary file, checked by `exabgp
+validate` in a process of its own, synced, renamed, and only then is ExaBGP told to reload; its own list of sessions
+says whether that worked. One failed reload would poison every later one, so then ExaBGP is ended (SIGTERM closes the
+sessions without a NOTIFICATION, so peers with graceful restart keep the routes) and its supervisor starts it again.
+Sessions that did not change keep running. When ExaBGP does not run yet there is nothing to poison: the file is put in
+place first, so that the first start costs no check, and taken back if the check then fails.
 """
 from __future__ import annotations
 

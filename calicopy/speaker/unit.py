@@ -1,9 +1,9 @@
 """`calicopy speaker`: waits for the rendered configuration, then becomes ExaBGP.
 
 Theory of operation: whoever starts processes (the supervisor, systemd, an init) may start this one first and at once.
-It ends only when ExaBGP ends. While it waits it has ExaBGP's modules loaded, so that the sessions are dialled some 50 ms
-after the file appears. It also waits until each address that ExaBGP is to listen on can be bound, because ExaBGP refuses
-to start otherwise; the file is read again whenever it changes.
+It ends only when ExaBGP ends. While it waits it has ExaBGP's modules loaded, so that the sessions are dialled some 50
+ms after the file appears. It also waits until each address that ExaBGP is to listen on can be bound, because ExaBGP
+refuses to start otherwise; the file is read again whenever it changes.
 """
 from __future__ import annotations
 

@@ -1,0 +1,259 @@
+"""`calicopy node`: starts speaker and agent, and starts each again when it ends.
+
+Theory of operation: standard library only, one loop over signals and process descriptors, fit to be PID 1 (it reaps
+what is handed to it). Each service runs in a session of its own and holds, through a descriptor that it inherits, the
+lock on `RUN_DIR/NAME.lock`: so the lock is held exactly as long as the service lives, whoever started it. When this
+process is killed the services go on. A new one finds their locks held, reads the pid beside, and watches the process
+that is there instead of starting a second. A service that ends is started again at once the first time, then after a
+growing delay, which starts over when it has run for a while.
+
+Signals: SIGTERM and SIGINT stop the agent, then the speaker (ExaBGP closes its sessions without a NOTIFICATION, so
+peers with graceful restart keep the routes; the kernel's routes stay too). SIGHUP goes to the agent alone. It ends no
+process that it neither started nor adopted.
+"""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+DEFAULT_RUN_DIR = "/run/calicopy"
+FIRST_DELAY_S = 0.0
+SECOND_DELAY_S = 0.5
+LAST_DELAY_S = 15.0
+STABLE_S = 30.0  # a service that ran so long starts with no delay again
+STOP_TIMEOUT_S = 8.0
+LOCK_POLL_S = 0.5
+USAGE = "usage: calicopy node [--run-dir DIR] [AGENT ARGUMENTS]\n"
+
+
+class NodeError(Exception):
+    """The supervisor cannot start; the message says why."""
+
+
+def process_identity(pid: int) -> str:
+    """`PID START` with the start time in clock ticks (proc(5), field 22): no later process has the same."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:  # noqa: PTH123 - pathlib loads slowly
+        return f"{pid} {stat.read().rpartition(')')[2].split()[19]}"
+
+
+@dataclass(slots=True)
+class Service:
+    """One process to keep running. `pid` is 0 when none is known; `descriptor` is its pidfd, -1 when none."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+    pid: int = 0
+    descriptor: int = -1
+    started: float = 0.0
+    due: float = 0.0
+    delay: float = FIRST_DELAY_S
+
+
+class Supervisor:
+    """Keeps the services running until it is told to stop."""
+
+    def __init__(self, run_dir: str, services: Sequence[Service], *, stop_timeout: float = STOP_TIMEOUT_S) -> None:
+        self.run_dir = run_dir
+        self.services = list(services)
+        self.stop_timeout = stop_timeout
+        self.stopping = False
+        self.poller = select.poll()
+        self.wake_reader, self.wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.poller.register(self.wake_reader, select.POLLIN)
+        self.lock = -1
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT; returns the exit code. Raises NodeError when another supervisor runs here."""
+        self._take_own_lock()
+        signal.set_wakeup_fd(self.wake_writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)  # the wake-up descriptor carries the number
+        while not self.stopping:
+            now = time.monotonic()
+            for service in self.services:
+                if not service.pid and now >= service.due:
+                    self._start_or_adopt(service)
+            self._wait(self._next_due(now))
+        return self._stop()
+
+    def _take_own_lock(self) -> None:
+        os.makedirs(self.run_dir, mode=0o750, exist_ok=True)  # noqa: PTH103 - pathlib is slow to load
+        path = f"{self.run_dir}/node.lock"
+        self.lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self.lock, 64).decode("ascii", "replace").split(" ")[0]
+            raise NodeError(f"another supervisor, process {holder or '?'}, holds {path}") from None
+        os.ftruncate(self.lock, 0)
+        os.write(self.lock, process_identity(os.getpid()).encode())
+
+    # services
+
+    def _start_or_adopt(self, service: Service) -> None:
+        path = f"{self.run_dir}/{service.name}.lock"
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._adopt(service, os.read(lock, 64).decode("ascii", "replace"))
+                return
+            self._start(service, lock)
+        finally:
+            os.close(lock)
+
+    def _start(self, service: Service, lock: int) -> None:
+        service.started = time.monotonic()
+        os.ftruncate(lock, 0)
+        os.set_inheritable(lock, True)
+        try:
+            pid = os.posix_spawn(
+                service.command[0], service.command, {**os.environ, **service.environment},
+                setsid=True, setsigmask=(), setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM),
+            )  # fmt: skip
+        except OSError as error:
+            self._say(f"cannot start {service.name}: {error}")
+            self._schedule(service)
+            return
+        with contextlib.suppress(OSError):
+            os.pwrite(lock, process_identity(pid).encode(), 0)
+        self._watch(service, pid)
+        self._say(f"started {service.name}, process {pid}")
+
+    def _adopt(self, service: Service, identity: str) -> None:
+        """Watch the process of an earlier supervisor; when its pid is not known, wait for its lock."""
+        service.started = time.monotonic()
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(identity.split(" ")[0])
+            if process_identity(pid) == identity:
+                self._watch(service, pid)
+                self._say(f"adopted {service.name}, process {pid}")
+                return
+        service.due = time.monotonic() + LOCK_POLL_S
+
+    def _watch(self, service: Service, pid: int) -> None:
+        service.pid = pid
+        service.descriptor = os.pidfd_open(pid)
+        self.poller.register(service.descriptor, select.POLLIN)
+
+    def _ended(self, service: Service, how: str) -> None:
+        self.poller.unregister(service.descriptor)
+        os.close(service.descriptor)
+        service.pid, service.descriptor = 0, -1
+        if not self.stopping:
+            self._schedule(service)
+            self._say(f"{service.name} ended ({how}), next start in {max(0.0, service.due - time.monotonic()):.1f} s")
+
+    def _schedule(self, service: Service) -> None:
+        now = time.monotonic()
+        if now - service.started >= STABLE_S:
+            service.delay = FIRST_DELAY_S
+        service.due = now + service.delay
+        service.delay = min(max(SECOND_DELAY_S, service.delay * 2), LAST_DELAY_S)
+
+    # the loop
+
+    def _next_due(self, now: float) -> float | None:
+        waits = [max(0.0, service.due - now) for service in self.services if not service.pid]
+        return min(waits, default=None)
+
+    def _wait(self, seconds: float | None) -> None:
+        for descriptor, _ in self.poller.poll(None if seconds is None else seconds * 1000 + 1):
+            if descriptor == self.wake_reader:
+                self._signals()
+        self._reap()
+
+    def _signals(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            for number in os.read(self.wake_reader, 4096):
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    self.stopping = True
+                elif number == signal.SIGHUP:
+                    self._signal("agent", signal.SIGHUP)
+
+    def _reap(self) -> None:
+        """Collect children that ended, ours and those handed to PID 1, and notice adopted services that did."""
+        ended: dict[int, str] = {}
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if not pid:
+                    break
+                code = os.waitstatus_to_exitcode(status)
+                ended[pid] = f"signal {-code}" if code < 0 else f"exit code {code}"
+        for service in self.services:
+            if service.pid and (service.pid in ended or self._is_over(service)):
+                self._ended(service, ended.get(service.pid, "adopted, so its exit code is not known"))
+
+    @staticmethod
+    def _is_over(service: Service) -> bool:
+        poller = select.poll()
+        poller.register(service.descriptor, select.POLLIN)
+        return bool(poller.poll(0))
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        for service in self.services:
+            if service.name == name and service.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(service.descriptor, number)
+
+    def _stop(self) -> int:
+        """End the services in the reverse order of their start, each within its time, then by SIGKILL."""
+        for service in reversed(self.services):
+            self._signal(service.name, signal.SIGTERM)
+            deadline = time.monotonic() + self.stop_timeout
+            while service.pid and time.monotonic() < deadline:
+                self._wait(deadline - time.monotonic())
+            if service.pid:
+                self._say(f"{service.name} did not end within {self.stop_timeout} s, killed")
+                self._signal(service.name, signal.SIGKILL)
+                while service.pid:
+                    self._wait(0.1)
+        return 0
+
+    @staticmethod
+    def _say(text: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"calicopy node: {text}\n".encode())
+
+
+def node_services(run_dir: str, agent_arguments: Sequence[str]) -> list[Service]:
+    """Speaker first, so that it has its modules loaded when the agent has rendered the configuration."""
+    python = (sys.executable, "-m")
+    return [
+        Service("speaker", (*python, "calicopy.speaker.unit", "--config", f"{run_dir}/exabgp.conf")),
+        Service("agent", (*python, "calicopy", "agent", *agent_arguments)),
+    ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point: `[--run-dir DIR] [AGENT ARGUMENTS]`. Exit codes: 0 stopped by signal, 1 cannot start, 2 usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    run_dir = DEFAULT_RUN_DIR
+    if arguments[:1] in (["-h"], ["--help"]):
+        sys.stdout.write(USAGE)
+        return 0
+    if arguments[:1] == ["--run-dir"]:
+        if len(arguments) < 2:
+            sys.stderr.write(USAGE)
+            return 2
+        run_dir = arguments[1]
+        arguments = arguments[2:]
+    try:
+        return Supervisor(run_dir, node_services(run_dir, arguments)).run()
+    except (NodeError, OSError) as error:
+        sys.stderr.write(f"calicopy node: {error}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
