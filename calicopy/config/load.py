@@ -9,6 +9,7 @@ may be echoes. A result has a config only when no step noted an error, and then 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -138,12 +139,12 @@ class _Loader:
                 self._note(at, "unknown key" if many else _unknown(key, list(known)), place=inner.key_place)
                 self.left_out.add(at)
                 continue
-            nested = known[key]
+            nested, listed = known[key]
             if nested is None:
                 continue
-            if isinstance(inner.value, dict):
+            if isinstance(inner.value, dict) and not listed:
                 self._unknown_keys(inner, nested, at)
-            elif isinstance(inner.value, list):
+            elif isinstance(inner.value, list) and listed:
                 for index, item in enumerate(inner.value):
                     if isinstance(item.value, dict):
                         self._unknown_keys(item, nested, (*at, index))
@@ -215,12 +216,15 @@ class _Loader:
         return above or any(out[: len(path)] == path and len(out) <= len(path) + depth for out in self.left_out)
 
 
-def fields_of(model: type[BaseModel]) -> dict[str, type[BaseModel] | None]:
-    """The keys of a model as the file writes them, with the model below each (None for a plain value)."""
-    known: dict[str, type[BaseModel] | None] = {}
+@functools.cache
+def fields_of(model: type[BaseModel]) -> dict[str, tuple[type[BaseModel] | None, bool]]:
+    """The keys of a model as the file writes them, each with the model below it (None for plain values), and whether
+    there is a list of such."""
+    known: dict[str, tuple[type[BaseModel] | None, bool]] = {}
     for name, info in model.model_fields.items():
         alias = info.validation_alias
-        known[alias if isinstance(alias, str) else name] = _model_in(info.annotation)
+        listed = any(typing.get_origin(each) is tuple for each in (info.annotation, *typing.get_args(info.annotation)))
+        known[alias if isinstance(alias, str) else name] = _model_in(info.annotation), listed
     return known
 
 

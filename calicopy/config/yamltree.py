@@ -37,8 +37,8 @@ _EMPTY = frozenset(
     {"", "~", *(form for word in ("true", "false", "null") for form in (word, word.title(), word.upper()))}
 )
 _TRAPS: tuple[tuple[re.Pattern[str], str, str], ...] = (
-    (re.compile(r"y|Y|yes|Yes|YES|on|On|ON"), "a switch", "write true"),
-    (re.compile(r"n|N|no|No|NO|off|Off|OFF"), "a switch", "write false"),
+    (re.compile(r"yes|Yes|YES|on|On|ON"), "a switch", "write true"),
+    (re.compile(r"no|No|NO|off|Off|OFF"), "a switch", "write false"),
     (re.compile(r"[-+]?0[0-9_]+"), "an octal number", "write the number without a leading 0"),
     (re.compile(r"0[xob][0-9a-fA-F_]+"), "a number that is not decimal", "write it in decimal"),
     (re.compile(r"[-+]?[0-9]+_[0-9_]*"), "a number", "write only its digits"),
