@@ -1,0 +1,148 @@
+"""One peer's Adj-RIB-In: what it sent, before policy, and which of it is stale.
+
+Theory of operation: per family one table, keyed by prefix for path id 0 (which every session without ADD-PATH has) and
+by (path id, prefix) for the others. It knows which keys are stale: marked when a session is lost under graceful restart
+or when the peer sends its table again, unmarked when heard again, swept at the end. It stores no more paths than the
+peer's limit allows, so that a peer cannot fill the memory. Paths are interned: one object per (path id, attributes,
+next hop), held as long as a prefix has it.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
+
+from calicopy.bgp.attributes import PathAttributes
+from calicopy.net import Family, IPAddress, Packed
+from calicopy.rib.model import Path, PeerInfo
+from calicopy.rib.policy import PathPolicy
+
+PathKey = Packed | tuple[int, Packed]
+"""A prefix, for path id 0, or (path id, prefix)."""
+
+
+def key_of(prefix: Packed, path_id: int) -> PathKey:
+    """The key of a prefix under a path id."""
+    return (path_id, prefix) if path_id else prefix
+
+
+def by_path_id(keys: Iterable[PathKey]) -> dict[int, list[Packed]]:
+    """Keys to prefixes per path id."""
+    groups: dict[int, list[Packed]] = {}
+    for key in keys:
+        path_id, prefix = (0, key) if isinstance(key, bytes) else key
+        groups.setdefault(path_id, []).append(prefix)
+    return groups
+
+
+@dataclass(slots=True)
+class FamilyPaths:
+    """The paths of one family of one peer. `restarting`: the stale ones are of a session that was lost."""
+
+    paths: dict[PathKey, Path] = field(default_factory=dict)
+    stale: set[PathKey] = field(default_factory=set)
+    restarting: bool = False
+
+
+class AdjRibIn:
+    """The paths of one peer in all families."""
+
+    def __init__(self, info: PeerInfo) -> None:
+        self.info = info
+        self.families: dict[Family, FamilyPaths] = {}
+        self.over_limit = 0  # announcements that were not stored
+        self.limit_told = False
+        self._interned: WeakValueDictionary[tuple[int, PathAttributes, IPAddress | None], Path] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return sum(len(table.paths) for table in self.families.values())
+
+    def family(self, family: Family) -> FamilyPaths:
+        """The table of a family, made on demand."""
+        table = self.families.get(family)
+        if table is None:
+            table = self.families[family] = FamilyPaths()
+        return table
+
+    def path(self, policy: PathPolicy, path_id: int, attributes: PathAttributes, next_hop: IPAddress | None) -> Path:
+        """The one path object of these three, judged by the policy when it is new."""
+        key = (path_id, attributes, next_hop)
+        found = self._interned.get(key)
+        if found is None:
+            owner, refused = policy.judge(self.info, attributes, next_hop)
+            found = self._interned[key] = Path(self.info, path_id, attributes, next_hop, owner, refused)
+        return found
+
+    def announce(self, family: Family, path: Path, prefixes: Sequence[Packed]) -> Sequence[Packed]:
+        """Store `path` for these prefixes; gives those that were stored (all but what passes the limit)."""
+        table = self.family(family)
+        limit = self.info.prefix_limit
+        if limit is not None and len(self) + len(prefixes) > limit:
+            prefixes = self._within(limit, table, path.path_id, prefixes)
+        keys: Sequence[PathKey] = prefixes
+        if path.path_id:
+            keys = [(path.path_id, prefix) for prefix in prefixes]
+        table.paths.update(dict.fromkeys(keys, path))
+        if table.stale:
+            table.stale.difference_update(keys)
+        return prefixes
+
+    def _within(self, limit: int, table: FamilyPaths, path_id: int, prefixes: Sequence[Packed]) -> list[Packed]:
+        """Known prefixes, and as many new ones as the limit leaves room for."""
+        room = limit - len(self)
+        new: set[Packed] = set()
+        kept: list[Packed] = []
+        for prefix in prefixes:
+            if prefix not in new and key_of(prefix, path_id) not in table.paths:
+                if len(new) >= room:
+                    self.over_limit += 1
+                    continue
+                new.add(prefix)
+            kept.append(prefix)
+        return kept
+
+    def withdraw(self, family: Family, path_id: int, prefixes: Iterable[Packed]) -> list[Packed]:
+        """Drop these; gives those that were there."""
+        table = self.family(family)
+        gone = [prefix for prefix in prefixes if table.paths.pop(key_of(prefix, path_id), None) is not None]
+        if table.stale:
+            table.stale.difference_update([key_of(prefix, path_id) for prefix in gone])
+        return gone
+
+    def mark_stale(self, family: Family, *, restarting: bool) -> None:
+        """Everything of the family has to be heard again."""
+        table = self.family(family)
+        table.stale = set(table.paths)
+        table.restarting = restarting
+
+    def sweep(self, family: Family) -> dict[int, list[Packed]]:
+        """Drop what is stale; gives the prefixes per path id."""
+        table = self.family(family)
+        stale, table.stale, table.restarting = table.stale, set(), False
+        for key in stale:
+            del table.paths[key]
+        return by_path_id(stale)
+
+    def rejudge(self, policy: PathPolicy, info: PeerInfo) -> dict[Path, Path]:
+        """Judge every path again, for the peer as it is now; gives old to new for those that came out differently."""
+        changed: dict[Path, Path] = {}
+        for path in set(self._interned.values()):
+            owner, refused = policy.judge(info, path.attributes, path.next_hop)
+            if info != path.peer or (owner, refused) != (path.owner, path.refused):
+                changed[path] = Path(info, path.path_id, path.attributes, path.next_hop, owner, refused)
+        self.info = info
+        for new in changed.values():
+            self._interned[new.path_id, new.attributes, new.next_hop] = new
+        self._exchange(changed)
+        return changed
+
+    def _exchange(self, changed: Mapping[Path, Path]) -> None:
+        if not changed:
+            return
+        for table in self.families.values():
+            table.paths = {key: changed.get(path, path) for key, path in table.paths.items()}
+
+    @property
+    def stale(self) -> int:
+        """How many paths are stale."""
+        return sum(len(table.stale) for table in self.families.values())

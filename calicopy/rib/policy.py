@@ -1,0 +1,110 @@
+"""The import policy's half that depends on the path alone: next hop, loops, and who owns what it carries.
+
+Theory of operation: `PathPolicy.judge` looks at one attribute set from one peer, once, and all prefixes that came with
+it share the outcome. It refuses by default: what is not known to be right has a reason. The other half, which depends
+on the prefix (pools, lengths, own blocks, holders), is in `places` and `admission`.
+
+The owner travels in a large community `<cluster AS>:1:<router id>`. It is believed from nodes of the cluster file and
+from peers with `trust_owner`; from all others it is read as if it were not there. A believed owner must also be where
+the path began: at ORIGINATOR_ID (RFC 4456), at the peer when the peer is a node, or in the origin AS where nodes have
+their own AS.
+"""
+from __future__ import annotations
+
+from calicopy.bgp.attributes import PathAttributes
+from calicopy.net import IPAddress
+from calicopy.rib.model import NodeFacts, PeerInfo, RibContext
+from calicopy.rib.reasons import ImportReason
+
+OWNER_FUNCTION = 1
+"""The second field of the owner's large community: <cluster AS>:1:<router id>."""
+
+
+class PathPolicy:
+    """The policy on paths that follows from one context."""
+
+    def __init__(self, context: RibContext) -> None:
+        self._context = context
+        us = context.nodes.get(context.router_id)
+        self._own = context.own_addresses if us is None else context.own_addresses | us.addresses
+        self._nodes = frozenset(address for node in context.nodes.values() for address in node.addresses)
+
+    def judge(
+        self, peer: PeerInfo, attributes: PathAttributes, next_hop: IPAddress | None
+    ) -> tuple[int | None, ImportReason | None]:
+        """(the owner's router id where known and believed, why the path is refused whatever its prefix or None)."""
+        owner, owner_reason = self._owner(peer, attributes)
+        return owner, self._loop(peer, attributes) or self._next_hop(peer, next_hop) or owner_reason
+
+    def _loop(self, peer: PeerInfo, attributes: PathAttributes) -> ImportReason | None:
+        """The three loops. Those of reflection exist inside an AS only (RFC 4456 section 8)."""
+        ours = (self._context.local_as, peer.local_asn)
+        seen = sum(asn in ours for segment in attributes.as_path.segments for asn in segment.asns)
+        if seen > peer.allow_own_as:
+            return ImportReason.AS_LOOP
+        if not peer.ibgp:
+            return None
+        if attributes.originator_id is not None and int(attributes.originator_id) == self._context.router_id:
+            return ImportReason.ORIGINATOR_LOOP
+        if any(int(cluster) == self._context.cluster_id for cluster in attributes.cluster_list):
+            return ImportReason.CLUSTER_LOOP
+        return None
+
+    def _next_hop(self, peer: PeerInfo, next_hop: IPAddress | None) -> ImportReason | None:
+        if next_hop is None:
+            return ImportReason.NEXT_HOP_MISSING
+        reserved = next_hop.version == 4 and next_hop.is_reserved  # for IPv6 `is_reserved` means something else
+        if next_hop.is_loopback or next_hop.is_multicast or next_hop.is_unspecified or reserved:
+            return ImportReason.NEXT_HOP_MARTIAN
+        if next_hop in self._own:
+            return ImportReason.NEXT_HOP_SELF
+        if next_hop != peer.address and next_hop not in self._nodes:
+            return ImportReason.NEXT_HOP_FOREIGN
+        return None
+
+    def _owner(self, peer: PeerInfo, attributes: PathAttributes) -> tuple[int | None, ImportReason | None]:
+        """(owner, reason): see the head of this module. To have no owner is no fault."""
+        if peer.node is None and not peer.trust_owner:
+            return None, None
+        claims = {
+            router_id
+            for asn, function, router_id in attributes.large_communities
+            if asn == self._context.cluster_as and function == OWNER_FUNCTION
+        }
+        if not claims:
+            return self._origin_node(peer, attributes), None
+        if len(claims) > 1:
+            return None, ImportReason.OWNER_MISMATCH
+        claimed = claims.pop()
+        node = self._context.nodes.get(claimed)
+        if node is None:
+            return None, ImportReason.OWNER_UNKNOWN
+        if not self._began_at(peer, attributes, node):
+            return None, ImportReason.OWNER_MISMATCH
+        return claimed, ImportReason.OURS if claimed == self._context.router_id else None
+
+    def _began_at(self, peer: PeerInfo, attributes: PathAttributes, node: NodeFacts) -> bool:
+        """Whether the path can have begun at `node`, by the strongest sign of its origin that it carries."""
+        if peer.ibgp and attributes.originator_id is not None:
+            return int(attributes.originator_id) == node.router_id
+        if _direct(peer, attributes):
+            return peer.router_id == node.router_id
+        if peer.node is None and node.asn == self._context.cluster_as:
+            return True  # the nodes share an AS, so that no AS path tells them apart: the peer is trusted
+        return attributes.as_path.origin_as == node.asn
+
+    def _origin_node(self, peer: PeerInfo, attributes: PathAttributes) -> int | None:
+        """The node that a path from a node peer began at, where nothing names the owner; None: it cannot be told."""
+        if peer.node is None:
+            return None
+        origin = peer.router_id if _direct(peer, attributes) else None
+        if peer.ibgp and attributes.originator_id is not None:
+            origin = int(attributes.originator_id)
+        return origin if origin in self._context.nodes and origin != self._context.router_id else None
+
+
+def _direct(peer: PeerInfo, attributes: PathAttributes) -> bool:
+    """Whether the peer is a node and began the path itself: no other AS lies behind it."""
+    if peer.node is None:
+        return False
+    return not attributes.as_path.segments if peer.ibgp else attributes.as_path.origin_as == peer.asn

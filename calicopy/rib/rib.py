@@ -1,0 +1,252 @@
+"""The RIB: what all peers sent, what the policy makes of it, and how each prefix is reached.
+
+Theory of operation: `Rib` joins the parts and holds no rule itself. Every peer's Adj-RIB-In (`adj_in`) keeps paths
+before policy, so that another context judges them again without a session reset. `policy` judges a path once per
+attribute set; `table` gathers the paths of a prefix, and judges prefixes in slices by `places`, `admission` and
+`decision`. Inputs may come in any order; `decide` tells what changed since it was last asked. The outcome depends on
+the present inputs alone.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+
+from calicopy.bgp.attributes import PathAttributes
+from calicopy.bgp.update import NlriBatch, Update
+from calicopy.net import Family, IPAddress, Packed
+from calicopy.rib.adj_in import AdjRibIn, by_path_id, key_of
+from calicopy.rib.model import (
+    Decisions,
+    Holder,
+    LimitExceeded,
+    NextHopResolution,
+    Path,
+    PathView,
+    PeerCounters,
+    PeerInfo,
+    RibContext,
+    Selection,
+)
+from calicopy.rib.policy import PathPolicy
+from calicopy.rib.reasons import ImportReason
+from calicopy.rib.table import FamilyTable
+from calicopy.rib.views import path_views
+
+
+class UnknownPeerError(KeyError):
+    """A peer that `peer_up` was never called for, or that is gone."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"peer {key} is not known to the RIB: expected peer_up first")
+
+
+class Rib:
+    """Adj-RIB-In of every peer, import policy, decision, Loc-RIB."""
+
+    def __init__(self, context: RibContext) -> None:
+        self._policy = PathPolicy(context)
+        self._peers: dict[str, AdjRibIn] = {}
+        self._next_hops: dict[IPAddress, NextHopResolution] = {}
+        self._tables = {family: FamilyTable(family, context, self._next_hops) for family in Family}
+        self.context = context
+
+    # -- what the policy judges by
+
+    def set_context(self, context: RibContext) -> None:
+        """Another cluster file: every path is judged anew. The same context is no change."""
+        if context == self.context:
+            return
+        self.context = context
+        self._policy = PathPolicy(context)
+        for peer in self._peers.values():
+            self._rejudge(peer, peer.info)
+        for table in self._tables.values():
+            table.set_context(context)
+
+    def set_own(self, family: Family, blocks: Collection[Packed], used: Collection[Packed] = ()) -> None:
+        """The blocks that are ours now, and the host prefixes of the addresses that workloads here use (whole sets)."""
+        table = self._tables[family]
+        table.mark(table.places.set_own(blocks, used))
+
+    def set_holders(self, family: Family, changes: Mapping[Packed, Holder | None]) -> None:
+        """Who may announce these blocks from now on; None: whoever comes. Other blocks stay as they are."""
+        table = self._tables[family]
+        table.mark(table.places.set_holders(changes))
+
+    def set_next_hops(self, changes: Mapping[IPAddress, NextHopResolution]) -> None:
+        """What is known of these next hops now. Only prefixes that use one that changed are decided anew."""
+        changed = set()
+        for address, facts in changes.items():
+            before = self._next_hops.get(address)
+            self._next_hops[address] = facts
+            if before is None or (before.reachable, before.metric) != (facts.reachable, facts.metric):
+                changed.add(address)
+        if changed:
+            for table in self._tables.values():
+                table.next_hops_changed(changed)
+
+    def wanted_next_hops(self) -> frozenset[IPAddress]:
+        """The next hops whose facts the decision needs: those of all paths that no rule on paths refused."""
+        return frozenset(address for table in self._tables.values() for address in table.wanted)
+
+    # -- peers
+
+    def peer_up(self, info: PeerInfo) -> None:
+        """A session is up. Paths kept from the session before stay, stale, until heard again or swept."""
+        peer = self._peers.get(info.key)
+        if peer is None:
+            self._peers[info.key] = AdjRibIn(info)
+            return
+        peer.over_limit, peer.limit_told = 0, False
+        if peer.info != info:
+            self._rejudge(peer, info)
+
+    def peer_down(self, key: str, *, retain: bool) -> None:
+        """A session is lost. `retain`: its paths stay in use, stale, but for those stale since an earlier loss.
+
+        (RFC 4724 section 4.2: what was stale already when the peer goes down again is deleted.) Unknown peers are
+        passed over.
+        """
+        peer = self._peers.get(key)
+        if peer is None:
+            return
+        for family, table in peer.families.items():
+            if retain:
+                if table.restarting:
+                    self._sweep(peer, family)
+                peer.mark_stale(family, restarting=True)
+            else:
+                groups = by_path_id(table.paths)
+                for path_id, prefixes in groups.items():
+                    self._tables[family].replace(key, path_id, prefixes, None)
+        if not retain:
+            del self._peers[key]
+
+    def begin_refresh(self, key: str, family: Family) -> None:
+        """The peer sends its table again (RFC 7313 BoRR, or we asked): all it had is stale until heard again."""
+        peer = self._peer(key)
+        peer.mark_stale(family, restarting=peer.family(family).restarting)
+
+    def end_refresh(self, key: str, family: Family) -> None:
+        """The peer has sent its table (End-of-RIB, EoRR, or time ran out): what is still stale goes."""
+        peer = self._peers.get(key)
+        if peer is not None:
+            self._sweep(peer, family)
+
+    def update(self, key: str, update: Update) -> None:
+        """Take in an UPDATE: withdrawn prefixes first (RFC 4271 section 4.3). UnknownPeerError without peer_up."""
+        peer = self._peer(key)
+        for batch in update.withdrawn:
+            for path_id, prefixes in _groups(batch).items():
+                gone = peer.withdraw(batch.family, path_id, prefixes)
+                self._tables[batch.family].replace(key, path_id, gone, None)
+        if update.attributes is None:
+            return
+        for batch in update.announced:
+            for path_id, prefixes in _groups(batch).items():
+                self._announce(peer, batch, path_id, prefixes, update.attributes)
+
+    def _announce(
+        self, peer: AdjRibIn, batch: NlriBatch, path_id: int, prefixes: list[Packed], attributes: PathAttributes
+    ) -> None:
+        path = peer.path(self._policy, path_id, attributes, batch.next_hop)
+        stored = peer.announce(batch.family, path, prefixes)
+        self._tables[batch.family].replace(peer.info.key, path_id, stored, path)
+
+    def _peer(self, key: str) -> AdjRibIn:
+        try:
+            return self._peers[key]
+        except KeyError:
+            raise UnknownPeerError(key) from None
+
+    def _sweep(self, peer: AdjRibIn, family: Family) -> None:
+        for path_id, prefixes in peer.sweep(family).items():
+            self._tables[family].replace(peer.info.key, path_id, prefixes, None)
+
+    def _rejudge(self, peer: AdjRibIn, info: PeerInfo) -> None:
+        changed = peer.rejudge(self._policy, info)
+        if changed:
+            for table in self._tables.values():
+                table.exchange(changed)
+
+    # -- decision
+
+    def decide(self, limit: int) -> Decisions:
+        """Judge up to `limit` prefixes of those that something changed for, and tell what came out differently."""
+        decisions = Decisions()
+        for table in self._tables.values():
+            limit -= table.decide(limit, decisions)
+            decisions.more = decisions.more or table.pending
+        for key, peer in self._peers.items():
+            if peer.over_limit and not peer.limit_told:
+                peer.limit_told = True
+                decisions.limits.append(LimitExceeded(key, peer.info.prefix_limit or 0, peer.over_limit))
+        return decisions
+
+    # -- views
+
+    def peers(self) -> tuple[PeerInfo, ...]:
+        """The peers that are up, or whose paths are kept."""
+        return tuple(peer.info for peer in self._peers.values())
+
+    def prefixes(self, family: Family, *, peer: str | None = None) -> list[Packed]:
+        """All prefixes that have a path (from `peer`, when given), each once. A list of its own: walk it in slices."""
+        if peer is None:
+            return self._tables[family].prefixes()
+        known = self._peers.get(peer)
+        if known is None:
+            return []
+        return list(dict.fromkeys(key if isinstance(key, bytes) else key[1] for key in known.family(family).paths))
+
+    def selection(self, family: Family, prefix: Packed) -> Selection | None:
+        """How a prefix is reached, as last decided; None when it is not."""
+        return self._tables[family].selection(prefix)
+
+    def lookup(self, family: Family, prefix: Packed) -> tuple[PathView, ...]:
+        """Every path of a prefix with its state and reason: best, multipath, losing, rejected, not judged yet."""
+        paths, outcome = self._tables[family].entry(prefix)
+        return path_views(family, prefix, paths, outcome, stale=lambda path: self._is_stale(family, prefix, path))
+
+    def _is_stale(self, family: Family, prefix: Packed, path: Path) -> bool:
+        peer = self._peers.get(path.peer.key)
+        return peer is not None and key_of(prefix, path.path_id) in peer.family(family).stale
+
+    def conflicts(self) -> list[tuple[Family, Packed, int]]:
+        """(family, prefix, router id) of every conflict that is on now; see Decisions."""
+        return [row for table in self._tables.values() for row in table.conflicts()]
+
+    def counters(self, key: str) -> PeerCounters:
+        """The numbers of one peer, all 0 when it is not known. The cost goes with the number of attribute sets."""
+        peer = self._peers.get(key)
+        if peer is None:
+            return PeerCounters(received=0, accepted=0, best=0, rejected={}, stale=0, over_limit=0)
+        best = accepted = 0
+        rejected: Counter[ImportReason] = Counter()
+        for table in self._tables.values():
+            for outcome in table.outcomes():
+                selected = () if outcome.selection is None else outcome.selection.paths
+                chosen = sum(path.peer.key == key for path in selected)
+                lost = sum(path.peer.key == key for path, _ in outcome.losing)
+                best += chosen * outcome.uses
+                accepted += (chosen + lost) * outcome.uses
+                for path, reason in outcome.rejected:
+                    if path.peer.key == key:
+                        rejected[reason] += outcome.uses
+        return PeerCounters(
+            received=len(peer),
+            accepted=accepted,
+            best=best,
+            rejected=dict(rejected),
+            stale=peer.stale,
+            over_limit=peer.over_limit,
+        )
+
+
+def _groups(batch: NlriBatch) -> dict[int, list[Packed]]:
+    """The prefixes of a batch per path id, in order; all under 0 without ADD-PATH."""
+    if batch.path_ids is None:
+        return {0: batch.prefixes}
+    groups: dict[int, list[Packed]] = {}
+    for prefix, path_id in zip(batch.prefixes, batch.path_ids, strict=True):
+        groups.setdefault(path_id, []).append(prefix)
+    return groups

@@ -1,0 +1,332 @@
+"""The paths of one family gathered per prefix, and what the decision made of them: the Loc-RIB.
+
+Theory of operation: most prefixes share their attributes with thousands of others, so nothing is made per prefix.
+
+- `Candidates` is the set of paths that a prefix has, from all peers and under all path ids. Equal sets are one object,
+  held while a prefix uses it (`uses`). A batch of prefixes moves from set to set by one look-up each.
+- `Outcome` is what policy and decision make of one set at one place (see `places`). It is found once per pair and kept
+  with the set. What a prefix costs is therefore three look-ups.
+- A change marks the prefixes that it touches; `decide` works them off in slices and tells only what differs from the
+  last time. Nothing but the present paths, places, next hops and context enters, so the outcome does not depend on
+  history.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from weakref import WeakValueDictionary
+
+from calicopy.net import Family, IPAddress, Packed
+from calicopy.rib.admission import admit
+from calicopy.rib.decision import NextHops, rank
+from calicopy.rib.model import Decisions, Path, RibContext, Selection
+from calicopy.rib.places import Place, Places
+from calicopy.rib.reasons import DecisionStep, ImportReason
+
+NOBODY: tuple[int, ...] = ()
+
+
+class Outcome:
+    """What became of one set of paths at one place. `uses` counts the prefixes that it stands for."""
+
+    __slots__ = ("conflicts", "foreign_host", "losing", "notable", "owner", "rejected", "selection", "uses")
+
+    def __init__(
+        self, selection: Selection | None, *, losing: tuple[tuple[Path, DecisionStep], ...],
+        rejected: tuple[tuple[Path, ImportReason], ...], owner: int | None, conflicts: tuple[int, ...],
+        foreign_host: bool,
+    ) -> None:  # fmt: skip
+        self.selection = selection
+        self.losing = losing
+        self.rejected = rejected
+        self.owner = owner
+        self.conflicts = conflicts
+        self.foreign_host = foreign_host
+        self.notable = owner is not None or bool(conflicts)
+        self.uses = 0
+
+
+class Candidates:
+    """The paths of a prefix, in a fixed order, and the outcomes found for them so far."""
+
+    __slots__ = ("outcomes", "paths", "uses")
+
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        self.paths = paths
+        self.outcomes: dict[Place, Outcome] = {}
+        self.uses = 0
+
+
+def _order(path: Path) -> tuple[str, int]:
+    return path.peer.key, path.path_id
+
+
+class FamilyTable:
+    """All paths of one family, and the selections that follow from them."""
+
+    def __init__(self, family: Family, context: RibContext, next_hops: NextHops) -> None:
+        self.family = family
+        self.places = Places(family, context.pools)
+        self._context = context
+        self._next_hops = next_hops
+        self._paths: dict[Packed, Candidates] = {}
+        self._loc: dict[Packed, Outcome] = {}
+        self._interned: dict[tuple[Path, ...], Candidates] = {}
+        self._selections: WeakValueDictionary[tuple[Path, ...], Selection] = WeakValueDictionary()
+        self._live: set[Outcome] = set()
+        self._dirty: dict[Packed, None] = {}
+        self._queue: list[Packed] = []
+        self._queue_at = 0
+        self._wanted: dict[IPAddress, int] = {}
+
+    # -- paths in
+
+    def replace(self, peer: str, path_id: int, prefixes: Iterable[Packed], path: Path | None) -> None:
+        """`path` (None: nothing) is from now on what `peer` has under `path_id` for all of `prefixes`."""
+        table, changed = self._paths, list[Packed]()
+        moves: dict[Candidates | None, tuple[Candidates | None, list[Packed]]] = {}
+        last: Candidates | None = None
+        new, moved = moves[None] = (self._with(None, peer, path_id, path), changed)
+        for prefix in prefixes:
+            old = table.get(prefix)
+            if old is not last:
+                last = old
+                move = moves.get(old)
+                if move is None:
+                    move = moves[old] = (self._with(old, peer, path_id, path), [])
+                new, moved = move
+            if new is old:
+                continue
+            if new is None:
+                del table[prefix]
+            else:
+                table[prefix] = new
+            moved.append(prefix)
+        self._settle(moves)
+
+    def _settle(self, moves: Mapping[Candidates | None, tuple[Candidates | None, list[Packed]]]) -> None:
+        """Count who uses which set after a batch, let go of the unused, and mark the prefixes."""
+        for old, (new, moved) in moves.items():
+            if moved:
+                self._dirty.update(dict.fromkeys(moved))
+            if new is not None:
+                new.uses += len(moved)
+            if old is not None:
+                old.uses -= len(moved)
+        for pair in moves.items():
+            for candidates in (pair[0], pair[1][0]):
+                if candidates is not None and candidates.uses == 0:
+                    self._drop(candidates)
+
+    def _with(self, old: Candidates | None, peer: str, path_id: int, path: Path | None) -> Candidates | None:
+        """The set that `old` becomes when the peer's path under this id is replaced."""
+        before = () if old is None else old.paths
+        rest = [other for other in before if other.path_id != path_id or other.peer.key != peer]
+        if path is not None:
+            rest.append(path)
+            rest.sort(key=_order)
+        return self._intern(tuple(rest))
+
+    def _intern(self, paths: tuple[Path, ...]) -> Candidates | None:
+        if not paths:
+            return None
+        found = self._interned.get(paths)
+        if found is None:
+            found = self._interned[paths] = Candidates(paths)
+            for path in paths:
+                if path.refused is None and path.next_hop is not None:
+                    self._wanted[path.next_hop] = self._wanted.get(path.next_hop, 0) + 1
+        return found
+
+    def _drop(self, candidates: Candidates) -> None:
+        if self._interned.pop(candidates.paths, None) is None:
+            return
+        for path in candidates.paths:
+            if path.refused is None and path.next_hop is not None:
+                self._wanted[path.next_hop] -= 1
+                if not self._wanted[path.next_hop]:
+                    del self._wanted[path.next_hop]
+
+    def exchange(self, paths: Mapping[Path, Path]) -> None:
+        """Put other paths in the place of these everywhere (their peer or their verdict has changed)."""
+        becomes: dict[Candidates, Candidates] = {}
+        for candidates in list(self._interned.values()):
+            changed = tuple(paths.get(path, path) for path in candidates.paths)
+            if changed != candidates.paths and (new := self._intern(changed)) is not None:
+                becomes[candidates] = new
+        if not becomes:
+            return
+        moved = {prefix: becomes[old] for prefix, old in self._paths.items() if old in becomes}
+        self._paths.update(moved)
+        self._dirty.update(dict.fromkeys(moved))
+        for old, new in becomes.items():
+            new.uses += old.uses
+            old.uses = 0
+            self._drop(old)
+
+    # -- what the decision depends on
+
+    def set_context(self, context: RibContext) -> None:
+        """Judge everything anew."""
+        self._context = context
+        self.places.set_pools(context.pools)
+        for candidates in self._interned.values():
+            candidates.outcomes.clear()
+        self._dirty.update(dict.fromkeys(self._paths))
+
+    def next_hops_changed(self, changed: Collection[IPAddress]) -> None:
+        """Judge anew the prefixes that have a path over one of these."""
+        touched: set[Candidates] = set()
+        if any(address in self._wanted for address in changed):
+            touched = {
+                candidates
+                for candidates in self._interned.values()
+                if any(path.next_hop in changed for path in candidates.paths)
+            }
+        for candidates in touched:
+            candidates.outcomes.clear()
+        if touched:
+            self._dirty.update(dict.fromkeys([prefix for prefix, have in self._paths.items() if have in touched]))
+
+    def mark(self, prefixes: Iterable[Packed]) -> None:
+        """Judge these anew, as far as they have paths."""
+        table = self._paths
+        self._dirty.update(dict.fromkeys([prefix for prefix in prefixes if prefix in table]))
+
+    @property
+    def wanted(self) -> Iterable[IPAddress]:
+        """The next hops of all paths that the policy lets through."""
+        return self._wanted.keys()
+
+    # -- decision
+
+    @property
+    def pending(self) -> bool:
+        """Whether prefixes wait for `decide`."""
+        return bool(self._dirty) or self._queue_at < len(self._queue)
+
+    def decide(self, limit: int, decisions: Decisions) -> int:
+        """Judge up to `limit` prefixes, add what changed to `decisions`; gives how many were judged."""
+        done = 0
+        while done < limit and self.pending:
+            if self._queue_at >= len(self._queue):
+                self._queue, self._queue_at, self._dirty = list(self._dirty), 0, {}
+            start = self._queue_at
+            self._queue_at = min(len(self._queue), start + limit - done)
+            done += self._queue_at - start
+            self._decide(self._queue[start : self._queue_at], decisions)
+        if self._queue_at >= len(self._queue):
+            self._queue, self._queue_at = [], 0
+        return done
+
+    def _decide(self, prefixes: list[Packed], decisions: Decisions) -> None:
+        """The hot loop: three look-ups per prefix, and work of its own only where something is new."""
+        table, loc, place_of, live = self._paths, self._loc, self.places.of, self._live
+        changes = decisions.changes.setdefault(self.family, [])
+        for prefix in prefixes:
+            candidates = table.get(prefix)
+            old = loc.get(prefix)
+            if candidates is None:
+                if old is None:
+                    continue
+                del loc[prefix]
+                self.places.forget(prefix)
+                new = after = None
+            else:
+                place = place_of(prefix)
+                new = candidates.outcomes.get(place)
+                if new is None:
+                    new = self._judge(candidates, place)
+                if new is old:
+                    continue
+                loc[prefix] = new
+                new.uses += 1
+                if new.uses == 1:
+                    live.add(new)
+                after = new.selection
+            before = None
+            if old is not None:
+                before = old.selection
+                old.uses -= 1
+                if not old.uses:
+                    live.discard(old)
+            if before is not after:
+                changes.append((prefix, after))
+            if (new is not None and new.notable) or (old is not None and old.conflicts):
+                self._note(prefix, old, new, decisions)
+        if not changes:
+            del decisions.changes[self.family]
+
+    def _judge(self, candidates: Candidates, place: Place) -> Outcome:
+        admission = admit(candidates.paths, place)
+        context = self._context
+        ranking = rank(
+            admission.accepted,
+            self._next_hops,
+            multipath_max=context.multipath_max,
+            multipath_relax=context.multipath_relax,
+        )
+        outcome = candidates.outcomes[place] = Outcome(
+            self._selection(ranking.selected),
+            losing=ranking.losing,
+            rejected=admission.rejected,
+            owner=admission.owner,
+            conflicts=admission.conflicts,
+            foreign_host=admission.foreign_host,
+        )
+        return outcome
+
+    def _selection(self, paths: tuple[Path, ...]) -> Selection | None:
+        if not paths:
+            return None
+        found = self._selections.get(paths)
+        if found is None:
+            found = self._selections[paths] = Selection(paths)
+        return found
+
+    def _note(self, prefix: Packed, old: Outcome | None, new: Outcome | None, decisions: Decisions) -> None:
+        """Tell of owners and conflicts that were not there before, and of conflicts that are over."""
+        owner = None if new is None else new.owner
+        if owner is not None and owner != (None if old is None else old.owner) and self.places.is_block(prefix):
+            decisions.owners_seen.append((self.family, prefix, owner))
+        before = NOBODY if old is None else old.conflicts
+        after = NOBODY if new is None else new.conflicts
+        if before != after:
+            decisions.conflicts += [(self.family, prefix, who) for who in after if who not in before]
+            decisions.conflicts_over += [(self.family, prefix, who) for who in before if who not in after]
+
+    # -- views
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def prefixes(self) -> list[Packed]:
+        """All prefixes that have a path, in the order in which they came."""
+        return list(self._paths)
+
+    def selection(self, prefix: Packed) -> Selection | None:
+        """How a prefix is reached, as last decided."""
+        outcome = self._loc.get(prefix)
+        return None if outcome is None else outcome.selection
+
+    def entry(self, prefix: Packed) -> tuple[tuple[Path, ...], Outcome | None]:
+        """(the paths of a prefix now, the outcome as last decided)."""
+        candidates = self._paths.get(prefix)
+        return (() if candidates is None else candidates.paths), self._loc.get(prefix)
+
+    def outcomes(self) -> Iterable[Outcome]:
+        """The outcomes that stand for at least one prefix."""
+        return self._live
+
+    def conflicts(self) -> list[tuple[Family, Packed, int]]:
+        """The conflicts that are on now."""
+        if not any(outcome.conflicts for outcome in self._live):
+            return []
+        return [
+            (self.family, prefix, router_id) for prefix, outcome in self._loc.items() for router_id in outcome.conflicts
+        ]
+
+    def each_selection(self, visit: Callable[[Packed, Selection], None]) -> None:
+        """Call `visit` with every prefix that is reached."""
+        for prefix, outcome in self._loc.items():
+            if outcome.selection is not None:
+                visit(prefix, outcome.selection)
