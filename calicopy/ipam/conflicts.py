@@ -61,9 +61,10 @@ def _reserve(state: State, family: Family, packed: Packed, node: NodeSpec) -> bo
 def settle_blocks(state: State) -> None:
     """Bring the own blocks in line with the file and with what others announce."""
     _take_pinned(state)
+    durable = state.ledger.durable_blocks()  # a block that was given up may come back when that is not committed
     for block, names in list(state.rivals.items()):
         known = {name: seen for name, seen in names.items() if name in state.cluster.by_name}
-        if known and block in state.ledger.blocks:
+        if known and (block in state.ledger.blocks or block in durable):
             state.rivals[block] = known
         else:
             del state.rivals[block]
@@ -89,7 +90,7 @@ def _settle_block(state: State, record: BlockRecord) -> None:
         if announced is not None:
             state.ledger.put_reservation(block.family, announced.packed, better.name)
         if not in_use:
-            _give_up(state, block)
+            state.ledger.remove_block(block)
         elif record.rival != better.name:
             state.ledger.put_block(block, replace(record, rival=better.name))
         return
@@ -99,12 +100,7 @@ def _settle_block(state: State, record: BlockRecord) -> None:
         record = replace(record, rival=None)
         state.ledger.put_block(block, record)
     if not in_use and state.block_state(record) is BlockState.RETIRING:
-        _give_up(state, block)
-
-
-def _give_up(state: State, block: Prefix) -> None:
-    state.rivals.pop(block, None)
-    state.ledger.remove_block(block)
+        state.ledger.remove_block(block)
 
 
 def _better_owner(state: State, record: BlockRecord) -> NodeSpec | None:

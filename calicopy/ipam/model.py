@@ -72,7 +72,8 @@ class BlockState(enum.Enum):
     LOST = "lost"
     """Another node won it; our used addresses are announced one by one until the last is released."""
     RETIRING = "retiring"
-    """The file no longer gives its pool to this node; held until the last address is released."""
+    """No longer a block that the file gives to this node (pool gone, not selected, or blocks of another size): nothing
+    new is given out, and it is held until the last address is released."""
 
 
 class PendingReason(enum.Enum):

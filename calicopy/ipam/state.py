@@ -30,7 +30,7 @@ class State:
         if self.cluster.pins.get(record.prefix) is self.cluster.me:
             return BlockState.CONFIRMED
         pool = self.cluster.pool_of(record.prefix)
-        if pool is None or not pool.selects(self.cluster.me.name):
+        if pool is None or not pool.selects(self.cluster.me.name) or pool.block_length != record.prefix.length:
             return BlockState.RETIRING
         return BlockState.CONFIRMED
 
