@@ -38,9 +38,15 @@ class NodeError(Exception):
 
 
 def process_identity(pid: int) -> str:
-    """`PID START` with the start time in clock ticks (proc(5), field 22): no later process has the same."""
+    """`PID START` with the start time in clock ticks (proc(5), field 22): no later process has the same.
+
+    OSError when there is no such process, ProcessLookupError too when it has ended and was not reaped.
+    """
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stat:  # noqa: PTH123 - pathlib loads slowly
-        return f"{pid} {stat.read().rpartition(')')[2].split()[19]}"
+        fields = stat.read().rpartition(")")[2].split()
+    if fields[0] in "ZX":
+        raise ProcessLookupError(f"process {pid} has ended")
+    return f"{pid} {fields[19]}"
 
 
 @dataclass(slots=True)

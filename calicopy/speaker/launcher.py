@@ -25,7 +25,7 @@ SETTINGS = {
     "exabgp_api_terminate": "true",  # a broken helper pipe leaves every session unserved: end, and be started again
     "exabgp_log_level": "WARNING",
     "exabgp_log_destination": "stderr",
-    "exabgp_reactor_speed": "2.0",  # docs/speaker.md has the measurements
+    "exabgp_reactor_speed": "5.0",  # docs/speaker.md has the measurements
 }
 ENVFILE = Path(__file__).with_name("exabgp.env")  # else ExaBGP complains that there is none
 COLD_LINE = re.compile(r"^# calicopy: cold (\S+)$", re.MULTILINE)

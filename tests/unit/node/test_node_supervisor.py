@@ -1,0 +1,154 @@
+"""The supervisor, as a real process with real children."""
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from calicopy.node import main, node_services, process_identity
+
+PROGRAM = """
+import sys
+from calicopy.node import Service, Supervisor
+run_dir, agent = sys.argv[1:]
+python = sys.executable
+services = [
+    Service("speaker", (python, "-c", "import time; time.sleep(600)")),
+    Service("agent", (python, "-c", agent)),
+]
+sys.exit(Supervisor(run_dir, services, stop_timeout=1.0).run())
+"""
+SLEEPER = "import time; time.sleep(600)"
+REPORTER = """
+import os, signal, time
+def hup(*_): open(os.environ["REPORT"], "a").write("hup\\n")
+signal.signal(signal.SIGHUP, hup)
+open(os.environ["REPORT"], "a").write("ready\\n")
+while True: time.sleep(600)
+"""
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+
+
+def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+class Node:
+    """Supervisors over one run directory, all ended at the end."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.run_dir = run_dir
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, agent: str = SLEEPER) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "REPORT": str(self.run_dir / "report")}
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(self.run_dir), agent], env=environment)
+        self.started.append(process)
+        eventually(lambda: self.is_up(process))
+        return process
+
+    def is_up(self, process: subprocess.Popen[bytes]) -> bool:
+        return self.pid("node") == process.pid and all(self.is_alive(name) for name in ("speaker", "agent"))
+
+    def pid(self, name: str) -> int:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            return int((self.run_dir / f"{name}.lock").read_text().split()[0])
+        return 0
+
+    def is_alive(self, name: str) -> bool:
+        with contextlib.suppress(OSError):
+            return process_identity(self.pid(name)) == (self.run_dir / f"{name}.lock").read_text()
+        return False
+
+    def end(self) -> None:
+        for process in self.started:
+            process.kill()
+            process.wait()
+        for name in ("speaker", "agent"):
+            if self.is_alive(name):
+                os.kill(self.pid(name), signal.SIGKILL)
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    run = Node(tmp_path)
+    yield run
+    run.end()
+
+
+def test_a_killed_agent_is_started_again_at_once_and_the_speaker_stays(node: Node) -> None:
+    node.start()
+    speaker, agent = node.pid("speaker"), node.pid("agent")
+    os.kill(agent, signal.SIGKILL)
+    eventually(lambda: node.pid("agent") != agent and node.is_alive("agent"), 2.0)
+    assert node.pid("speaker") == speaker
+
+
+def test_a_service_that_keeps_ending_is_started_ever_more_slowly(node: Node, tmp_path: Path) -> None:
+    counter = "import os; open(os.environ['REPORT'], 'a').write('x')"
+    subprocess_environment = {**os.environ, "REPORT": str(tmp_path / "report")}
+    program = [sys.executable, "-c", PROGRAM, str(tmp_path), counter]
+    node.started.append(subprocess.Popen(program, env=subprocess_environment))
+    eventually(lambda: (tmp_path / "report").exists() and len((tmp_path / "report").read_text()) >= 3)
+    began = time.monotonic()
+    eventually(lambda: len((tmp_path / "report").read_text()) >= 4)
+    assert time.monotonic() - began > 0.5
+
+
+def test_killing_the_supervisor_leaves_both_running_and_the_next_one_adopts_them(node: Node) -> None:
+    first = node.start()
+    pids = node.pid("speaker"), node.pid("agent")
+    first.kill()
+    first.wait()
+    node.start()
+    assert (node.pid("speaker"), node.pid("agent")) == pids
+    os.kill(pids[1], signal.SIGKILL)
+    eventually(lambda: node.pid("agent") != pids[1] and node.is_alive("agent"), 3.0)
+    assert node.pid("speaker") == pids[0]
+
+
+def test_a_second_supervisor_refuses_and_names_the_first(node: Node, capsys: pytest.CaptureFixture[str]) -> None:
+    first = node.start()
+    assert main(["--run-dir", str(node.run_dir)]) == 1
+    assert str(first.pid) in capsys.readouterr().err
+
+
+def test_sighup_reaches_the_agent_alone(node: Node, tmp_path: Path) -> None:
+    supervisor = node.start(REPORTER)
+    report = tmp_path / "report"
+    eventually(lambda: report.exists() and "ready" in report.read_text())
+    supervisor.send_signal(signal.SIGHUP)
+    eventually(lambda: "hup" in report.read_text())
+    assert node.is_up(supervisor)
+
+
+@pytest.mark.parametrize("agent", [SLEEPER, DEAF], ids=["one that obeys", "one that ignores SIGTERM"])
+def test_sigterm_ends_both_services_and_then_the_supervisor(node: Node, agent: str) -> None:
+    supervisor = node.start(agent)
+    time.sleep(0.2)  # let a deaf agent become deaf
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(10) == 0
+    assert not node.is_alive("speaker")
+    assert not node.is_alive("agent")
+
+
+def test_the_services_are_the_speaker_unit_and_the_agent_with_its_arguments() -> None:
+    speaker, agent = node_services("/run/x", ["--node", "n1"])
+    assert speaker.command[1:] == ("-m", "calicopy.speaker.unit", "--config", "/run/x/exabgp.conf")
+    assert agent.command[1:] == ("-m", "calicopy", "agent", "--node", "n1")
+
+
+def test_help_and_wrong_usage_have_their_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert main(["--run-dir"]) == 2
+    assert "usage" in capsys.readouterr().err
