@@ -1,1 +1,50 @@
 """The FIB: which routes the kernel should hold, and what has to change for it (see `calicopy.fib.fib`)."""
+from __future__ import annotations
+
+from calicopy.fib.fib import Fib
+from calicopy.fib.types import (
+    BLACKHOLE,
+    DEFAULT_METRIC,
+    DEFAULT_PROTOCOL,
+    Encapsulation,
+    EncapsulationMode,
+    FibPool,
+    Hop,
+    KernelDump,
+    KernelRoute,
+    RouteBatch,
+    RouteKind,
+    RouteOp,
+    RouteOrigin,
+    RouteTarget,
+    UnderlayAddress,
+    Unprogrammed,
+    UnprogrammedReason,
+    WriteResult,
+)
+from calicopy.fib.views import FibCounts, RouteStatus, format_target
+
+__all__ = [
+    "BLACKHOLE",
+    "DEFAULT_METRIC",
+    "DEFAULT_PROTOCOL",
+    "Encapsulation",
+    "EncapsulationMode",
+    "Fib",
+    "FibCounts",
+    "FibPool",
+    "Hop",
+    "KernelDump",
+    "KernelRoute",
+    "RouteBatch",
+    "RouteKind",
+    "RouteOp",
+    "RouteOrigin",
+    "RouteStatus",
+    "RouteTarget",
+    "UnderlayAddress",
+    "Unprogrammed",
+    "UnprogrammedReason",
+    "WriteResult",
+    "format_target",
+]

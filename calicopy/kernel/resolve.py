@@ -6,6 +6,7 @@ and priority. A route with our own protocol does not count, or a next hop could 
 """
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 
 from calicopy.kernel.netlink import (
@@ -34,6 +35,19 @@ from calicopy.kernel.netlink import (
 from calicopy.net import Family, IPAddress
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
+
+_NO_WAY = frozenset(
+    {
+        errno.ENETUNREACH,
+        errno.EHOSTUNREACH,
+        errno.EACCES,
+        errno.EINVAL,
+        errno.ENETDOWN,
+        errno.EAFNOSUPPORT,
+        errno.EOPNOTSUPP,
+    }
+)
+"""No route, an unreachable one, a prohibit one, a blackhole, and a family that is off."""
 
 
 def resolve(
@@ -94,6 +108,8 @@ def _ask(socket: NetlinkSocket, address: IPAddress, flags: int) -> _Answer | Non
         for kind, data, start, end in socket.ask(request, what=f"route to {address}"):
             if kind == RTM_NEWROUTE:
                 answer = _Answer(data, start, end)
-    except NetlinkError:
-        return None  # ENETUNREACH, EHOSTUNREACH, EACCES (prohibit), EINVAL (blackhole): no way there
+    except NetlinkError as error:
+        if error.errno in _NO_WAY:
+            return None
+        raise
     return answer

@@ -1,0 +1,40 @@
+"""What the kernel edge tells the agent, unasked. Events are merged while nobody reads them."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from calicopy.fib.types import RouteTarget
+from calicopy.net import Family, Packed
+
+
+@dataclass(frozen=True, slots=True)
+class LinksChanged:
+    """Interfaces or addresses changed: read the interfaces again, and resolve the next hops.
+
+    `lost` are indexes of interfaces that went down, away, or lost an address: the kernel drops routes over those
+    without telling each.
+    """
+
+    lost: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesChanged:
+    """Others changed keys of ours: our route there is now this, or is gone or hidden (None)."""
+
+    changes: Mapping[Family, Mapping[Packed, RouteTarget | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class UnderlayChanged:
+    """Routes that are not ours changed: resolve the next hops again."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelEventsLost:
+    """The event socket overran (ENOBUFS): read everything again."""
+
+
+KernelEvent: TypeAlias = LinksChanged | RoutesChanged | UnderlayChanged | KernelEventsLost

@@ -1,0 +1,166 @@
+"""A kernel in memory, for tests of the FIB: it behaves as the real one, and fails on demand.
+
+It keeps its table by the kernel's key (prefix, metric), with the protocol as a value, and knows which interfaces are
+up. Failure flags make the next writes fail the way a real kernel's do.
+"""
+from __future__ import annotations
+
+import enum
+import errno
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+from calicopy.fib.types import (
+    DEFAULT_METRIC,
+    DEFAULT_PROTOCOL,
+    KernelDump,
+    KernelRoute,
+    RouteBatch,
+    RouteOp,
+    RouteTarget,
+    WriteResult,
+)
+from calicopy.kernel.events import KernelEvent
+from calicopy.net import Family, IPAddress, Packed
+from calicopy.net.interface import InterfaceFacts
+from calicopy.net.nexthop import NextHopFacts
+
+
+class FailureFlag(enum.Flag):
+    """Ways in which the next `write` fails. Each is taken back by that write."""
+
+    NONE = 0
+    ADD = enum.auto()
+    REPLACE = enum.auto()
+    DELETE = enum.auto()
+    EVERY_SECOND = enum.auto()
+    VANISHED = enum.auto()
+    ALREADY_THERE = enum.auto()
+
+
+@dataclass(slots=True)
+class Held:
+    """One route of the table."""
+
+    protocol: int
+    target: RouteTarget
+
+
+_Key = tuple[Family, Packed, int]
+
+
+@dataclass(slots=True)
+class FakeKernel:
+    """The state is public, so that a test plays the other processes of the host."""
+
+    protocol: int = DEFAULT_PROTOCOL
+    metric: int = DEFAULT_METRIC
+    table: dict[_Key, Held] = field(default_factory=dict)
+    down: set[int] = field(default_factory=set)
+    next_hops: dict[IPAddress, NextHopFacts] = field(default_factory=dict)
+    links: dict[int, InterfaceFacts] = field(default_factory=dict)
+    failing: FailureFlag = FailureFlag.NONE
+    writes: int = 0
+
+    def ours(self, family: Family = Family.IPV4) -> dict[Packed, RouteTarget]:
+        """Our routes of a family at our metric."""
+        return {
+            packed: held.target
+            for (of, packed, metric), held in self.table.items()
+            if of is family and metric == self.metric and held.protocol == self.protocol
+        }
+
+    def dump_now(self) -> KernelDump:
+        """What `dump` gives."""
+        strays = tuple(
+            KernelRoute(family, packed, held.target, metric)
+            for (family, packed, metric), held in self.table.items()
+            if metric != self.metric and held.protocol == self.protocol
+        )
+        return KernelDump({family: self.ours(family) for family in Family}, strays)
+
+    def write_now(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
+        """What `write` does."""
+        flags, self.failing = self.failing, FailureFlag.NONE
+        return [self._batch(batch, flags) for batch in batches]
+
+    def _batch(self, batch: RouteBatch, flags: FailureFlag) -> WriteResult:
+        result = WriteResult(batch)
+        for number, packed in enumerate(batch.prefixes):
+            self.writes += 1
+            code = self._injected(batch, number, packed, flags)
+            if code == 0:
+                code = self._apply(batch, packed)
+            if code == errno.EEXIST:
+                result.foreign.append(packed)
+            elif code:
+                result.failures.append((packed, code))
+        return result
+
+    def _injected(self, batch: RouteBatch, number: int, packed: Packed, flags: FailureFlag) -> int:
+        key = (batch.family, packed, self.metric)
+        if FailureFlag.VANISHED in flags:
+            self.table.pop(key, None)
+        if FailureFlag.ALREADY_THERE in flags and batch.op is RouteOp.ADD and batch.target is not None:
+            self.table[key] = Held(self.protocol, batch.target)
+        if FailureFlag.EVERY_SECOND in flags and number % 2:
+            return errno.ENOBUFS
+        failing = {
+            RouteOp.ADD: (FailureFlag.ADD, errno.ENETUNREACH),
+            RouteOp.REPLACE: (FailureFlag.REPLACE, errno.EINVAL),
+            RouteOp.DELETE: (FailureFlag.DELETE, errno.EBUSY),
+        }
+        flag, code = failing[batch.op]
+        return code if flag in flags else 0
+
+    def _apply(self, batch: RouteBatch, packed: Packed) -> int:
+        """Do what the real writer and kernel would; EEXIST stands for a foreign route at the key."""
+        key = (batch.family, packed, self.metric if batch.metric is None else batch.metric)
+        held = self.table.get(key)
+        if batch.op is RouteOp.DELETE:
+            if held is not None and held.protocol == self.protocol:
+                del self.table[key]
+            return 0
+        assert batch.target is not None
+        if any(hop.ifindex in self.down for hop in batch.target.hops):
+            return errno.ENETDOWN
+        if batch.op is RouteOp.REPLACE and held is None:
+            return errno.ENOENT
+        if batch.op is RouteOp.ADD and held is not None and held.protocol != self.protocol:
+            return errno.EEXIST
+        self.table[key] = Held(self.protocol, batch.target)
+        return 0
+
+    def link_down(self, ifindex: int) -> None:
+        """Take an interface down: routes over it are gone, and nobody is told of each."""
+        self.down.add(ifindex)
+        self.table = {
+            key: held
+            for key, held in self.table.items()
+            if not any(hop.ifindex == ifindex for hop in held.target.hops)
+        }
+
+    def link_up(self, ifindex: int) -> None:
+        """Take it up again; no route comes back by itself."""
+        self.down.discard(ifindex)
+
+    async def dump(self) -> KernelDump:
+        """See `KernelEdge`."""
+        return self.dump_now()
+
+    async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
+        """See `KernelEdge`."""
+        return self.write_now(batches)
+
+    async def resolve(self, addresses: Iterable[IPAddress]) -> dict[IPAddress, NextHopFacts]:
+        """See `KernelEdge`."""
+        return {address: self.next_hops.get(address, NextHopFacts.unreachable(address)) for address in addresses}
+
+    async def interfaces(self) -> dict[int, InterfaceFacts]:
+        """See `KernelEdge`."""
+        return dict(self.links)
+
+    async def events(self) -> AsyncIterator[KernelEvent]:
+        """See `KernelEdge`: nothing happens by itself in here."""
+        for event in ():
+            yield event
