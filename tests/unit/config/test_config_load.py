@@ -124,13 +124,16 @@ def test_a_node_without_address_is_taken_and_said_to_be_out_of_the_mesh() -> Non
 
 
 def test_a_pool_with_fewer_blocks_than_nodes_is_warned_of() -> None:
-    text = "nodes:\n- {name: a, address: 192.0.2.1/24}\n- {name: b, address: 192.0.2.2/24}\npools: [{cidr: 10.244.0.0/26}]\n"
+    text = "nodes:\n- {name: a, address: 192.0.2.1/24}\n"
+    text += "- {name: b, address: 192.0.2.2/24}\npools: [{cidr: 10.244.0.0/26}]\n"
     assert warnings_of(text) == [("pools[0].cidr", "has room for 1 blocks of /26, and 2 nodes want one")]
 
 
 def test_one_peer_address_may_serve_two_racks() -> None:
     text = SMALL.replace("pools:", "- {name: b, address: 192.0.2.2/24}\npools:")
-    text += "bgp:\n  peers:\n  - {name: x, address: 169.254.0.1, as: 1, nodes: [a]}\n  - {name: y, address: 169.254.0.1, as: 2, nodes: [b]}\n"
+    text += "bgp:\n  peers:\n"
+    text += "  - {name: x, address: 169.254.0.1, as: 1, nodes: [a]}\n"
+    text += "  - {name: y, address: 169.254.0.1, as: 2, nodes: [b]}\n"
     assert load(text).errors == ()
 
 
@@ -206,7 +209,8 @@ def test_every_example_is_valid_without_a_warning(name: str) -> None:
 def test_the_full_example_has_every_key_with_its_default() -> None:
     text = (EXAMPLES / "full.yaml").read_text()
     config = load(text).require()
-    least = "nodes: [{name: n1, address: 192.0.2.1/24}]\npools: [{cidr: 10.244.0.0/16}]\nbgp: {peers: [{address: 192.0.2.254, as: 64512}]}\n"
+    least = "nodes: [{name: n1, address: 192.0.2.1/24}]\npools: [{cidr: 10.244.0.0/16}]\n"
+    least += "bgp: {peers: [{address: 192.0.2.254, as: 64512}]}\n"
     assert config == load(least).require()
     commented = text.replace("  api: null", "  # api: null").replace("  # api:\n", "  api:\n").replace("  #   ", "    ")
     with_api = load(commented).require()
@@ -244,6 +248,23 @@ def test_every_key_of_the_schema_is_described() -> None:
 
 
 def test_importing_the_package_loads_neither_pydantic_nor_yaml() -> None:
-    code = "import sys, calicopy.config, calicopy.config.errors; print([m for m in ('pydantic', 'yaml') if m in sys.modules])"
+    code = "import sys, calicopy.config, calicopy.config.errors\n"
+    code += "print([m for m in ('pydantic', 'yaml') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
+    text = (EXAMPLES.parent / "docs" / "configuration.md").read_text()
+    example = text.split("```yaml\n")[1].split("```")[0]
+    assert load(example).errors == ()
+    for kind in (ClusterConfig, *(inner for inner, _ in fields_of(ClusterConfig).values() if inner is not None)):
+        missing = [key for key in fields_of(kind) if f"`{key}`" not in text]
+        assert not missing, kind
+
+
+def test_the_model_loads_no_io_library() -> None:
+    code = "import sys, calicopy.config.model, calicopy.config.resolve, calicopy.config.detect\n"
+    code += "print([m for m in ('yaml', 'grpc', 'click', 'rich', 'pyroute2', 'exabgp') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

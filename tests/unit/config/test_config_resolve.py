@@ -43,11 +43,11 @@ def test_a_node_is_found_by_option_then_by_hostname_then_without_its_domain(conf
 
 def test_a_host_that_is_no_node_is_told_which_there_are(config: ClusterConfig) -> None:
     with pytest.raises(
-        NodeNotFoundError, match="the hostname is 'x1.example.net'.*it has n1, n2, n3, n4; add it, or .*--node"
+        NodeNotFoundError, match=r"the hostname is 'x1.example.net'.*it has n1, n2, n3, n4; add it, or .*--node"
     ):
         find_node(config, node=None, hostname="x1.example.net")
-    with pytest.raises(NodeNotFoundError, match="--node is 'n9'.*did you mean"):
-        find_node(config, node="n9", hostname="n1")
+    with pytest.raises(NodeNotFoundError, match=r"--node is 'n33'.*did you mean 'n3'"):
+        find_node(config, node="n33", hostname="n1")
 
 
 def test_the_mesh_holds_one_session_per_node_and_one_side_dials(config: ClusterConfig) -> None:
@@ -166,7 +166,8 @@ def test_a_rule_that_fits_two_addresses_chooses_none_and_names_both() -> None:
     outcome = choose_address(spec, HOST, Family.IPV4)
     assert outcome.address is None
     assert outcome.reason == (
-        "more than one ipv4 address inside 192.0.2.0/24: 192.0.2.1/24 on eth1, 192.0.2.65/24 on eth2; narrow the rule down"
+        "more than one ipv4 address inside 192.0.2.0/24: 192.0.2.1/24 on eth1, 192.0.2.65/24 on eth2; "
+        "narrow the rule down"
     )
 
 
