@@ -18,7 +18,7 @@ from calicopy.bgp.communities import (
     parse_community,
     parse_large_community,
 )
-from calicopy.bgp.encode import encode_attributes, encode_end_of_rib, encode_update, generic_attribute
+from calicopy.bgp.encode import attribute_list, encode_attributes, encode_end_of_rib, encode_update, generic_attribute
 from calicopy.bgp.notification import Notification, decode_notification, encode_notification
 from calicopy.bgp.open import Negotiated, Open, OpenError, Role, decode_open, encode_open, negotiate
 from calicopy.bgp.refresh import RefreshError, RefreshKind, RouteRefresh, decode_route_refresh, encode_route_refresh
@@ -57,6 +57,7 @@ __all__ = [
     "UnknownAttribute",
     "Update",
     "Verdict",
+    "attribute_list",
     "decode_notification",
     "decode_open",
     "decode_route_refresh",

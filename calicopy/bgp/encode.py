@@ -44,18 +44,22 @@ def encode_attribute(flags: int, code: int, value: bytes) -> bytes:
     return bytes((flags, code, len(value))) + value
 
 
-def encode_attributes(attributes: PathAttributes, session: SessionOptions) -> bytes:
-    """The path attributes in order of their type codes, without MP_REACH_NLRI and MP_UNREACH_NLRI.
+def attribute_list(attributes: PathAttributes, session: SessionOptions) -> list[UnknownAttribute]:
+    """The path attributes one by one (flags, code, value), in order of code, without MP_REACH and MP_UNREACH_NLRI.
 
     LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST are left out towards an external peer. On a 2-octet session, AS4_PATH and
     AS4_AGGREGATOR are added where an AS number needs them (RFC 6793 section 4.2.2).
     """
-    parts: list[tuple[int, bytes]] = [
-        (code, encode_attribute(_FLAGS.get(code, _WELL_KNOWN), code, value))
-        for code, value in _values(attributes, session)
+    parts = [
+        UnknownAttribute(_FLAGS.get(code, _WELL_KNOWN), code, value) for code, value in _values(attributes, session)
     ]
-    parts += [(one.code, encode_attribute(one.flags, one.code, one.value)) for one in attributes.unknown]
-    return b"".join(octets for _, octets in sorted(parts, key=lambda part: part[0]))
+    return sorted((*parts, *attributes.unknown), key=lambda part: part.code)
+
+
+def encode_attributes(attributes: PathAttributes, session: SessionOptions) -> bytes:
+    """The path attributes as octets: those of `attribute_list`, one after the other."""
+    parts = attribute_list(attributes, session)
+    return b"".join(encode_attribute(one.flags, one.code, one.value) for one in parts)
 
 
 def generic_attribute(attribute: UnknownAttribute) -> str:

@@ -1,0 +1,138 @@
+"""The edges as the agent drives them: each carries out its commands in order in a task of its own, and posts events.
+
+Theory of operation: `put` never waits. A queue that grows does so because its edge is slow (the speaker answers each
+command); what waits in it is small, since hot paths are bounded by the core (one kernel write at a time).
+"""
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from calicopy.core import commands as do
+from calicopy.core import events as ev
+from calicopy.net import format_packed
+from calicopy.speaker.client import SpeakerClient
+from calicopy.speaker.control import ConfigRefused, SpeakerControl
+from calicopy.speaker.types import CommandResult, SpeakerAttached, SpecError
+from calicopy.store import Store, StoreChange, StoreError
+
+log = logging.getLogger(__name__)
+
+C = TypeVar("C")
+Post = Callable[[ev.CoreEvent], None]
+RESET_SUBCODE = 4  # Cease/administrative reset (RFC 4486); silent where graceful restart is negotiated
+
+
+class OrderedTask(Generic[C]):
+    """Carries out commands one after the other. What `carry_out` raises is logged, and the next one follows."""
+
+    def __init__(self, name: str, carry_out: Callable[[C], Awaitable[None]]) -> None:
+        self._name = name
+        self._carry_out = carry_out
+        self._queue: asyncio.Queue[C] = asyncio.Queue()
+
+    def put(self, command: C) -> None:
+        """Do this after all that was put before."""
+        self._queue.put_nowait(command)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            command = await self._queue.get()
+            try:
+                await self._carry_out(command)
+            except Exception:
+                log.exception("%s: %s failed", self._name, type(command).__name__)
+
+
+SpeakerCommand = do.SetSessions | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResetPeer
+
+
+class SpeakerEdge:
+    """ExaBGP, through its bridge."""
+
+    def __init__(self, client: SpeakerClient, control: SpeakerControl, post: Post) -> None:
+        self._client = client
+        self._control = control
+        self._post = post
+        self._sessions: do.SetSessions | None = None
+        self.task: OrderedTask[SpeakerCommand] = OrderedTask("speaker", self._carry_out)
+
+    async def listen(self) -> None:
+        """Post the speaker's events, until cancelled."""
+        async for batch in self._client.batches():
+            for event in batch:
+                self._post(event)
+                if isinstance(event, SpeakerAttached) and self._sessions is not None:
+                    self.task.put(self._sessions)  # it may have started with an older file
+
+    async def _carry_out(self, command: SpeakerCommand) -> None:
+        client = self._client
+        match command:
+            case do.SetSessions():
+                await self._set_sessions(command)
+            case do.Advertise():
+                await self._advertise(command)
+            case do.SendEndOfRib():
+                await client.end_of_rib(command.peer, command.family)
+            case do.SendRefresh():
+                await client.route_refresh(command.peer, command.family)
+            case do.ResetPeer():
+                await client.teardown(command.peer, RESET_SUBCODE)
+
+    async def _set_sessions(self, command: do.SetSessions) -> None:
+        self._sessions = command
+        try:
+            await self._control.apply(command.sessions)
+        except (ConfigRefused, SpecError, OSError) as error:
+            self._post(ev.SessionsSet(str(error)))
+        else:
+            self._post(ev.SessionsSet())
+
+    async def _advertise(self, command: do.Advertise) -> None:
+        result = CommandResult.DONE
+        if command.announce:
+            result = await self._client.announce(command.peer, command.announce)
+        if command.withdraw:
+            prefixes = [format_packed(packed, command.family) for packed in command.withdraw]
+            withdrawn = await self._client.withdraw(command.peer, command.family, prefixes)
+            result = result if withdrawn is CommandResult.DONE else withdrawn
+        if result is not CommandResult.DONE:
+            self._post(ev.AdvertiseFailed(command.peer, command.family, result.value))
+
+
+class StoreEdge:
+    """SQLite, in a thread of its own: a commit waits for the disk."""
+
+    def __init__(self, store: Store, post: Post) -> None:
+        self._store = store
+        self._post = post
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        self.task: OrderedTask[do.Persist] = OrderedTask("store", self._persist)
+
+    async def commit(self, changes: list[StoreChange]) -> None:
+        """One transaction. Raises StoreError; then nothing was written."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.commit, changes)
+
+    async def _persist(self, command: do.Persist) -> None:
+        try:
+            await self.commit(list(command.changes))
+        except StoreError as error:
+            self._post(ev.PersistFailed(command.token, str(error)))
+        else:
+            self._post(ev.Persisted(command.token))
+
+    def close(self) -> None:
+        """End the thread; the store is closed in it, after what was begun."""
+        self._thread.submit(self._store.close)
+        self._thread.shutdown(wait=True)
+
+
+def reason_of(error: OSError) -> str:
+    """The errno's name and words, such as `EPERM: Operation not permitted`."""
+    name = errno.errorcode.get(error.errno or 0, "error")
+    return f"{name}: {error.strerror or error}"

@@ -1,0 +1,64 @@
+"""What has to be there before the core can begin: a valid file, this node in it, and the node's address.
+
+Theory of operation: an agent that exits because something is not there yet never recovers in a container lab. A file that
+is wrong ends it with every error named; an address that is missing is waited for.
+"""
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+
+from calicopy.agent.edges import KernelPort
+from calicopy.config import load_text
+from calicopy.config.detect import AddressFact, choose_address
+from calicopy.config.fields import DetectionMethod
+from calicopy.config.model import AddressDetection, ClusterConfig
+from calicopy.config.resolve import NodeConfig, find_node, resolve
+from calicopy.net import Family
+
+log = logging.getLogger(__name__)
+
+LOOK_AGAIN_S = 1.0
+
+
+class ConfigFileError(Exception):
+    """The cluster file cannot be used: one line for each error."""
+
+
+def read_config(path: Path) -> ClusterConfig:
+    """The cluster file at `path`. Raises ConfigFileError naming every error with its place."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigFileError(f"{path}: {error.strerror}") from None
+    result = load_text(text, filename=str(path))
+    for warning in result.warnings:
+        log.warning("%s", warning)
+    if result.config is None:
+        raise ConfigFileError("\n".join(map(str, result.errors)))
+    return result.config
+
+
+def this_node(config: ClusterConfig, node: str | None) -> str:
+    """The name of this node. Raises NodeNotFoundError."""
+    return find_node(config, node=node, hostname=socket.gethostname()).name
+
+
+async def wait_for_address(config: ClusterConfig, name: str, kernel: KernelPort) -> NodeConfig:
+    """The node's configuration, once its address is known: given in the file, or detected."""
+    said = ""
+    while True:
+        node = resolve(config, name)
+        if node.ready or node.detection is None:
+            return node
+        found = await _detect(node.detection, config, kernel)
+        address = found.address
+        if address is not None and address.version == 4:
+            log.info("node address %s: %s", address, found.reason)
+            return resolve(config, name, address=address)
+        if found.reason != said:
+            said = found.reason
+            log.warning("waiting for the node's address: %s", said)
+        await asyncio.sleep(LOOK_AGAIN_S)

@@ -1,0 +1,202 @@
+"""Attaching and detaching workloads: an address, then the record, then the interface, then the host route.
+
+Theory of operation: each step is durable before the next begins, and each can be done again. An attach that was cut short
+by a kill is completed by the next call with the same name; at start the recorded workloads are looked at, and those whose
+interface is there get their host route back. Calls for one name run one after the other.
+"""
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from calicopy.api.backend import RefusalKind, RefusedError
+from calicopy.core.views import WorkloadView
+from calicopy.ipam import AddressRecord
+from calicopy.net import IPAddress, Prefix
+from calicopy.store import StoreChange, WorkloadRecord, WorkloadRemoved, WorkloadSaved
+from calicopy.workload import AttachSpec, WorkloadError, attach, detach, host_interface_name, inspect
+
+HANDLE_PREFIX = "workload:"
+
+
+@dataclass(slots=True)
+class _Live:
+    record: WorkloadRecord
+    ifindex: int | None = None
+    problem: str = ""
+    problem_since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadPorts:
+    """What attaching needs of the rest of the agent. `routes_changed` is told the whole set of host routes."""
+
+    assign: Callable[[str, str, IPAddress | None], Awaitable[AddressRecord]]
+    release: Callable[[str], Awaitable[Sequence[AddressRecord]]]
+    commit: Callable[[Sequence[StoreChange]], Awaitable[None]]
+    routes_changed: Callable[[dict[Prefix, int]], None]
+    route_installed: Callable[[Prefix], Awaitable[None]]
+    mtu: Callable[[], int]
+    changed: Callable[[WorkloadView, bool], None]
+
+
+class Workloads:
+    """The workloads of this node, by name."""
+
+    def __init__(self, records: Sequence[WorkloadRecord], ports: WorkloadPorts) -> None:
+        self._live = {record.name: _Live(record) for record in records}
+        self._ports = ports
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    # -- calls --------------------------------------------------------------------------------------------------
+
+    async def attach(
+        self, netns: str, name: str, *, interface: str, address: IPAddress | None, pool: str
+    ) -> tuple[WorkloadView, bool]:
+        """Give the namespace an interface; the flag says whether this call made it. Raises RefusedError."""
+        async with self._locks[name]:
+            known = self._live.get(name)
+            if known is not None:
+                self._check_same(known.record, netns, interface, address)
+            record = await self._record(netns, name, interface, address, pool, known)
+            created = known is None or known.ifindex is None
+            spec = _spec(record)
+            try:
+                done = await asyncio.to_thread(attach, spec)
+            except WorkloadError as error:
+                if known is None:
+                    await self._forget(record)
+                raise RefusedError(RefusalKind.CONFLICT, error.code, str(error), subject=name) from error
+            live = self._live[name]
+            live.ifindex, live.problem = done.host_ifindex, ""
+            if record.mac != done.mac:
+                live.record = replace(record, mac=done.mac)
+                await self._ports.commit([WorkloadSaved(live.record)])
+            self._tell_routes()
+            for given in record.addresses:
+                await self._ports.route_installed(Prefix.host(given))
+            view = _view(live)
+            self._ports.changed(view, False)
+            return view, created
+
+    async def detach(self, name: str) -> bool:
+        """Undo it; False when there was none. Raises RefusedError."""
+        async with self._locks[name]:
+            live = self._live.get(name)
+            if live is None:
+                await self._ports.release(HANDLE_PREFIX + name)
+                return False
+            try:
+                await asyncio.to_thread(detach, _spec(live.record))
+            except WorkloadError as error:
+                raise RefusedError(RefusalKind.FAILED, error.code, str(error), subject=name) from error
+            live.ifindex = None
+            self._tell_routes()
+            await self._forget(live.record)
+            self._ports.changed(_view(live), True)
+            return True
+
+    def views(self) -> list[WorkloadView]:
+        """All workloads, in order of name."""
+        return [_view(self._live[name]) for name in sorted(self._live)]
+
+    # -- from time to time --------------------------------------------------------------------------------------
+
+    async def inspect(self) -> None:
+        """Look at every recorded workload, and correct its host route."""
+        for name in sorted(self._live):
+            async with self._locks[name]:
+                live = self._live.get(name)
+                if live is None:
+                    continue
+                found = await asyncio.to_thread(inspect, _spec(live.record))
+                before = live.ifindex, live.problem
+                live.ifindex, live.problem = found.host_ifindex, found.problem
+                if before != (live.ifindex, live.problem):
+                    self._ports.changed(_view(live), False)
+        self._tell_routes()
+
+    # -- steps --------------------------------------------------------------------------------------------------
+
+    def _check_same(
+        self, record: WorkloadRecord, netns: str, interface: str, address: IPAddress | None
+    ) -> None:
+        for what, held, asked in (
+            ("namespace", record.netns, netns),
+            ("interface", record.interface, interface),
+            ("address", record.addresses[0] if record.addresses else None, address or record.addresses[0]),
+        ):
+            if held != asked:
+                message = f"workload {record.name} is attached with {what} {held}, not {asked}: detach it first"
+                raise RefusedError(RefusalKind.CONFLICT, "attached-otherwise", message, subject=record.name)
+
+    async def _record(
+        self, netns: str, name: str, interface: str, address: IPAddress | None, pool: str, known: _Live | None
+    ) -> WorkloadRecord:
+        assigned = await self._ports.assign(HANDLE_PREFIX + name, pool, address)
+        if known is not None and assigned.address in known.record.addresses:
+            return known.record
+        record = WorkloadRecord(
+            name=name,
+            netns=netns,
+            interface=interface,
+            host_interface=host_interface_name(name),
+            addresses=(assigned.address,),
+            mac=_mac(name),
+            created_at=time.time(),
+            mtu=self._ports.mtu(),
+        )
+        await self._ports.commit([WorkloadSaved(record)])
+        self._live[name] = _Live(record)
+        return record
+
+    async def _forget(self, record: WorkloadRecord) -> None:
+        self._live.pop(record.name, None)
+        await self._ports.commit([WorkloadRemoved(record.name)])
+        await self._ports.release(HANDLE_PREFIX + record.name)
+
+    def _tell_routes(self) -> None:
+        routes = {
+            Prefix.host(address): live.ifindex
+            for live in self._live.values()
+            if live.ifindex is not None
+            for address in live.record.addresses
+        }
+        self._ports.routes_changed(routes)
+
+
+def _mac(name: str) -> str:
+    """A locally administered unicast address that stays the same for a name (IEEE 802-2014 section 8.4.4)."""
+    digest = hashlib.blake2b(name.encode(), digest_size=5).digest()
+    return ":".join(f"{octet:02x}" for octet in (0x02, *digest))
+
+
+def _spec(record: WorkloadRecord) -> AttachSpec:
+    return AttachSpec(
+        name=record.name,
+        netns=record.netns,
+        interface=record.interface,
+        host_interface=record.host_interface,
+        addresses=record.addresses,
+        mtu=record.mtu,
+        mac=record.mac,
+    )
+
+
+def _view(live: _Live) -> WorkloadView:
+    record = live.record
+    return WorkloadView(
+        name=record.name,
+        netns=record.netns,
+        interface=record.interface,
+        host_interface=record.host_interface,
+        addresses=record.addresses,
+        mac=record.mac,
+        mtu=record.mtu,
+        attached_at=record.created_at,
+        problem=live.problem,
+    )

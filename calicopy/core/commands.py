@@ -1,0 +1,129 @@
+"""What the core wants done, in the imperative. The agent carries them out and answers with events."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from calicopy.core.views import LogView
+from calicopy.fib import RouteBatch
+from calicopy.ipam import AddressRecord, Change, IpamError
+from calicopy.net import Family, IPAddress, Packed, Prefix
+from calicopy.speaker.types import AnnounceGroup, SessionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class SetSessions:
+    """The whole set of sessions to hold."""
+
+    sessions: tuple[SessionSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """Tell `peer`: first the announcements, then the withdrawals."""
+
+    peer: str
+    family: Family
+    announce: tuple[AnnounceGroup, ...] = ()
+    withdraw: tuple[Packed, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SendEndOfRib:
+    """Everything of `family` was announced to `peer`."""
+
+    peer: str
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class SendRefresh:
+    """Ask `peer` for its table again (RFC 2918)."""
+
+    peer: str
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPeer:
+    """End the session with `peer`, under graceful restart; the speaker dials again."""
+
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DumpRoutes:
+    """Read the kernel's routes anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRoutes:
+    """Bring these changes into the kernel, in order; all are tried."""
+
+    batches: tuple[RouteBatch, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveNextHops:
+    """The whole set of addresses whose way the core wants to know, now and whenever it changes."""
+
+    addresses: frozenset[IPAddress]
+
+
+@dataclass(frozen=True, slots=True)
+class SetTunnel:
+    """The ipip tunnel device with exactly this address and MTU (octets); None: none is needed."""
+
+    address: IPAddress | None
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetHost:
+    """Settings of the host: devices of the underlay that must forward, and pools to masquerade."""
+
+    underlay: tuple[str, ...]
+    nat_pools: tuple[Prefix, ...]
+    all_pools: tuple[Prefix, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Commit these changes in one transaction; answered by Persisted or PersistFailed."""
+
+    token: int
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request: addresses, or the refusal."""
+
+    request: int
+    addresses: tuple[AddressRecord, ...] = ()
+    error: IpamError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A line for the event log and the watchers."""
+
+    line: LogView
+
+
+Command: TypeAlias = (
+    SetSessions
+    | Advertise
+    | SendEndOfRib
+    | SendRefresh
+    | ResetPeer
+    | DumpRoutes
+    | WriteRoutes
+    | ResolveNextHops
+    | SetTunnel
+    | SetHost
+    | Persist
+    | Reply
+    | Log
+)

@@ -1,0 +1,350 @@
+"""`Core`: events in, commands out.
+
+Theory of operation. The core joins the pure parts of one node: sessions, RIB, IPAM and FIB. `handle` takes what has
+happened and gives back what is to be done; `deadline` says when to call again although nothing happens. It never waits,
+reads no clock and does no I/O; what it wants depends on the present state, never on the order of history. Each call ends
+with the same round of steps (`_advance`), each of which compares what is wanted with what is there:
+
+1. what has run out: sessions' timers, the gate of the first claim;
+2. a slice of the decision process; what it tells about blocks goes to IPAM, what was selected goes to the FIB;
+3. the host: next hops to resolve, the tunnel and its address, forwarding;
+4. IPAM's changes go to the store, and only committed state is announced, blackholed and answered;
+5. what each peer should hear, then End-of-RIB;
+6. a slice of the FIB's delta goes to the kernel, one write at a time.
+
+A step that has more to do than its slice says so, and `deadline` is at once.
+"""
+from __future__ import annotations
+
+from collections import Counter
+
+from calicopy.config.resolve import NodeConfig
+from calicopy.core import events as ev
+from calicopy.core.claims import ClaimGate
+from calicopy.core.commands import Command, DumpRoutes, Log, SetSessions, WriteRoutes
+from calicopy.core.exports import Exports
+from calicopy.core.host import Host
+from calicopy.core.peers import Peer
+from calicopy.core.requests import Requests
+from calicopy.core.session_events import SessionEvents
+from calicopy.core.sessions import session_spec
+from calicopy.core.setup import fib_for, ipam_for, rib_for
+from calicopy.core.views import LogView
+from calicopy.ipam import Snapshot
+from calicopy.net import Family, Packed, Prefix
+from calicopy.rib import Decisions, Holder
+from calicopy.speaker import types as sp
+
+DECIDE_SLICE = 4000
+WRITE_SLICE = 4000
+DUMP_RETRY_S = 1.0
+
+
+class Core:
+    """One node's brain. `node` must be ready: its address and router id are known."""
+
+    def __init__(self, node: NodeConfig, snapshot: Snapshot, *, now: float) -> None:
+        self.node = node
+        self.began_at = now
+        self.rib = rib_for(node)
+        self.fib = fib_for(node)
+        self.ipam = ipam_for(node, snapshot)
+        self.peers = {str(session.address): Peer(session, changed_at=now) for session in node.sessions}
+        self.gate = ClaimGate(now, frozenset(self.peers))
+        self.gate.is_open = bool(snapshot.blocks)
+        self.counters: Counter[str] = Counter()
+        self.session_error = ""
+        self.dump_error = ""
+        self.sweeping = False
+        self._commands: list[Command] = []
+        emit = self._commands.append
+        restart_s = node.cluster.bgp.graceful_restart_time_s
+        self.sessions = SessionEvents(self.rib, self.peers, emit=emit, restart_time_s=restart_s)
+        self.requests = Requests(self.ipam, emit=emit)
+        self.exports = Exports(node, self.rib.context, self.peers, emit=emit)
+        self.host = Host(node, emit=emit)
+        self._remote_hosts: dict[Family, dict[Packed, int]] = {family: {} for family in Family}
+        self._pinned = {prefix: owner for prefix, owner in node.pinned.items() if owner != node.name}
+        self._dumped = False
+        self._dumping = False
+        self._dump_again = False
+        self._dump_at: float | None = None
+        self._writing = False
+        self._sessions_set = False
+        self._more = False
+        self._ipam_changed = True
+
+    # -- the two calls ------------------------------------------------------------------------------------------
+
+    def handle(self, happened: list[ev.CoreEvent], now: float) -> list[Command]:
+        """Take what has happened, in order, and give back what is to be done, in order."""
+        for event in happened:
+            self._take(event, now)
+        self._advance(now)
+        commands = self._commands[:]
+        self._commands.clear()
+        return commands
+
+    def deadline(self, now: float) -> float | None:
+        """When to call `handle` with `Ticked` if nothing else happens; `now` when there is more to do at once."""
+        if self._more:
+            return now
+        times = (
+            self.sessions.deadline(),
+            self.gate.deadline(),
+            self.requests.deadline(),
+            None if self._writing else self.fib.next_deadline(now),
+            self._dump_at,
+            None if self.sweeping else self._sweep_limit,
+        )
+        return min((time for time in times if time is not None), default=None)
+
+    # -- events -------------------------------------------------------------------------------------------------
+
+    def _take(self, event: ev.CoreEvent, now: float) -> None:
+        match event:
+            case sp.UpdatesReceived():
+                self.sessions.updates_received(event, now)
+            case ev.RoutesWritten():
+                self._written(event, now)
+            case ev.KernelDumped():
+                self._dumped_now(event, now)
+            case ev.KernelDumpFailed():
+                self.dump_error, self._dumping = event.error, False
+                self._dump_at = now + DUMP_RETRY_S
+                self._log("kernel", "", "dump-failed", event.error, "error")
+            case ev.RoutesDisturbed():
+                self._want_dump()
+            case ev.InterfacesChanged():
+                self.host.interfaces = event.interfaces
+                self.fib.set_interfaces({interface.ifindex: interface for interface in event.interfaces})
+            case ev.NextHopsResolved():
+                self.rib.set_next_hops(event.facts)
+                self.fib.set_next_hops(event.facts)
+                self.host.facts.update(event.facts)
+            case ev.TunnelSet():
+                self.host.tunnel_set(event)
+                self.fib.set_tunnel(event.ifindex)
+            case ev.HostChecked():
+                self.host.problems[event.component] = dict(event.problems)
+            case ev.SessionsSet():
+                self.session_error = event.error
+            case ev.AdvertiseFailed():
+                self.exports.failed(event)
+            case ev.WorkloadsChanged():
+                self.fib.set_workload_routes(dict(event.routes))
+            case ev.Ticked():
+                pass
+            case ev.AddressRequested() | ev.AddressReleased() | ev.BlockReleased() | ev.Persisted() | ev.PersistFailed():
+                self._take_request(event, now)
+            case _:
+                self._take_session(event, now)
+
+    def _take_request(self, event: ev.RequestEvent, now: float) -> None:
+        self._ipam_changed = True
+        match event:
+            case ev.AddressRequested():
+                self.requests.assign(event, now)
+            case ev.AddressReleased():
+                self.requests.release(event)
+            case ev.BlockReleased():
+                self.requests.release_block(event)
+            case ev.Persisted():
+                self.requests.persisted(event)
+            case ev.PersistFailed():
+                self.requests.persist_failed(event, now)
+
+    def _take_session(self, event: sp.SpeakerEvent, now: float) -> None:
+        match event:
+            case sp.SpeakerAttached():
+                if self.sessions.instance != event.instance:
+                    self._log("speaker", event.instance, "attached", f"attached to ExaBGP, process {event.exabgp_pid}")
+                    self.exports.speaker_changed()
+                self.sessions.speaker_attached(event, now)
+            case sp.SpeakerDetached():
+                self.sessions.speaker_detached(event, now)
+                self._log("speaker", "", "detached", event.reason, "warning")
+            case sp.PeerUp():
+                self.sessions.peer_up(event, now)
+            case sp.PeerDown():
+                self.sessions.peer_down(event, now)
+                self.gate.peer_down(event.peer)
+            case sp.PeerState():
+                self.sessions.peer_moved(event, now)
+            case sp.NotificationSeen():
+                self.sessions.notification_seen(event, now)
+            case sp.RefreshReceived():
+                self.sessions.refresh_received(event, now)
+            case sp.EventsLost():
+                self.counters["speaker.events_lost"] += 1
+                self.sessions.events_were_lost(event, now)
+                self._log("speaker", event.peer or "", "events-lost", event.reason, "warning")
+
+    def _written(self, event: ev.RoutesWritten, now: float) -> None:
+        self._writing = False
+        self.fib.written(list(event.results), now)
+        for result in event.results:
+            failed = len(result.failures) + len(result.foreign)
+            self.counters["fib.writes_failed"] += failed
+            self.counters["fib.routes_written"] += len(result.batch.prefixes) - failed
+
+    def _dumped_now(self, event: ev.KernelDumped, now: float) -> None:
+        self._dumping, self.dump_error = False, ""
+        if not self._dumped:
+            self._dumped = True
+            self.host.had_routes = any(event.dump.routes.values())
+        self.fib.kernel_state(event.dump)
+        self._dump_at = now + self.node.cluster.agent.resync_interval_s
+        if self._dump_again:
+            self._want_dump()
+
+    def _want_dump(self) -> None:
+        """Ask for a dump; one that is under way may have missed what made us ask, so another follows it."""
+        self._dump_again = self._dumping
+        if not self._dumping:
+            self._dumping = True
+            self._dump_at = None
+            self._commands.append(DumpRoutes())
+
+    # -- the round ----------------------------------------------------------------------------------------------
+
+    def _advance(self, now: float) -> None:
+        self._more = False
+        if (not self._dumped and not self._dumping and self._dump_at is None) or (self._dump_at is not None and now >= self._dump_at):
+            self._want_dump()
+        self.sessions.expire(now)
+        self._set_sessions()
+        self._claims(now)
+        self._decide()
+        self.host.advance(self.rib.wanted_next_hops(), self.ipam)
+        self._commit(now)
+        self._announce()
+        self._write(now)
+
+    def _set_sessions(self) -> None:
+        """Once our address is on an interface, and we know whether the kernel kept our routes (the F bit)."""
+        if self._sessions_set or not self._dumped or not self.host.has_addresses(self.node.addresses):
+            return
+        self._sessions_set = True
+        specs = [
+            session_spec(session, self.node, restarted_without_state=not self.host.had_routes)
+            for session in self.node.sessions
+        ]
+        self._commands.append(SetSessions(tuple(specs)))
+
+    def _claims(self, now: float) -> None:
+        for key in self.sessions.fresh:
+            self.gate.peer_up(key)
+        for key in self.sessions.marks:
+            self.gate.end_of_rib(key, now)
+        self.sessions.marks.clear()
+        if not self.gate.check(now):
+            return
+        for claim in self.ipam.pending():
+            self.ipam.confirm(claim.block)
+            self._ipam_changed = True
+            self._log("ipam", str(claim.block), "block-confirmed", f"claimed {claim.block} of pool {claim.pool}")
+        self.requests.retry_parked(now)
+
+    def _decide(self) -> None:
+        decisions = self.rib.decide(DECIDE_SLICE)
+        self._more = self._more or decisions.more
+        self._tell_ipam(decisions)
+        for family, changes in decisions.changes.items():
+            self.fib.apply_decisions(family, changes)
+        for limit in decisions.limits:
+            peer = self.peers[limit.peer]
+            peer.stopped = f"more than {limit.limit} prefixes: {limit.refused} were not stored"
+            self._log("peer", peer.configured.name, "prefix-limit", peer.stopped, "error")
+        for family, holders in self.ipam.take_holder_changes().items():
+            self.rib.set_holders(family, {block: self._holder(family, block, who) for block, who in holders.items()})
+            self._more = True
+
+    def _holder(self, family: Family, block: Packed, router_id: int | None) -> Holder | None:
+        if router_id is None:
+            return None
+        return Holder(router_id, pinned=Prefix(family, block) in self._pinned)
+
+    def _tell_ipam(self, decisions: Decisions) -> None:
+        blocks = [row for row in (*decisions.owners_seen, *decisions.conflicts) if row[1][0] < row[0].bits]
+        self._ipam_changed = self._ipam_changed or bool(blocks or decisions.conflicts_over)
+        if blocks:
+            self.ipam.seen(blocks)
+        for family, packed, router_id in decisions.conflicts_over:
+            if packed[0] < family.bits:
+                self.ipam.conflict_over(Prefix(family, packed), router_id)
+        for family in Family:
+            if self._learn_hosts(family, decisions):
+                self._ipam_changed = True
+                self.ipam.remote_host_routes(family, self._remote_hosts[family])
+
+    def _learn_hosts(self, family: Family, decisions: Decisions) -> bool:
+        """Keep the host prefixes that other nodes announce; whether any changed."""
+        hosts, bits = self._remote_hosts[family], family.bits
+        rows: dict[Packed, int | None] = {
+            packed: selection.best.owner if selection is not None else None
+            for packed, selection in decisions.changes.get(family, ())
+            if packed[0] == bits
+        }
+        for kind, packed, _ in decisions.conflicts_over:
+            if kind is family and packed[0] == bits:
+                rows[packed] = None
+        for kind, packed, router_id in decisions.conflicts:
+            if kind is family and packed[0] == bits:
+                rows[packed] = router_id
+        for packed, owner in rows.items():
+            if owner is None:
+                hosts.pop(packed, None)
+            else:
+                hosts[packed] = owner
+        return bool(rows)
+
+    def _commit(self, now: float) -> None:
+        self.requests.flush(now)
+        if not self._ipam_changed:
+            return
+        self._ipam_changed = False
+        announced, blackholes = self.ipam.announcements(), self.ipam.blackholes()
+        self.exports.set_prefixes(announced)
+        self.fib.set_blackholes(blackholes)
+        own = {prefix for prefix in announced | blackholes if not prefix.is_host}
+        used = [Prefix.host(record.address) for record in self.ipam.addresses()]
+        for family in Family:
+            self.rib.set_own(
+                family,
+                [block.packed for block in own if block.family is family],
+                [host.packed for host in used if host.family is family],
+            )
+        self._more = True
+
+    def _announce(self) -> None:
+        if self.sessions.attached:
+            self.exports.advance(self.sessions.fresh)
+            self.sessions.fresh.clear()
+
+    # -- the kernel ---------------------------------------------------------------------------------------------
+
+    @property
+    def _sweep_limit(self) -> float:
+        return self.began_at + self.node.cluster.bgp.graceful_restart_time_s
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether every configured peer has said all it has."""
+        return all(peer.in_sync for peer in self.peers.values())
+
+    def _write(self, now: float) -> None:
+        if not self._dumped or self._writing:
+            return
+        if not self.sweeping and self.gate.is_open and (self.in_sync or now >= self._sweep_limit):
+            if self._more:  # in sync on the wire, but not all of it is decided yet
+                return
+            self.sweeping = True
+            self.fib.allow_sweep(True)
+        batches = self.fib.delta(WRITE_SLICE, now)
+        if batches:
+            self._writing = True
+            self._commands.append(WriteRoutes(tuple(batches)))
+
+    def _log(self, component: str, subject: str, code: str, message: str, level: str = "info") -> None:
+        self._commands.append(Log(LogView(component, subject, code, message, level)))

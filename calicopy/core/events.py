@@ -1,0 +1,162 @@
+"""What the core is told, in the past tense. Frozen data: a log of them can be replayed (design rule 7).
+
+The speaker's events come as `calicopy.speaker.types` defines them. BGP messages are raw bodies here; the core decodes.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from calicopy.fib import KernelDump, WriteResult
+from calicopy.net import Family, IPAddress, Prefix
+from calicopy.net.interface import InterfaceFacts
+from calicopy.net.nexthop import NextHopFacts
+from calicopy.speaker.types import SpeakerEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Nothing happened but that time has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDumped:
+    """Every route of ours that the kernel holds."""
+
+    dump: KernelDump = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDumpFailed:
+    """The kernel's routes could not be read."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesDisturbed:
+    """Somebody else changed routes in the main table, or events about that were lost: read the kernel's routes again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutesWritten:
+    """A `WriteRoutes` command is through: one result for each batch of it, in order."""
+
+    results: tuple[WriteResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InterfacesChanged:
+    """All interfaces of the host, as they are now."""
+
+    interfaces: tuple[InterfaceFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopsResolved:
+    """How the kernel reaches addresses that were asked for."""
+
+    facts: Mapping[IPAddress, NextHopFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelSet:
+    """The tunnel device is as wanted, or `error` says why not (then `ifindex` is None)."""
+
+    ifindex: int | None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HostChecked:
+    """Settings of the host (sysctl, nft) that could not be made: one sentence each, by object."""
+
+    component: str
+    problems: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsSet:
+    """The speaker took the wanted sessions, or `error` says why not."""
+
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AdvertiseFailed:
+    """The speaker did not take what `peer` should hear, or nobody knows whether it did."""
+
+    peer: str
+    family: Family
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted:
+    """The store has committed what `Persist(token)` asked for."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersistFailed:
+    """The store could not commit; nothing of it was written."""
+
+    token: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRequested:
+    """A caller wants an address for `handle`; answered by `Reply(request)`."""
+
+    request: int
+    handle: str
+    family: Family
+    pool: str = ""
+    address: IPAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddressReleased:
+    """A caller gives back what `handle` holds (only `sequence`, when given); answered by `Reply(request)`."""
+
+    request: int
+    handle: str
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockReleased:
+    """A caller gives back an own block, or forgets a reservation; answered by `Reply(request)`."""
+
+    request: int
+    block: Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadsChanged:
+    """All attached workloads: address (as a host prefix) to the host interface's index."""
+
+    routes: Mapping[Prefix, int]
+
+
+RequestEvent: TypeAlias = AddressRequested | AddressReleased | BlockReleased | Persisted | PersistFailed
+
+CoreEvent: TypeAlias = (
+    SpeakerEvent
+    | RequestEvent
+    | Ticked
+    | KernelDumped
+    | KernelDumpFailed
+    | RoutesDisturbed
+    | RoutesWritten
+    | InterfacesChanged
+    | NextHopsResolved
+    | TunnelSet
+    | HostChecked
+    | SessionsSet
+    | AdvertiseFailed
+    | WorkloadsChanged
+)

@@ -1,0 +1,119 @@
+"""What each peer should hear of us, what it was told, and when End-of-RIB goes out.
+
+Theory of operation: the whole set of prefixes to announce is known (`set_prefixes`); per peer that is up the Adj-RIB-Out
+knows what was handed to the speaker, and the difference goes out, announcements before withdrawals. On a new session
+nothing was heard: everything is announced, then End-of-RIB for every negotiated family, at once: a claim that is still
+pending does not hold it. A hand-over that failed is forgotten, so that all of it goes out again: it is idempotent. A
+prefix that was withdrawn while nobody knows whether the peer was told stays on the list of withdrawals until confirmed.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from calicopy.bgp import AttributeCode, attribute_list
+from calicopy.config.resolve import NodeConfig
+from calicopy.core.commands import Advertise, Command, SendEndOfRib
+from calicopy.core.events import AdvertiseFailed
+from calicopy.core.peers import Peer
+from calicopy.net import Family, Packed, Prefix, format_packed
+from calicopy.rib import AdjRibOut, OutBatch, PeerInfo, RibContext, export_own
+from calicopy.speaker.types import AnnounceGroup, RawAttribute
+
+
+class Exports:
+    """The Adj-RIBs-Out of this node. `prefixes` is what it announces to everybody."""
+
+    def __init__(
+        self, node: NodeConfig, context: RibContext, peers: dict[str, Peer], *, emit: Callable[[Command], None]
+    ) -> None:
+        self._node = node
+        self._context = context
+        self._peers = peers
+        self._emit = emit
+        self.out = AdjRibOut()
+        self.prefixes: frozenset[Prefix] = frozenset()
+        self._withdrawn: dict[str, set[Prefix]] = {}
+
+    def set_prefixes(self, prefixes: frozenset[Prefix]) -> None:
+        """The whole set that this node announces from now on."""
+        if prefixes == self.prefixes:
+            return
+        gone = self.prefixes - prefixes
+        for key in self._peers:
+            withdrawn = self._withdrawn.setdefault(key, set())
+            withdrawn |= gone
+            withdrawn -= prefixes
+        self.prefixes = prefixes
+        for peer in self._peers.values():
+            self._want(peer)
+
+    def speaker_changed(self) -> None:
+        """Another ExaBGP process: it holds no announcement of ours."""
+        for key in self._peers:
+            self.out.reset(key)
+        self._withdrawn.clear()
+
+    def failed(self, event: AdvertiseFailed) -> None:
+        """Nobody knows what the peer was told: tell it all again."""
+        self.out.reset(event.peer)
+
+    def announced_before(self, peer: str, family: Family, prefixes: Iterable[Packed]) -> None:
+        """What an agent before us announced on a session that is still up: withdrawn unless it is wanted."""
+        stale = {Prefix(family, packed) for packed in prefixes} - self.prefixes
+        self._withdrawn.setdefault(peer, set()).update(stale)
+
+    def advance(self, fresh: list[str]) -> None:
+        """Tell every peer that is up what it has not heard; `fresh` are those whose session is new to us."""
+        for key in fresh:
+            self.out.reset(key)
+            if (peer := self._peers.get(key)) is not None:
+                self._want(peer)
+        for peer in self._peers.values():
+            if peer.is_up:
+                self._tell(peer)
+
+    def _want(self, peer: Peer) -> None:
+        """Compute what `peer` should hear. What depends on its OPEN is not needed for our own prefixes."""
+        session = peer.configured
+        info = PeerInfo(
+            key=peer.key,
+            name=session.name,
+            address=session.address,
+            asn=session.asn,
+            local_asn=session.local_asn,
+            router_id=0,
+            node=session.node,
+        )
+        for family in session.families:
+            packed = [prefix.packed for prefix in self.prefixes if prefix.family is family]
+            exported = export_own(self._context, info, next_hop=session.local_address, prefixes=packed)
+            self.out.set(peer.key, family, exported)
+
+    def _tell(self, peer: Peer) -> None:
+        delta = self.out.delta(peer.key)
+        withdrawn = self._withdrawn.pop(peer.key, set())
+        for family in sorted(peer.families):
+            announce = tuple(self._group(peer, batch) for batch in delta.announce if batch.family is family)
+            withdraw = {packed for batch in delta.withdraw if batch.family is family for packed in batch.prefixes}
+            withdraw |= {prefix.packed for prefix in withdrawn if prefix.family is family}
+            if announce or withdraw:
+                self._emit(Advertise(peer.key, family, announce, tuple(sorted(withdraw))))
+        self.out.confirm(peer.key, delta)
+        for sync in peer.families.values():
+            if not sync.end_of_rib_sent:
+                sync.end_of_rib_sent = True
+                self._emit(SendEndOfRib(peer.key, sync.family))
+
+    def _group(self, peer: Peer, batch: OutBatch) -> AnnounceGroup:
+        if batch.attributes is None or peer.negotiated is None:
+            raise ValueError("only an announcement to a peer that is up has attributes")
+        return AnnounceGroup(
+            family=batch.family,
+            next_hop=str(batch.attributes.next_hop),
+            attributes=tuple(
+                RawAttribute(one.code, one.flags, one.value)
+                for one in attribute_list(batch.attributes.attributes, peer.negotiated.send)
+                if one.code != AttributeCode.NEXT_HOP
+            ),
+            prefixes=tuple(format_packed(packed, batch.family) for packed in batch.prefixes),
+        )

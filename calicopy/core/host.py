@@ -1,0 +1,116 @@
+"""What the host itself needs for the routes: next hops to resolve, the tunnel, forwarding, masquerading.
+
+Theory of operation: whole desired sets, compared with what was asked for last. The tunnel device is wanted when a pool of
+ours encapsulates; its address is one of our own blocks' under a handle of its own, and its MTU that of the interface that
+really leads to the other nodes, less the outer header.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from calicopy.config.fields import Encapsulation
+from calicopy.config.resolve import NodeConfig
+from calicopy.core.commands import Command, ResolveNextHops, SetHost, SetTunnel
+from calicopy.core.events import TunnelSet
+from calicopy.ipam import TUNNEL_HANDLE, Ipam, IpamError
+from calicopy.net import Family, IPAddress
+from calicopy.net.interface import InterfaceFacts
+from calicopy.net.nexthop import NextHopFacts
+
+IPIP_OVERHEAD = 20  # octets of the outer IPv4 header (RFC 2003 section 3.1)
+DEFAULT_MTU = 1500
+TUNNEL_DEVICE = "tunl0"
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelState:
+    """The tunnel device as it is; `error` says why it is not as wanted."""
+
+    ifindex: int | None
+    error: str
+
+
+class Host:
+    """Wanted and asked-for state of the host. `facts` are the latest about next hops and the other nodes."""
+
+    def __init__(self, node: NodeConfig, *, emit: Callable[[Command], None]) -> None:
+        self._node = node
+        self._emit = emit
+        self.interfaces: tuple[InterfaceFacts, ...] = ()
+        self.facts: dict[IPAddress, NextHopFacts] = {}
+        self.problems: dict[str, dict[str, str]] = {}
+        self.had_routes = False
+        self.tunnel: TunnelState | None = None
+        self.tunnel_wanted: SetTunnel | None = None
+        self._resolving: frozenset[IPAddress] | None = None
+        self._asked: SetHost | None = None
+        self._nodes = frozenset(
+            address for other in node.nodes if other.name != node.name for address in other.addresses
+        )
+        self.needs_tunnel = any(pool.encapsulation is Encapsulation.IPIP for pool in node.cluster.pools)
+
+    def has_addresses(self, addresses: Collection[IPAddress]) -> bool:
+        """Whether all of `addresses` are on interfaces of this host."""
+        held = {address for interface in self.interfaces for address, _ in interface.addresses}
+        return held.issuperset(addresses)
+
+    def tunnel_set(self, event: TunnelSet) -> None:
+        """The answer to `SetTunnel`."""
+        self.tunnel = TunnelState(event.ifindex, event.error)
+
+    def advance(self, next_hops: Collection[IPAddress], ipam: Ipam) -> None:
+        """Compare and ask."""
+        wanted = self._nodes | frozenset(next_hops)
+        if wanted != self._resolving:
+            self._resolving = wanted
+            self._emit(ResolveNextHops(wanted))
+        self._set_host()
+        if self.needs_tunnel:
+            self._set_tunnel(ipam)
+
+    @property
+    def underlay(self) -> tuple[InterfaceFacts, ...]:
+        """The interfaces that lead to the other nodes, and those that hold our own addresses."""
+        used = {self.facts[address].ifindex for address in self._nodes if address in self.facts}
+        own = set(self._node.addresses)
+        return tuple(
+            interface
+            for interface in self.interfaces
+            if interface.ifindex in used or any(address in own for address, _ in interface.addresses)
+        )
+
+    def _set_host(self) -> None:
+        if not self.interfaces:
+            return
+        pools = self._node.cluster.pools
+        wanted = SetHost(
+            underlay=tuple(sorted(interface.name for interface in self.underlay if not interface.loopback)),
+            nat_pools=tuple(pool.cidr for pool in pools if pool.nat_outgoing),
+            all_pools=tuple(pool.cidr for pool in pools),
+        )
+        if wanted != self._asked:
+            self._asked = wanted
+            self._emit(wanted)
+
+    def _set_tunnel(self, ipam: Ipam) -> None:
+        held = [record.address for record in ipam.held_by(TUNNEL_HANDLE) if record.address.version == 4]
+        if not held:
+            if not any(prefix.family is Family.IPV4 and not prefix.is_host for prefix in ipam.announcements()):
+                return
+            try:
+                ipam.assign(TUNNEL_HANDLE, family=Family.IPV4)
+            except IpamError:
+                return  # no address yet: the next round asks again
+            return  # it is used when it is on disk
+        if ipam.in_flight or ipam.has_changes:
+            return
+        mtu = min((interface.mtu for interface in self.underlay if not interface.loopback), default=DEFAULT_MTU)
+        wanted = SetTunnel(held[0], mtu - IPIP_OVERHEAD)
+        if wanted != self.tunnel_wanted:
+            self.tunnel_wanted = wanted
+            self._emit(wanted)
+
+    def reset_tunnel(self) -> None:
+        """Somebody changed the device: ask for it again."""
+        self.tunnel_wanted = None

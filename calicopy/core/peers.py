@@ -1,0 +1,128 @@
+"""One peer as the core sees it: is the session up, what was negotiated, and are its routes complete?
+
+Theory of operation. ExaBGP holds the session; this holds what follows from it. Per family a peer is in one phase:
+
+- DOWN: no session. Paths may be retained as stale (RFC 4724 section 4.2) until `Peer.stale_until`.
+- LEARNING: a new session; the peer sends its table, and End-of-RIB at its end.
+- REFRESHING: the agent attached to a running session and asked for the table again; complete at EoRR (RFC 7313) where
+  negotiated, else after QUIET_S without an UPDATE, MAX_S at most.
+- IN_SYNC: complete. Only now is anything of the peer swept.
+
+A peer that cannot send End-of-RIB (no graceful restart capability) is taken as complete after QUIET_S of silence; one
+that could but never does, when its limit has passed. Nothing here does I/O; `now` is monotonic seconds.
+"""
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from calicopy.bgp import Negotiated, Open, SessionOptions
+from calicopy.config.resolve import SessionConfig
+from calicopy.net import Family
+from calicopy.speaker.types import FsmState
+
+QUIET_S = 1.0
+MAX_S = 5.0
+
+
+class Phase(enum.Enum):
+    """How complete the routes of one family of one peer are."""
+
+    DOWN = "down"
+    LEARNING = "learning"
+    REFRESHING = "refreshing"
+    IN_SYNC = "in-sync"
+
+
+@dataclass(slots=True)
+class FamilySync:
+    """One family of one peer."""
+
+    family: Family
+    phase: Phase = Phase.DOWN
+    expects_mark: bool = False  # End-of-RIB, or EoRR when refreshing, will come
+    last_update_at: float = 0.0
+    limit_at: float = 0.0
+    end_of_rib_received: bool = False
+    end_of_rib_sent: bool = False
+
+    def learn(self, now: float, *, expects_mark: bool, limit_s: float) -> None:
+        """A new session: the table comes, then End-of-RIB if `expects_mark`, in `limit_s` seconds at most."""
+        self.phase = Phase.LEARNING
+        self.expects_mark = expects_mark
+        self.last_update_at = now
+        self.limit_at = now + limit_s
+        self.end_of_rib_received = False
+        self.end_of_rib_sent = False
+
+    def refresh(self, now: float, *, enhanced: bool) -> None:
+        """The table was asked for again on a running session."""
+        self.phase = Phase.REFRESHING
+        self.expects_mark = enhanced
+        self.last_update_at = now
+        self.limit_at = now + MAX_S
+
+    def heard(self, now: float) -> None:
+        """An UPDATE of the family came."""
+        self.last_update_at = now
+
+    def deadline(self) -> float | None:
+        """When the phase ends if nothing else happens."""
+        if self.phase not in (Phase.LEARNING, Phase.REFRESHING):
+            return None
+        if self.expects_mark:
+            return self.limit_at
+        return min(self.limit_at, self.last_update_at + QUIET_S)
+
+
+@dataclass(slots=True)
+class PeerCounters:
+    """Only grow."""
+
+    updates_received: int = 0
+    malformed_updates: int = 0
+    sessions_established: int = 0
+    sessions_lost: int = 0
+
+
+@dataclass(slots=True)
+class Peer:
+    """A configured peer and what is known of its session. `changed_at` and `failed_at` are monotonic seconds."""
+
+    configured: SessionConfig
+    state: FsmState = FsmState.IDLE
+    changed_at: float = 0.0
+    failure: str = ""
+    failed_at: float | None = None
+    notification: str = ""  # the last NOTIFICATION of the session that is up or has just ended
+    opened: Open | None = None  # the peer's
+    negotiated: Negotiated | None = None
+    options: SessionOptions = field(default_factory=SessionOptions)
+    families: dict[Family, FamilySync] = field(default_factory=dict)
+    stale_until: float | None = None
+    stopped: str = ""  # why the session is held down by us: a prefix limit
+    counters: PeerCounters = field(default_factory=PeerCounters)
+
+    @property
+    def key(self) -> str:
+        """The peer's address as text."""
+        return str(self.configured.address)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the session is Established and its OPENs are known."""
+        return self.negotiated is not None
+
+    @property
+    def in_sync(self) -> bool:
+        """Whether everything that the peer has to say was heard."""
+        return self.is_up and all(sync.phase is Phase.IN_SYNC for sync in self.families.values())
+
+    def family(self, family: Family) -> FamilySync:
+        """Its row for `family`, made when there is none."""
+        return self.families.setdefault(family, FamilySync(family))
+
+    def deadline(self) -> float | None:
+        """When something of it runs out."""
+        times = [sync.deadline() for sync in self.families.values()]
+        return min((time for time in (*times, self.stale_until) if time is not None), default=None)

@@ -1,0 +1,291 @@
+"""Pictures of the core's state for the API: reading only, never on the hot path.
+
+Theory of operation: each function takes the core as it is and gives a view. `clock` turns the core's monotonic seconds into
+wall-clock seconds. Routes come in pages, so that a table of 100,000 is shown without holding up the agent.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from ipaddress import IPv4Address
+
+from calicopy.bgp import Negotiated, format_community, format_large_community
+from calicopy.core.core import Core
+from calicopy.core.peers import Peer, Phase
+from calicopy.core.views import (
+    KernelRouteView,
+    PathState,
+    PathView,
+    PeerFamilyView,
+    PeerKind,
+    PeerView,
+    ReasonView,
+    RouteQuery,
+    RouteView,
+    SessionState,
+)
+from calicopy.fib import RouteOrigin, RouteStatus, Unprogrammed, UnprogrammedReason, format_target
+from calicopy.net import Family, IPAddress, Packed, Prefix
+from calicopy.rib import PathState as RibState
+from calicopy.rib import PathView as RibPath
+
+PAGE = 1000
+Clock = Callable[[float], float]
+_STATES = {
+    RibState.BEST: PathState.BEST,
+    RibState.MULTIPATH: PathState.MULTIPATH,
+    RibState.LOSING: PathState.LOST,
+    RibState.REJECTED: PathState.REJECTED,
+    RibState.PENDING: PathState.LOST,
+}
+
+
+# -- peers ------------------------------------------------------------------------------------------------------
+
+
+def peer_view(core: Core, peer: Peer, clock: Clock) -> PeerView:
+    """One session."""
+    session, negotiated = peer.configured, peer.negotiated
+    restart = negotiated.graceful_restart if negotiated else None
+    return PeerView(
+        name=session.name,
+        address=session.address,
+        asn=session.asn,
+        local_as=session.local_asn,
+        local_address=session.local_address,
+        kind=PeerKind.MESH if session.node is not None and session.node == session.name else PeerKind.CONFIGURED,
+        state=SessionState(peer.state.value),
+        state_since=clock(peer.changed_at),
+        last_error=peer.stopped or peer.failure,
+        last_error_at=clock(peer.failed_at) if peer.failed_at is not None else 0.0,
+        router_id=peer.opened.router_id if peer.opened else None,
+        passive=session.passive,
+        hold_time_s=negotiated.hold_time_s if negotiated else session.hold_time_s,
+        capabilities=_capabilities(negotiated),
+        families=tuple(_family_view(core, peer, family) for family in session.families),
+        updates_received=peer.counters.updates_received,
+        sessions_established=peer.counters.sessions_established,
+        sessions_lost=peer.counters.sessions_lost,
+        graceful_restart=restart is not None,
+        graceful_restart_time_s=restart.restart_time_s if restart else 0,
+        malformed_updates=peer.counters.malformed_updates,
+    )
+
+
+def _family_view(core: Core, peer: Peer, family: Family) -> PeerFamilyView:
+    counters = core.rib.counters(peer.key)
+    sync = peer.families.get(family)
+    return PeerFamilyView(
+        family=family,
+        negotiated=sync is not None,
+        received=counters.received,
+        accepted=counters.accepted,
+        rejected=sum(counters.rejected.values()) + counters.over_limit,
+        stale=counters.stale,
+        advertised=len(core.exports.out.told(peer.key, family)) if peer.is_up else 0,
+        end_of_rib_received=sync is not None and sync.end_of_rib_received,
+        end_of_rib_sent=sync is not None and sync.end_of_rib_sent,
+        in_sync=sync is not None and sync.phase is Phase.IN_SYNC,
+        rejected_by_reason={reason.value: count for reason, count in counters.rejected.items()},
+        prefix_limit=peer.configured.prefix_limit,
+    )
+
+
+def _capabilities(negotiated: Negotiated | None) -> tuple[str, ...]:
+    if negotiated is None:
+        return ()
+    flags = {
+        "4-octet-as": negotiated.asn4,
+        "route-refresh": negotiated.route_refresh,
+        "enhanced-route-refresh": negotiated.enhanced_refresh,
+        "graceful-restart": negotiated.graceful_restart is not None,
+        "extended-message": negotiated.extended_message,
+        "add-path-send": bool(negotiated.add_path_send),
+        "add-path-receive": bool(negotiated.add_path_receive),
+    }
+    return (*(f"{family}-unicast" for family in sorted(negotiated.families)), *(name for name, on in flags.items() if on))
+
+
+# -- routes -----------------------------------------------------------------------------------------------------
+
+
+def routes(
+    core: Core, query: RouteQuery, *, peer: Peer | None, family: Family | None, within: Prefix | None
+) -> Iterator[Sequence[RouteView]]:
+    """Pages of routes, in order of prefix."""
+    for one in Family if family is None else (family,):
+        if within is not None and within.family is not one:
+            continue
+        wanted = sorted(Prefix(one, packed) for packed in _prefixes(core, query, one, peer))
+        if within is not None:
+            wanted = _matching(wanted, within)
+        yield from _pages(filter(None, (_route(core, query, prefix, peer) for prefix in wanted)))
+
+
+def _pages(views: Iterable[RouteView | None]) -> Iterator[Sequence[RouteView]]:
+    page: list[RouteView] = []
+    for view in views:
+        if view is not None:
+            page.append(view)
+        if len(page) == PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _matching(prefixes: list[Prefix], within: Prefix) -> list[Prefix]:
+    if within in prefixes:
+        return [within]
+    holding = [prefix for prefix in prefixes if within in prefix]
+    if not within.is_host:
+        return holding[-1:] + [prefix for prefix in prefixes if prefix in within]
+    return sorted(holding, key=lambda prefix: prefix.length)[-1:]
+
+
+def _prefixes(core: Core, query: RouteQuery, family: Family, peer: Peer | None) -> Iterable[Packed]:
+    match query:
+        case RouteQuery.ADVERTISED if peer is not None:
+            return core.exports.out.told(peer.key, family)
+        case RouteQuery.RECEIVED | RouteQuery.REJECTED:
+            return core.rib.prefixes(family, peer=None if peer is None else peer.key)
+        case RouteQuery.INSTALLED:
+            return core.fib.actual(family)
+    if peer is not None:
+        return core.rib.prefixes(family, peer=peer.key)
+    own = [prefix.packed for prefix in core.exports.prefixes if prefix.family is family]
+    return {*core.rib.prefixes(family), *core.fib.prefixes(family), *own}
+
+
+def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> RouteView | None:
+    kernel = kernel_view(core, prefix)
+    if query is RouteQuery.ADVERTISED and peer is not None:
+        return RouteView(prefix, (_advertised(core, prefix, peer),), kernel)
+    paths = [view for view in core.rib.lookup(prefix.family, prefix.packed) if peer is None or view.path.peer.key == peer.key]
+    if query is RouteQuery.REJECTED:
+        paths = [view for view in paths if view.state is RibState.REJECTED]
+        if not paths:
+            return None
+    views = tuple(path_view(core, view) for view in paths)
+    if query is RouteQuery.ALL and prefix in core.exports.prefixes:
+        views = (_local(core), *views)
+    return RouteView(prefix, views, kernel)
+
+
+def path_view(core: Core, view: RibPath) -> PathView:
+    """One received path."""
+    path = view.path
+    attributes = path.attributes
+    return PathView(
+        peer=path.peer.name,
+        peer_address=path.peer.key,
+        path_id=path.path_id,
+        state=_STATES[view.state],
+        reason=_path_reason(view),
+        stale=view.stale,
+        next_hop=path.next_hop,
+        owner=_node_name(core, path.owner),
+        origin=str(attributes.origin),
+        as_path=str(attributes.as_path),
+        local_pref=attributes.local_pref,
+        med=attributes.med,
+        communities=tuple(map(format_community, attributes.communities)),
+        large_communities=tuple(map(format_large_community, attributes.large_communities)),
+        originator_id=str(attributes.originator_id or ""),
+        cluster_list=tuple(map(str, attributes.cluster_list)),
+    )
+
+
+def _path_reason(view: RibPath) -> ReasonView | None:
+    cause = view.step or view.reason
+    if cause is not None:
+        return ReasonView(cause.value, cause.text, cause.source)
+    if view.state is RibState.PENDING:
+        return ReasonView("pending", "not decided on yet")
+    return None
+
+
+def _node_name(core: Core, router_id: int | None) -> str:
+    if router_id is None:
+        return ""
+    known = core.rib.context.nodes.get(router_id)
+    return known.name if known is not None else str(IPv4Address(router_id))
+
+
+def _local(core: Core) -> PathView:
+    return _own_path(core, None, next_hop=None, local_pref=None, large_communities=())
+
+
+def _advertised(core: Core, prefix: Prefix, peer: Peer) -> PathView:
+    told = core.exports.out.told(peer.key, prefix.family)[prefix.packed]
+    return _own_path(
+        core,
+        peer,
+        next_hop=told.next_hop,
+        local_pref=told.attributes.local_pref,
+        large_communities=tuple(map(format_large_community, told.attributes.large_communities)),
+        as_path=str(told.attributes.as_path),
+    )
+
+
+def _own_path(
+    core: Core,
+    peer: Peer | None,
+    *,
+    next_hop: IPAddress | None,
+    local_pref: int | None,
+    large_communities: tuple[str, ...],
+    as_path: str = "",
+) -> PathView:
+    return PathView(
+        peer="" if peer is None else peer.configured.name,
+        peer_address="" if peer is None else peer.key,
+        path_id=0,
+        state=PathState.LOCAL,
+        reason=None,
+        stale=False,
+        next_hop=next_hop,
+        owner=core.node.name,
+        origin="igp",
+        as_path=as_path,
+        local_pref=local_pref,
+        med=None,
+        communities=(),
+        large_communities=large_communities,
+        originator_id="",
+        cluster_list=(),
+    )
+
+
+def kernel_view(core: Core, prefix: Prefix) -> KernelRouteView | None:
+    """What the kernel holds of a prefix, or why it does not; None when nobody wants it there."""
+    status = core.fib.status(prefix)
+    if status is None:
+        return None
+    names = {interface.ifindex: interface.name for interface in core.host.interfaces}
+    shown = status.actual or status.desired
+    return KernelRouteView(
+        installed=status.actual is not None,
+        text=format_target(shown, names) if shown is not None else "",
+        reason=_kernel_reason(status),
+        origin=_origin(status),
+    )
+
+
+def _origin(status: RouteStatus) -> str:
+    return {RouteOrigin.BLOCK: "block", RouteOrigin.WORKLOAD: "workload", RouteOrigin.BGP: "bgp", None: "left-over"}[
+        status.origin
+    ]
+
+
+def _kernel_reason(status: RouteStatus) -> ReasonView | None:
+    if status.reason is None:
+        return None
+    return unprogrammed_view(status.reason)
+
+
+def unprogrammed_view(reason: Unprogrammed) -> ReasonView:
+    """Why a prefix is not in the kernel. An errno stays a number here: its name is the edge's to give."""
+    code = reason.reason.value
+    if reason.reason is UnprogrammedReason.KERNEL_ERROR:
+        return ReasonView(f"{code}:{reason.errno}", reason.message)
+    return ReasonView(code, reason.message)

@@ -1,0 +1,246 @@
+"""Pictures of the node as a whole: status, pools, blocks, addresses, and what is wrong."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from calicopy.core.core import Core
+from calicopy.core.host import TUNNEL_DEVICE
+from calicopy.core.views import (
+    AddressView,
+    BlockState,
+    BlockView,
+    FibView,
+    Health,
+    IpamView,
+    NodeStatusView,
+    PoolView,
+    ProblemView,
+    ReasonView,
+    SpeakerView,
+    TunnelView,
+)
+from calicopy.ipam import AddressRecord
+from calicopy.ipam import BlockState as IpamState
+from calicopy.net import IPAddress, Prefix
+
+_BLOCK_STATES = {
+    IpamState.PENDING: BlockState.PENDING,
+    IpamState.CONFIRMED: BlockState.CONFIRMED,
+    IpamState.LOST: BlockState.LOST,
+    IpamState.RETIRING: BlockState.CONFIRMED,
+}
+
+
+def status_view(
+    core: Core, *, version: str, started_at: float, config_file: str, counters: dict[str, int]
+) -> NodeStatusView:
+    """The whole status; `counters` are those of the edges, added to the core's own."""
+    found = tuple(problems(core))
+    views = core.ipam.blocks()
+    counts = core.fib.counts()
+    agent = core.node.cluster.agent
+    return NodeStatusView(
+        node=core.node.name,
+        router_id=_router_id(core),
+        asn=core.node.asn,
+        addresses=core.node.addresses,
+        version=version,
+        started_at=started_at,
+        health=_health(core, found),
+        problems=found,
+        speaker=SpeakerView(
+            core.sessions.attached, core.sessions.instance, core.sessions.speaker_pid, core.sessions.detached_reason
+        ),
+        fib=FibView(
+            desired=counts.desired,
+            installed=counts.installed,
+            pending=counts.pending,
+            failed=counts.failed,
+            in_sync=core.sweeping and counts.in_sync,
+            protocol=agent.route_protocol,
+            metric=agent.route_metric,
+        ),
+        ipam=IpamView(
+            blocks=len(views),
+            pending_blocks=sum(view.state is IpamState.PENDING for view in views),
+            assigned=sum(view.used for view in views),
+            free=sum(view.free for view in views if view.state is IpamState.CONFIRMED),
+            conflicts=len(core.ipam.block_conflicts()) + len(core.ipam.address_conflicts()),
+        ),
+        peers_total=len(core.peers),
+        peers_established=sum(peer.is_up for peer in core.peers.values()),
+        tunnel=_tunnel(core),
+        counters={**core.counters, **counters, "ipam.store_failures": core.requests.store_failures},
+        config_file=config_file,
+    )
+
+
+def _router_id(core: Core) -> IPAddress:
+    if core.node.router_id is None:
+        raise ValueError("the core runs only with a router id")
+    return core.node.router_id
+
+
+def _tunnel(core: Core) -> TunnelView | None:
+    if not core.host.needs_tunnel:
+        return None
+    wanted, actual = core.host.tunnel_wanted, core.host.tunnel
+    return TunnelView(
+        device=TUNNEL_DEVICE,
+        up=actual is not None and actual.ifindex is not None,
+        address=wanted.address if wanted is not None else None,
+        mtu=wanted.mtu if wanted is not None else 0,
+        error=actual.error if actual is not None else "",
+    )
+
+
+def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
+    if any(not problem.reason.code.startswith("waiting") for problem in found):
+        return Health.DEGRADED
+    return Health.OK if core.sweeping and core.gate.is_open else Health.STARTING
+
+
+def problems(core: Core) -> Iterator[ProblemView]:
+    """Everything that is wrong now, each with its place."""
+    if not core.sessions.attached:
+        yield _problem("speaker", "", "detached", f"the speaker is not reachable: {core.sessions.detached_reason}")
+    if core.session_error:
+        yield _problem("speaker", "", "sessions-refused", core.session_error)
+    if core.dump_error:
+        yield _problem("kernel", "", "dump-failed", core.dump_error)
+    if core.host.interfaces and not core.host.has_addresses(core.node.addresses):
+        listed = ", ".join(map(str, core.node.addresses))
+        yield _problem("kernel", listed, "no-address", f"this node's address {listed} is on no interface: waiting for it")
+    for name in core.node.unreachable_nodes:
+        yield _problem("config", name, "no-node-address", f"node {name} has no address in the cluster file to peer with")
+    for peer in core.peers.values():
+        if peer.stopped:
+            yield _problem("peer", peer.configured.name, "prefix-limit", peer.stopped)
+        elif not peer.is_up:
+            cause = peer.failure or "no session yet"
+            yield _problem("peer", peer.configured.name, "down", f"{peer.configured.address}: {cause}")
+    counts = core.fib.counts()
+    if counts.failed:
+        yield _problem("kernel", "", "routes-failed", f"{counts.failed} routes could not be written")
+    if counts.unprogrammed:
+        yield _problem("kernel", "", "routes-unprogrammed", f"{counts.unprogrammed} learned prefixes have no usable way")
+    if core.requests.store_error:
+        yield _problem("ipam", "store", "store-failed", core.requests.store_error)
+    for block in core.ipam.block_conflicts():
+        yield _problem("ipam", str(block.block), "block-conflict", str(block))
+    for address in core.ipam.address_conflicts():
+        yield _problem("ipam", str(address.address), "address-conflict", str(address))
+    for component, entries in core.host.problems.items():
+        for subject, text in entries.items():
+            yield _problem(component, subject, "not-set", text)
+    tunnel = core.host.tunnel
+    if tunnel is not None and tunnel.error:
+        yield _problem("tunnel", TUNNEL_DEVICE, "tunnel-failed", tunnel.error)
+
+
+def _problem(component: str, subject: str, code: str, message: str) -> ProblemView:
+    return ProblemView(component, subject, ReasonView(code, message))
+
+
+# -- IPAM -------------------------------------------------------------------------------------------------------
+
+
+def pool_views(core: Core) -> list[PoolView]:
+    """All pools of the file."""
+    use = {pool.cidr: pool for pool in core.ipam.pools()}
+    mine = {pool.cidr for pool in core.node.pools}
+    return [
+        PoolView(
+            name=pool.label,
+            cidr=pool.cidr,
+            block_size=pool.block_length,
+            encapsulation=pool.encapsulation.value,
+            mode=pool.mode.value,
+            nat_outgoing=pool.nat_outgoing,
+            selected=pool.cidr in mine,
+            total_blocks=use[pool.cidr].blocks,
+            own_blocks=use[pool.cidr].own,
+            reserved_blocks=use[pool.cidr].reserved_elsewhere + use[pool.cidr].pinned_elsewhere,
+        )
+        for pool in core.node.cluster.pools
+    ]
+
+
+def block_views(core: Core, *, include_reserved: bool) -> list[BlockView]:
+    """Own blocks, then those reserved for or pinned to other nodes."""
+    conflicts = {
+        conflict.block: ReasonView("block-conflict", str(conflict), "docs/ipam.md")
+        for conflict in core.ipam.block_conflicts()
+    }
+    own = [
+        BlockView(
+            cidr=view.prefix,
+            pool=view.pool,
+            node=core.node.name,
+            state=_BLOCK_STATES[view.state],
+            pinned=view.pinned,
+            size=view.size,
+            assigned=view.used,
+            conflict=conflicts.get(view.prefix),
+        )
+        for view in core.ipam.blocks()
+    ]
+    if not include_reserved:
+        return own
+    return own + [
+        BlockView(
+            cidr=record.prefix,
+            pool=_pool_of(core, record.prefix),
+            node=record.node,
+            state=BlockState.RESERVED,
+            pinned=record.prefix in core.node.pinned,
+            size=record.prefix.size,
+            assigned=0,
+        )
+        for record in core.ipam.reservations()
+    ]
+
+
+def _pool_of(core: Core, prefix: Prefix) -> str:
+    return next((pool.label for pool in core.node.cluster.pools if prefix in pool.cidr), "")
+
+
+def address_views(core: Core, *, address: IPAddress | None, handle: str) -> list[AddressView]:
+    """Assigned addresses; with `address` that one, whatever it is."""
+    if address is not None:
+        return [address_view(core, address)]
+    records = core.ipam.held_by(handle) if handle else core.ipam.addresses()
+    return [_record_view(core, record) for record in records]
+
+
+def address_view(core: Core, address: IPAddress) -> AddressView:
+    """What is known of one address."""
+    found = core.ipam.lookup(address)
+    if found.record is not None and found.record.in_use:
+        return _record_view(core, found.record)
+    state = "free" if found.node == core.node.name else "reserved" if found.node else "unclaimed"
+    if found.pool is None:
+        state = "outside-pools"
+    return AddressView(
+        address=address,
+        block=found.block,
+        pool=found.pool or "",
+        handle="",
+        sequence=found.record.sequence if found.record else 0,
+        node=found.node or "",
+        state=state,
+    )
+
+
+def _record_view(core: Core, record: AddressRecord) -> AddressView:
+    conflict = next((one for one in core.ipam.address_conflicts() if one.address == record.address), None)
+    return AddressView(
+        address=record.address,
+        block=record.block,
+        pool=_pool_of(core, record.block),
+        handle=record.handle or "",
+        sequence=record.sequence,
+        node=core.node.name,
+        state="assigned",
+        conflict=None if conflict is None else ReasonView("address-conflict", str(conflict), "docs/ipam.md"),
+    )
