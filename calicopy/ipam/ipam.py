@@ -50,6 +50,8 @@ class Ipam:
     def configure(self, *, nodes: Sequence[NodeSpec], pools: Sequence[PoolSpec]) -> None:
         """The cluster file changed. Reservations of nodes that left it end. ValueError when this node is not in it."""
         self._state.cluster = Cluster(self._state.cluster.me.name, nodes, pools)
+        for family in Family:  # what counts as another node's may have changed
+            self._state.set_remote(family, self._state.remote[family])
         self._all_holders_changed = True
         self._settle(departed=True)
 
@@ -81,7 +83,7 @@ class Ipam:
 
     def remote_host_routes(self, family: Family, routes: Mapping[Packed, int]) -> None:
         """The whole set of host prefixes that other nodes announce (inside own blocks is enough) -> router id."""
-        self._state.remote[family] = dict(routes)
+        self._state.set_remote(family, dict(routes))
         self._settle()
 
     # -- claims -------------------------------------------------------------------------------------------------
@@ -253,7 +255,8 @@ class Ipam:
 
     def addresses(self) -> tuple[AddressRecord, ...]:
         """The addresses in use, in order."""
-        return tuple(record for record in self._state.ledger.snapshot().addresses if record.in_use)
+        used = (record for record in self._state.ledger.addresses.values() if record.in_use)
+        return tuple(sorted(used, key=lambda record: (record.address.version, int(record.address))))
 
     def held_by(self, handle: str) -> tuple[AddressRecord, ...]:
         """What the handle holds, IPv4 first."""

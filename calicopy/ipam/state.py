@@ -21,7 +21,8 @@ class State:
     rivals: dict[Prefix, dict[str, Prefix]] = field(default_factory=dict)
     """Own block -> name of a node that announces it or one that overlaps it -> what it announces."""
     remote: dict[Family, Mapping[Packed, int]] = field(default_factory=lambda: {family: {} for family in Family})
-    """Host prefix -> router id of the other node that announces it."""
+    """Host prefix -> router id of the other node that announces it. Set it by `set_remote`."""
+    _held: dict[Prefix, dict[int, int]] = field(default_factory=dict)
 
     def block_state(self, record: BlockRecord) -> BlockState:
         """Where a stored block stands, by the file of today."""
@@ -47,14 +48,18 @@ class State:
         pool = self.cluster.pool_of(record.prefix)
         return record.pool if pool is None else pool.name
 
-    def held_elsewhere(self, block: Prefix) -> dict[int, int]:
+    def set_remote(self, family: Family, routes: Mapping[Packed, int]) -> None:
+        """Replace the host prefixes of a family that other nodes announce."""
+        self.remote[family] = routes
+        self._held.clear()
+
+    def held_elsewhere(self, block: Prefix) -> Mapping[int, int]:
         """Ordinals of the block's addresses that other nodes announce one by one -> router id."""
-        held = {}
-        for packed, router_id in self.remote[block.family].items():
-            host = Prefix(block.family, packed)
-            if router_id != self.cluster.me.router_id and host in block:
-                held[host.first - block.first] = router_id
-        return held
+        if block not in self._held:
+            first, me = block.first, self.cluster.me.router_id
+            rows = ((int.from_bytes(host[1:], "big") - first, who) for host, who in self.remote[block.family].items())
+            self._held[block] = {ordinal: who for ordinal, who in rows if 0 <= ordinal < block.size and who != me}
+        return self._held[block]
 
     def free(self, block: Prefix) -> int:
         """How many addresses of the block may be given out."""
