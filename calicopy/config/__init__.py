@@ -16,3 +16,25 @@ Importing this package loads nothing else: pydantic comes with `calicopy.config.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from calicopy.config.load import LoadResult
+
+
+def load_text(text: str, *, filename: str) -> LoadResult:
+    """The text of a cluster file to a whole config or every error (see `load`); loads pydantic and PyYAML."""
+    from calicopy.config import load
+
+    return load.load_text(text, filename=filename)
+
+
+def load_file(path: str) -> LoadResult:
+    """The cluster file at `path` to a whole config or every error (see `load`); loads pydantic and PyYAML."""
+    from calicopy.config import load
+
+    return load.load_file(path)
+
+
+__all__ = ["load_file", "load_text"]
