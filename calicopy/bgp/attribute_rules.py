@@ -180,12 +180,12 @@ def _read_cluster_list(draft: Draft, value: bytes) -> None:
 
 def _read_extended_communities(draft: Draft, value: bytes) -> None:
     _multiple(value, 8, "EXTENDED_COMMUNITIES")
-    draft.unknown.append(UnknownAttribute(KIND_BITS, AttributeCode.EXTENDED_COMMUNITIES, value))
+    draft.unknown.append(UnknownAttribute(KIND_BITS, int(AttributeCode.EXTENDED_COMMUNITIES), value))
 
 
 def _read_ipv6_extended_communities(draft: Draft, value: bytes) -> None:
     _multiple(value, 20, "IPv6 EXTENDED_COMMUNITIES")
-    draft.unknown.append(UnknownAttribute(KIND_BITS, AttributeCode.IPV6_EXTENDED_COMMUNITIES, value))
+    draft.unknown.append(UnknownAttribute(KIND_BITS, int(AttributeCode.IPV6_EXTENDED_COMMUNITIES), value))
 
 
 def _read_as4_path(draft: Draft, value: bytes) -> None:
@@ -203,7 +203,7 @@ def _read_large_communities(draft: Draft, value: bytes) -> None:
 
 def _read_only_to_customer(draft: Draft, value: bytes) -> None:
     _length(value, 4, "ONLY_TO_CUSTOMER")
-    draft.unknown.append(UnknownAttribute(KIND_BITS, AttributeCode.ONLY_TO_CUSTOMER, value))
+    draft.unknown.append(UnknownAttribute(KIND_BITS, int(AttributeCode.ONLY_TO_CUSTOMER), value))
 
 
 _WELL_KNOWN = _TRANSITIVE

@@ -123,14 +123,14 @@ class _Reader:
         if not nlri:
             return
         self._reachable = True
-        batch = self._batch(nlri, Family.IPV4, attribute=None, place="NLRI")
         decoded = self._fields.decoded
         next_hop = decoded.attributes.next_hop
+        batch = self._batch(nlri, Family.IPV4, attribute=None, place="NLRI", next_hop=next_hop)
         if AttributeCode.NEXT_HOP not in decoded.codes:
             self._missing(AttributeCode.NEXT_HOP)
         elif isinstance(next_hop, IPv4Address):
             self._check_next_hop(next_hop, AttributeCode.NEXT_HOP)
-        self._keep(self._announced, replace(batch, next_hop=next_hop))
+        self._keep(self._announced, batch)
 
     def read_mp_unreach(self) -> None:
         """MP_UNREACH_NLRI (RFC 4760 section 4)."""
@@ -167,8 +167,15 @@ class _Reader:
             return
         self._reachable = True
         self._check_next_hop(next_hop, AttributeCode.MP_REACH_NLRI)
-        batch = self._batch(value[stop + 1 :], family, attribute=_MP_REACH, place="MP_REACH_NLRI")
-        self._keep(self._announced, replace(batch, next_hop=next_hop, link_local=link_local))
+        batch = self._batch(
+            value[stop + 1 :],
+            family,
+            attribute=_MP_REACH,
+            place="MP_REACH_NLRI",
+            next_hop=next_hop,
+            link_local=link_local,
+        )
+        self._keep(self._announced, batch)
 
     def finish(self, *, plain_nlri: bool) -> Update:
         """The Update, with the verdict of all faults carried out."""
@@ -200,12 +207,21 @@ class _Reader:
             faults=faults,
         )
 
-    def _batch(self, data: bytes, family: Family, *, attribute: int | None, place: str) -> NlriBatch:
+    def _batch(
+        self,
+        data: bytes,
+        family: Family,
+        *,
+        attribute: int | None,
+        place: str,
+        next_hop: IPAddress | None = None,
+        link_local: IPv6Address | None = None,
+    ) -> NlriBatch:
         try:
             prefixes, path_ids = decode_nlri(data, family, add_path=family in self._session.add_path)
         except NlriError as error:
             raise _ResetError(error.kind, attribute, f"{place}: {error}") from None
-        return NlriBatch(family, prefixes, path_ids)
+        return NlriBatch(family, prefixes, path_ids, next_hop, link_local)
 
     def _keep(self, batches: list[NlriBatch], batch: NlriBatch) -> None:
         if batch.family in self._session.families:
