@@ -162,5 +162,6 @@ class FakeKernel:
 
     async def events(self) -> AsyncIterator[KernelEvent]:
         """See `KernelEdge`: nothing happens by itself in here."""
-        for event in ():
+        nothing: tuple[KernelEvent, ...] = ()
+        for event in nothing:
             yield event
