@@ -94,6 +94,26 @@ def test_a_lost_block_is_still_lost_after_a_restart() -> None:
     assert again.block_conflicts() == ipam.block_conflicts()
 
 
+def test_a_released_address_of_a_lost_block_is_announced_until_that_is_on_disk() -> None:
+    ipam = owner("high", "a")
+    ipam.conflict(BLOCK, 1)
+    commit(ipam)
+    ipam.release("a")
+    assert ipam.announcements() == {P("10.244.5.0/32")}
+    commit(ipam)
+    assert ipam.announcements() == set()
+
+
+def test_a_lost_block_comes_back_when_the_router_ids_turn() -> None:
+    ipam = owner("high", "a")
+    ipam.conflict(BLOCK, 1)
+    ipam.configure(nodes=[NodeSpec("low", 9), *NODES[1:]], pools=[POOL])
+    commit(ipam)
+    assert BLOCK in ipam.announcements()
+    assert ipam.block_conflicts()[0].won
+    assert ipam.holders()[Family.IPV4] == {}
+
+
 def test_a_lost_block_comes_back_when_the_winner_leaves_the_file() -> None:
     ipam = owner("high", "a")
     ipam.conflict(BLOCK, 1)
