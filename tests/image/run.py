@@ -1,9 +1,9 @@
 """Three containers of the node image, one pod on each, and every pod pings every other: `make image-test`.
 
 The containers are what containerlab makes of its nodes: not privileged (NET_ADMIN and SYS_ADMIN only, /proc/sys
-read-only), a default route over an eth0 that is not the fabric, and addresses that come after the agent has started. The
-wires are veth pairs to bridges in a namespace of ours, so the engine needs no network of its own. Everything is removed
-at the end.
+read-only), a default route over an eth0 that is not the fabric, and addresses that come after the agent has started.
+The wires are veth pairs to bridges in a namespace of ours, so the engine needs no network of its own. Everything is
+removed at the end.
 
     python -m tests.image.run [--ground]     with --ground: without agents; shows what the engine and the image allow
 """
