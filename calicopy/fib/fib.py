@@ -177,8 +177,10 @@ class Fib:
         """Interfaces went down, away, or lost an address: the kernel may have dropped routes there without a word.
 
         Ours over them count as unknown, and are added again where they are still wanted; the kernel edge finds those
-        that did survive, and leaves them.
+        that did survive, and leaves them. Call it for every link or address event, also with none lost: failed writes
+        are tried again at once, since an interface may have gone down and up between two looks at it.
         """
+        self.retry_now()
         for tracker in self._trackers.values():
             tracker.forget_routes_over(frozenset(ifindexes))
 
