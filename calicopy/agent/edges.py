@@ -6,7 +6,6 @@ command); what waits in it is small, since hot paths are bounded by the core (on
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -131,8 +130,3 @@ class StoreEdge:
         self._thread.submit(self._store.close)
         self._thread.shutdown(wait=True)
 
-
-def reason_of(error: OSError) -> str:
-    """The errno's name and words, such as `EPERM: Operation not permitted`."""
-    name = errno.errorcode.get(error.errno or 0, "error")
-    return f"{name}: {error.strerror or error}"

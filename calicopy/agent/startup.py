@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 
-from calicopy.agent.edges import KernelPort
-from calicopy.config import load_text
-from calicopy.config.detect import AddressFact, choose_address
+from calicopy.agent.kernel_edge import KernelPort
+from calicopy.config import load_file
+from calicopy.config.detect import AddressFact, Detection, choose_address
 from calicopy.config.fields import DetectionMethod
 from calicopy.config.model import AddressDetection, ClusterConfig
 from calicopy.config.resolve import NodeConfig, find_node, resolve
@@ -21,6 +22,7 @@ from calicopy.net import Family
 log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 1.0
+DEFAULT = IPv4Address("203.0.113.1")  # TEST-NET-3 (RFC 5737): only the default route leads there
 
 
 class ConfigFileError(Exception):
@@ -29,11 +31,7 @@ class ConfigFileError(Exception):
 
 def read_config(path: Path) -> ClusterConfig:
     """The cluster file at `path`. Raises ConfigFileError naming every error with its place."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigFileError(f"{path}: {error.strerror}") from None
-    result = load_text(text, filename=str(path))
+    result = load_file(str(path))
     for warning in result.warnings:
         log.warning("%s", warning)
     if result.config is None:
@@ -62,3 +60,20 @@ async def wait_for_address(config: ClusterConfig, name: str, kernel: KernelPort)
             said = found.reason
             log.warning("waiting for the node's address: %s", said)
         await asyncio.sleep(LOOK_AGAIN_S)
+
+
+async def _detect(rule: AddressDetection, config: ClusterConfig, kernel: KernelPort) -> Detection:
+    target = rule.target if rule.method is DetectionMethod.CAN_REACH else DEFAULT
+    ways = await kernel.resolve([target])
+    way = ways[target]
+    facts = [
+        AddressFact(
+            interface=interface.name,
+            address=ip_interface(f"{address}/{length}"),
+            default_route=way.reachable and interface.ifindex == way.ifindex,
+            reaches_target=way.source == address,
+        )
+        for interface in (await kernel.interfaces()).values()
+        for address, length in interface.addresses
+    ]
+    return choose_address(rule, facts, Family.IPV4, exclude=[pool.cidr for pool in config.pools])

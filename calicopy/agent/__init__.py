@@ -1,0 +1,44 @@
+"""The agent process: the loop that runs the core and carries out its commands on the edges."""
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_ERROR = 1
+EXIT_REFUSED = 4  # the cluster file is wrong: restarting does not help
+
+
+def main(config: Path, node: str | None = None) -> int:
+    """Run the agent with the cluster file `config`, as `node` (default: the hostname). The process's exit code."""
+    # The heavy parts are imported here, so that `calicopy --help` does not wait for them.
+    from calicopy.agent.agent import run_agent
+    from calicopy.agent.startup import ConfigFileError, read_config, this_node
+    from calicopy.config.resolve import NodeNotFoundError
+    from calicopy.store import StoreError
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    try:
+        cluster = read_config(config)
+        name = this_node(cluster, node)
+    except (ConfigFileError, NodeNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_REFUSED
+    logging.getLogger().setLevel(cluster.agent.log_level.value.upper())
+
+    async def run() -> None:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        await run_agent(cluster, name, config_file=config, stopping=stopping)
+
+    try:
+        asyncio.run(run())
+    except (StoreError, OSError) as error:
+        print(f"calicopy agent: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    return EXIT_OK

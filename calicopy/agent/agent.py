@@ -1,0 +1,214 @@
+"""The composition root: makes the edges and the core of one node, and joins them."""
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from calicopy.agent.backend import AgentBackend
+from calicopy.agent.changes import Changes
+from calicopy.agent.edges import SpeakerEdge, StoreEdge
+from calicopy.agent.kernel_edge import KernelEdge
+from calicopy.agent.loop import CoreLoop
+from calicopy.agent.startup import wait_for_address
+from calicopy.agent.workloads import WorkloadPorts, Workloads
+from calicopy.api.backend import RefusalKind, RefusedError
+from calicopy.api.server import ApiServer
+from calicopy.config.model import ClusterConfig
+from calicopy.config.resolve import NodeConfig
+from calicopy.core import commands as do
+from calicopy.core import events as ev
+from calicopy.core.core import Core
+from calicopy.core.host import DEFAULT_MTU, IPIP_OVERHEAD
+from calicopy.core.views import ChangeView, WorkloadView
+from calicopy.ipam import AddressRecord, Snapshot
+from calicopy.kernel.kernel import Kernel
+from calicopy.net import IPAddress, Prefix
+from calicopy.speaker.client import SpeakerClient
+from calicopy.speaker.control import SpeakerControl
+from calicopy.store import Store, StoreChange, StoreError, WorkloadRecord
+
+log = logging.getLogger(__name__)
+
+INSPECT_WORKLOADS_S = 30.0
+INSTALL_TIMEOUT_S = 5.0
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+async def run_agent(config: ClusterConfig, name: str, *, config_file: Path, stopping: asyncio.Event) -> None:
+    """Run the agent of node `name` until `stopping` is set; sessions and routes then stay as they are.
+
+    Raises StoreError when the state directory cannot be used or another agent holds it, OSError for sockets.
+    """
+    settings = config.agent
+    async with AsyncExitStack() as stack:
+        Path(settings.run_dir).mkdir(mode=0o750, parents=True, exist_ok=True)
+        store = await asyncio.to_thread(Store, Path(settings.state_dir))
+        stack.callback(store.close)
+        stored = await asyncio.to_thread(store.load)
+        kernel = Kernel(protocol=settings.route_protocol, metric=settings.route_metric)
+        await kernel.open()
+        stack.push_async_callback(kernel.close)
+        node = await _unless(stopping, wait_for_address(config, name, kernel))
+        if node is not None:
+            agent = Agent(node, stored.ipam, store, kernel, config_file=config_file)
+            await agent.run(stored.workloads, stopping)
+
+
+async def _unless(
+    stopping: asyncio.Event, work: Coroutine[object, object, NodeConfig]
+) -> NodeConfig | None:
+    """The result of `work`, or None when `stopping` was set first."""
+    task, stop = asyncio.create_task(work), asyncio.create_task(stopping.wait())
+    await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    return None
+
+
+class Agent:
+    """One node: core, edges, API."""
+
+    def __init__(
+        self, node: NodeConfig, snapshot: Snapshot, store: Store, kernel: Kernel, *, config_file: Path
+    ) -> None:
+        settings = node.cluster.agent
+        run_dir = Path(settings.run_dir)
+        self.node = node
+        self.core = Core(node, snapshot, now=asyncio.get_running_loop().time())
+        self.loop = CoreLoop(self.core, self._dispatch, self._after)
+        self.backend = AgentBackend(
+            self.core, self.loop.post, config_file=str(config_file), edge_counters=self._counters
+        )
+        self.changes = Changes(self.core, self.backend)
+        self.client = SpeakerClient(str(run_dir / "speaker.sock"))
+        control = SpeakerControl(self.client, config_path=str(run_dir / "exabgp.conf"))
+        self.speaker = SpeakerEdge(self.client, control, self.loop.post)
+        self.kernel = KernelEdge(kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post)
+        self.store = StoreEdge(store, self.loop.post)
+        self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
+
+    async def run(self, workloads: Sequence[WorkloadRecord], stopping: asyncio.Event) -> None:
+        """Until `stopping` is set, or a part of it ends, which is an error."""
+        calls = Workloads(workloads, self._ports())
+        self.backend.workload_calls = calls
+        self.client.start()
+        server = ApiServer(self.backend, self.node.cluster.agent)
+        tasks = [
+            asyncio.create_task(work, name=name)
+            for name, work in {
+                "core": self.loop.run(),
+                "changes": self.changes.run(),
+                "speaker events": self.speaker.listen(),
+                "speaker commands": self.speaker.task.run(),
+                "kernel events": self.kernel.listen(),
+                "kernel routes": self.kernel.routes.run(),
+                "kernel host": self.kernel.host.run(),
+                "store": self.store.task.run(),
+                "workloads": _every(INSPECT_WORKLOADS_S, calls.inspect),
+            }.items()
+        ]
+        self.loop.post(ev.Ticked())
+        stop = asyncio.create_task(stopping.wait())
+        try:
+            await server.start()
+            log.info("node %s: agent is up, API on %s", self.node.name, self.node.cluster.agent.socket_path)
+            done, _ = await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stop}:
+                task.result()
+                raise RuntimeError(f"the {task.get_name()} task ended by itself")
+        finally:
+            await server.stop()
+            await self.client.close()
+            for task in (stop, *tasks):
+                task.cancel()
+            await asyncio.gather(stop, *tasks, return_exceptions=True)
+
+    # -- commands -----------------------------------------------------------------------------------------------
+
+    def _dispatch(self, command: do.Command) -> None:
+        match command:
+            case do.WriteRoutes() | do.DumpRoutes():
+                self.kernel.routes.put(command)
+            case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
+                self.kernel.host.put(command)
+            case do.Persist():
+                self.store.task.put(command)
+            case do.Reply():
+                self.backend.reply(command)
+            case do.Log():
+                line = command.line
+                log.log(_LEVELS[line.level], "%s %s: %s", line.component, line.object, line.message)
+                self.backend.publish([ChangeView(line)])
+            case _:
+                self.speaker.task.put(command)
+
+    def _after(self) -> None:
+        self.changes.happened()
+        if self._installing:
+            still = []
+            for prefix, future in self._installing:
+                status = self.core.fib.status(prefix)
+                if future.done():
+                    continue
+                if status is not None and status.installed:
+                    future.set_result(None)
+                else:
+                    still.append((prefix, future))
+            self._installing = still
+
+    def _counters(self) -> dict[str, int]:
+        return {"agent.slow_steps": self.loop.slow_steps, "agent.longest_step_us": int(self.loop.longest_step_s * 1e6)}
+
+    # -- workloads ----------------------------------------------------------------------------------------------
+
+    def _ports(self) -> WorkloadPorts:
+        async def assign(handle: str, pool: str, address: IPAddress | None) -> AddressRecord:
+            return await self.backend.assign(handle, pool=pool, address=address)
+
+        async def commit(changes: Sequence[StoreChange]) -> None:
+            try:
+                await self.store.commit(list(changes))
+            except StoreError as error:
+                raise RefusedError(RefusalKind.FAILED, "store-failed", str(error)) from error
+
+        def changed(view: WorkloadView, deleted: bool) -> None:
+            self.backend.publish([ChangeView(view, deleted=deleted)])
+
+        return WorkloadPorts(
+            assign=assign,
+            release=self.backend.release,
+            commit=commit,
+            routes_changed=lambda routes: self.loop.post(ev.WorkloadsChanged(routes)),
+            route_installed=self._installed,
+            mtu=self._workload_mtu,
+            changed=changed,
+        )
+
+    async def _installed(self, prefix: Prefix) -> None:
+        """Wait until the kernel holds the route. Raises RefusedError when it does not come."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._installing.append((prefix, future))
+        self.loop.post(ev.Ticked())
+        try:
+            await asyncio.wait_for(future, INSTALL_TIMEOUT_S)
+        except TimeoutError:
+            status = self.core.fib.status(prefix)
+            why = status.reason.message if status is not None and status.reason is not None else "no answer in time"
+            message = f"the host route of {prefix} is not in the kernel: {why}"
+            raise RefusedError(RefusalKind.FAILED, "route-not-installed", message, subject=str(prefix)) from None
+
+    def _workload_mtu(self) -> int:
+        """That of the way to the other nodes, less the outer header where a pool is encapsulated."""
+        underlay = (interface.mtu for interface in self.core.host.underlay if not interface.loopback)
+        return min(underlay, default=DEFAULT_MTU) - (IPIP_OVERHEAD if self.core.host.needs_tunnel else 0)
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await work()
+        await asyncio.sleep(seconds)

@@ -1,0 +1,241 @@
+"""The agent as the API sees it: reads from the core, changes through it."""
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from calicopy import __version__
+from calicopy.agent.workloads import Workloads
+from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
+from calicopy.core import events as ev
+from calicopy.core import show, show_node
+from calicopy.core.commands import Reply
+from calicopy.core.core import Core
+from calicopy.core.peers import Peer
+from calicopy.core.requests import StoreFailedError
+from calicopy.core.views import (
+    AddressView,
+    BlockView,
+    ChangeView,
+    NodeStatusView,
+    PeerView,
+    PoolView,
+    ReasonView,
+    RouteQuery,
+    RouteView,
+    WorkloadView,
+)
+from calicopy.ipam import AddressRecord, ClaimPendingError, IpamError, PoolExhaustedError, UnknownBlockError
+from calicopy.net import Family, IPAddress, Prefix
+
+REQUEST_TIMEOUT_S = 15.0
+
+
+class AgentBackend:
+    """Implements `calicopy.api.backend.Backend`. `edge_counters` gives the edges' counters for the status."""
+
+    def __init__(
+        self,
+        core: Core,
+        post: Callable[[ev.CoreEvent], None],
+        *,
+        config_file: str,
+        edge_counters: Callable[[], dict[str, int]],
+    ) -> None:
+        self._core = core
+        self._post = post
+        self._config_file = config_file
+        self._edge_counters = edge_counters
+        self._started_at = time.time()
+        self._epoch = self._started_at - time.monotonic()
+        self._requests: dict[int, asyncio.Future[Reply]] = {}
+        self._next_request = 0
+        self._sinks: list[ChangeSink] = []
+        self._revision = 0
+        self.workload_calls: Workloads | None = None
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def clock(self, monotonic: float) -> float:
+        """Monotonic seconds as seconds since the epoch."""
+        return self._epoch + monotonic
+
+    def status(self) -> NodeStatusView:
+        """The whole status."""
+        return show_node.status_view(
+            self._core,
+            version=__version__,
+            started_at=self._started_at,
+            config_file=self._config_file,
+            counters=self._edge_counters(),
+        )
+
+    def peers(self) -> Sequence[PeerView]:
+        """All peers, in order of name."""
+        peers = sorted(self._core.peers.values(), key=lambda peer: peer.configured.name)
+        return [show.peer_view(self._core, peer, self.clock) for peer in peers]
+
+    def _peer(self, name: str) -> Peer:
+        for peer in self._core.peers.values():
+            if name in (peer.configured.name, peer.key):
+                return peer
+        known = ", ".join(sorted(peer.configured.name for peer in self._core.peers.values())) or "none"
+        message = f"no peer {name!r}: the peers of this node are {known}"
+        raise RefusedError(RefusalKind.NOT_FOUND, "unknown-peer", message, subject=name)
+
+    def routes(
+        self, query: RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+    ) -> Iterator[Sequence[RouteView]]:
+        """Routes in pages. Raises RefusedError for an unknown peer."""
+        chosen = self._peer(peer) if peer else None
+        if chosen is None and query is RouteQuery.ADVERTISED:
+            raise RefusedError(RefusalKind.INVALID, "peer-missing", "advertised routes are those to a peer: name one")
+        pages = show.routes(self._core, query, peer=chosen, family=family, within=within)
+        return ([_with_errno(route) for route in page] for page in pages)
+
+    def pools(self) -> Sequence[PoolView]:
+        """All pools of the cluster file."""
+        return show_node.pool_views(self._core)
+
+    def blocks(self, *, include_reserved: bool) -> Sequence[BlockView]:
+        """Own blocks, and those reserved for others when asked."""
+        return show_node.block_views(self._core, include_reserved=include_reserved)
+
+    def addresses(self, *, address: IPAddress | None = None, handle: str = "") -> Sequence[AddressView]:
+        """Assigned addresses."""
+        return show_node.address_views(self._core, address=address, handle=handle)
+
+    def workloads(self) -> Sequence[WorkloadView]:
+        """All workloads, in order of name."""
+        return self._workloads.views()
+
+    @property
+    def _workloads(self) -> Workloads:
+        if self.workload_calls is None:
+            raise RefusedError(RefusalKind.UNAVAILABLE, "starting", "the agent is starting: try again")
+        return self.workload_calls
+
+    # -- changing -----------------------------------------------------------------------------------------------
+
+    def reply(self, reply: Reply) -> None:
+        """The core's answer to a request."""
+        waiting = self._requests.pop(reply.request, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(reply)
+
+    async def _ask(self, event: Callable[[int], ev.RequestEvent]) -> Reply:
+        self._next_request += 1
+        request = self._next_request
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._requests[request] = future
+        self._post(event(request))
+        try:
+            reply = await asyncio.wait_for(future, REQUEST_TIMEOUT_S)
+        except TimeoutError:
+            raise RefusedError(RefusalKind.UNAVAILABLE, "no-answer", "the agent did not answer in time") from None
+        finally:
+            self._requests.pop(request, None)
+        if reply.error is not None:
+            raise refusal(reply.error)
+        return reply
+
+    async def assign(
+        self, handle: str, *, family: Family = Family.IPV4, pool: str = "", address: IPAddress | None = None
+    ) -> AddressRecord:
+        """An address for `handle`, on disk. Raises RefusedError."""
+        reply = await self._ask(lambda request: ev.AddressRequested(request, handle, family, pool, address))
+        return reply.addresses[0]
+
+    async def release(self, handle: str, *, sequence: int | None = None) -> tuple[AddressRecord, ...]:
+        """Free what `handle` holds. Raises RefusedError."""
+        reply = await self._ask(lambda request: ev.AddressReleased(request, handle, sequence))
+        return reply.addresses
+
+    async def assign_address(
+        self, handle: str, *, family: Family, pool: str = "", address: IPAddress | None = None
+    ) -> AddressView:
+        """The same, as a view."""
+        record = await self.assign(handle, family=family, pool=pool, address=address)
+        return show_node.address_view(self._core, record.address)
+
+    async def release_address(self, handle: str, *, sequence: int | None = None) -> Sequence[AddressView]:
+        """The same, as views of what is now free."""
+        released = await self.release(handle, sequence=sequence)
+        return [show_node.address_view(self._core, record.address) for record in released]
+
+    async def release_block(self, cidr: Prefix) -> BlockView:
+        """Forgets a reservation, or gives up an own block without addresses. Raises RefusedError."""
+        before = {view.cidr: view for view in self.blocks(include_reserved=True)}
+        await self._ask(lambda request: ev.BlockReleased(request, cidr))
+        return before[cidr]
+
+    async def attach(
+        self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
+    ) -> tuple[WorkloadView, bool]:
+        """Attaches a namespace. Raises RefusedError."""
+        return await self._workloads.attach(netns, name, interface=interface, address=address, pool=pool)
+
+    async def detach(self, name: str) -> bool:
+        """Undoes it; False when there was none. Raises RefusedError."""
+        return await self._workloads.detach(name)
+
+    # -- watching -----------------------------------------------------------------------------------------------
+
+    @property
+    def revision(self) -> int:
+        """Grows with each change."""
+        return self._revision
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._sinks)
+
+    def subscribe(self, sink: ChangeSink) -> None:
+        """From now on every change goes to `sink`."""
+        self._sinks.append(sink)
+
+    def unsubscribe(self, sink: ChangeSink) -> None:
+        """Ends it."""
+        if sink in self._sinks:
+            self._sinks.remove(sink)
+
+    def publish(self, changes: Sequence[ChangeView]) -> None:
+        """Tell the watchers."""
+        if not changes:
+            return
+        self._revision += 1
+        stamped = [replace(change, at=time.time()) for change in changes]
+        for sink in tuple(self._sinks):
+            sink.push(self._revision, stamped)
+
+
+def refusal(error: IpamError) -> RefusedError:
+    """An IPAM refusal as the API gives it."""
+    kinds: tuple[tuple[type[IpamError], RefusalKind], ...] = (
+        (StoreFailedError, RefusalKind.FAILED),
+        (ClaimPendingError, RefusalKind.UNAVAILABLE),
+        (PoolExhaustedError, RefusalKind.EXHAUSTED),
+        (UnknownBlockError, RefusalKind.NOT_FOUND),
+    )
+    kind = next((kind for cls, kind in kinds if isinstance(error, cls)), RefusalKind.CONFLICT)
+    name = type(error).__name__.removesuffix("Error")
+    code = "".join("-" + letter.lower() if letter.isupper() else letter for letter in name).lstrip("-")
+    return RefusedError(kind, code, str(error))
+
+
+def _with_errno(route: RouteView) -> RouteView:
+    """Names the errno of a failed write, which the core knows as a number only."""
+    kernel = route.kernel
+    if kernel is None or kernel.reason is None or not kernel.reason.code.startswith("kernel-error:"):
+        return route
+    code, _, number = kernel.reason.code.partition(":")
+    name = errno.errorcode.get(int(number), number)
+    reason = ReasonView(code, f"the kernel refused the route: {name}, {os.strerror(int(number)).lower()}")
+    return replace(route, kernel=replace(kernel, reason=reason))
+
+
