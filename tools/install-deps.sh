@@ -91,15 +91,19 @@ services_off() {
 
 # Not at the next start of the machine either: only services of packages that were installed just now.
 disable_services() {
-    command -v systemctl >/dev/null || return 0
-    local package
+    local package service
     for package in "$@"; do
         case $package in
-        bird2) systemctl --quiet disable bird.service ;;
-        frr) systemctl --quiet disable frr.service ;;
-        gobgpd) systemctl --quiet disable gobgpd.service ;;
-        docker.io) systemctl --quiet disable docker.service docker.socket containerd.service ;;
-        esac 2>/dev/null || true
+        bird2) set -- bird.service ;;
+        frr) set -- frr.service ;;
+        gobgpd) set -- gobgpd.service ;;
+        docker.io) set -- docker.service docker.socket containerd.service ;;
+        *) continue ;;
+        esac
+        for service in "$@"; do
+            DPKG_MAINTSCRIPT_PACKAGE=$package deb-systemd-helper disable "$service" || true
+            [ ! -e "/etc/init.d/${service%.service}" ] || update-rc.d "${service%.service}" disable || true
+        done
     done
 }
 
@@ -117,7 +121,7 @@ apt_install() {
             exit 1
         fi
     fi
-    disable_services "$@"
+    disable_services "$@" >>"$log" 2>&1
 }
 
 main() {
@@ -130,7 +134,7 @@ main() {
         esac
     done
     # Whether the kernel has ipip, which decides about packages below, is asked by `ip`.
-    if [ "$list$(id -u)" = no0 ] && ! command -v ip >/dev/null && command -v apt-get >/dev/null; then
+    if [[ $list$(id -u)$groups == no0*test* ]] && ! command -v ip >/dev/null && command -v apt-get >/dev/null; then
         echo "==> installing system packages: iproute2"
         apt_install iproute2
     fi
