@@ -14,9 +14,11 @@ from typing import Generic, TypeVar
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.net import format_packed
+from calicopy.speaker.adj_out import announced
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import ConfigRefused, SpeakerControl
-from calicopy.speaker.types import CommandResult, SpeakerAttached, SpecError
+from calicopy.speaker.redial import Redial
+from calicopy.speaker.types import CommandResult, FsmState, SpeakerAttached, SpecError
 from calicopy.store import Store, StoreChange, StoreError
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class OrderedTask(Generic[C]):
                 log.exception("%s: %s failed", self._name, type(command).__name__)
 
 
-SpeakerCommand = do.SetSessions | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResetPeer
+SpeakerCommand = SpeakerAttached | do.SetSessions | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResetPeer
 
 
 class SpeakerEdge:
@@ -59,6 +61,7 @@ class SpeakerEdge:
         self._control = control
         self._post = post
         self._sessions: do.SetSessions | None = None
+        self.redial = Redial(client)
         self.task: OrderedTask[SpeakerCommand] = OrderedTask("speaker", self._carry_out)
 
     async def listen(self) -> None:
@@ -66,12 +69,18 @@ class SpeakerEdge:
         async for batch in self._client.batches():
             for event in batch:
                 self._post(event)
-                if isinstance(event, SpeakerAttached) and self._sessions is not None:
-                    self.task.put(self._sessions)  # it may have started with an older file
+                self.redial.happened(event)
+                if isinstance(event, SpeakerAttached):
+                    self.task.put(event)
+                    if self._sessions is not None:
+                        self.task.put(self._sessions)  # it may have started with an older file
 
     async def _carry_out(self, command: SpeakerCommand) -> None:
         client = self._client
         match command:
+            case SpeakerAttached():
+                if any(one.state is FsmState.ESTABLISHED for one in command.peers):
+                    self._post(ev.AnnouncedBefore(await announced(client)))
             case do.SetSessions():
                 await self._set_sessions(command)
             case do.Advertise():
@@ -85,6 +94,7 @@ class SpeakerEdge:
 
     async def _set_sessions(self, command: do.SetSessions) -> None:
         self._sessions = command
+        self.redial.set_sessions(command.sessions)
         try:
             await self._control.apply(command.sessions)
         except (ConfigRefused, SpecError, OSError) as error:

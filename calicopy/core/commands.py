@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from calicopy.core.views import LogView
@@ -73,9 +74,9 @@ class ResolveNextHops:
 
 @dataclass(frozen=True, slots=True)
 class SetTunnel:
-    """The ipip tunnel device with exactly this address and MTU (octets); None: none is needed."""
+    """The ipip tunnel device with exactly this address and MTU (octets)."""
 
-    address: IPAddress | None
+    address: IPv4Address
     mtu: int
 
 

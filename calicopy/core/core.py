@@ -68,11 +68,13 @@ class Core:
         self._dumped = False
         self._dumping = False
         self._dump_again = False
-        self._dump_at: float | None = None
+        self._dump_at = now
         self._writing = False
         self._sessions_set = False
         self._more = False
         self._ipam_changed = True
+        self.note_touched = False  # whether `touched` is kept: somebody watches
+        self.touched: list[tuple[Family, Packed]] = []
 
     # -- the two calls ------------------------------------------------------------------------------------------
 
@@ -93,8 +95,9 @@ class Core:
             self.sessions.deadline(),
             self.gate.deadline(),
             self.requests.deadline(),
+            self.exports.deadline(),
             None if self._writing else self.fib.next_deadline(now),
-            self._dump_at,
+            None if self._dumping else self._dump_at,
             None if self.sweeping else self._sweep_limit,
         )
         return min((time for time in times if time is not None), default=None)
@@ -113,7 +116,12 @@ class Core:
                 self.dump_error, self._dumping = event.error, False
                 self._dump_at = now + DUMP_RETRY_S
                 self._log("kernel", "", "dump-failed", event.error, "error")
-            case ev.RoutesDisturbed():
+            case ev.RoutesChanged():
+                for family, changes in event.changes.items():
+                    self.fib.kernel_changed(family, changes)
+                    self.counters["fib.drift_seen"] += len(changes)
+            case ev.KernelEventsLost():
+                self.counters["kernel.events_lost"] += 1
                 self._want_dump()
             case ev.InterfacesChanged():
                 self.host.interfaces = event.interfaces
@@ -130,12 +138,18 @@ class Core:
             case ev.SessionsSet():
                 self.session_error = event.error
             case ev.AdvertiseFailed():
-                self.exports.failed(event)
+                self.exports.failed(event, now)
+            case ev.AnnouncedBefore():
+                for peer, families in event.routes.items():
+                    for family, prefixes in families.items():
+                        self.exports.announced_before(peer, family, prefixes)
             case ev.WorkloadsChanged():
                 self.fib.set_workload_routes(dict(event.routes))
             case ev.Ticked():
                 pass
-            case ev.AddressRequested() | ev.AddressReleased() | ev.BlockReleased() | ev.Persisted() | ev.PersistFailed():
+            case ev.AddressRequested() | ev.AddressReleased() | ev.BlockReleased():
+                self._take_request(event, now)
+            case ev.Persisted() | ev.PersistFailed():
                 self._take_request(event, now)
             case _:
                 self._take_session(event, now)
@@ -187,6 +201,8 @@ class Core:
             failed = len(result.failures) + len(result.foreign)
             self.counters["fib.writes_failed"] += failed
             self.counters["fib.routes_written"] += len(result.batch.prefixes) - failed
+            if self.note_touched:
+                self.touched += ((result.batch.family, packed) for packed in result.batch.prefixes)
 
     def _dumped_now(self, event: ev.KernelDumped, now: float) -> None:
         self._dumping, self.dump_error = False, ""
@@ -203,14 +219,13 @@ class Core:
         self._dump_again = self._dumping
         if not self._dumping:
             self._dumping = True
-            self._dump_at = None
             self._commands.append(DumpRoutes())
 
     # -- the round ----------------------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
         self._more = False
-        if (not self._dumped and not self._dumping and self._dump_at is None) or (self._dump_at is not None and now >= self._dump_at):
+        if now >= self._dump_at and not self._dumping:
             self._want_dump()
         self.sessions.expire(now)
         self._set_sessions()
@@ -218,7 +233,7 @@ class Core:
         self._decide()
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)
-        self._announce()
+        self._announce(now)
         self._write(now)
 
     def _set_sessions(self) -> None:
@@ -252,6 +267,8 @@ class Core:
         self._tell_ipam(decisions)
         for family, changes in decisions.changes.items():
             self.fib.apply_decisions(family, changes)
+            if self.note_touched:
+                self.touched += ((family, packed) for packed, _ in changes)
         for limit in decisions.limits:
             peer = self.peers[limit.peer]
             peer.stopped = f"more than {limit.limit} prefixes: {limit.refused} were not stored"
@@ -292,11 +309,9 @@ class Core:
         for kind, packed, router_id in decisions.conflicts:
             if kind is family and packed[0] == bits:
                 rows[packed] = router_id
-        for packed, owner in rows.items():
-            if owner is None:
-                hosts.pop(packed, None)
-            else:
-                hosts[packed] = owner
+        for packed in rows:
+            hosts.pop(packed, None)
+        hosts.update({packed: owner for packed, owner in rows.items() if owner is not None})
         return bool(rows)
 
     def _commit(self, now: float) -> None:
@@ -317,9 +332,9 @@ class Core:
             )
         self._more = True
 
-    def _announce(self) -> None:
+    def _announce(self, now: float) -> None:
         if self.sessions.attached:
-            self.exports.advance(self.sessions.fresh)
+            self.exports.advance(self.sessions.fresh, now)
             self.sessions.fresh.clear()
 
     # -- the kernel ---------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from calicopy.fib import KernelDump, WriteResult
-from calicopy.net import Family, IPAddress, Prefix
+from calicopy.fib import KernelDump, RouteTarget, WriteResult
+from calicopy.net import Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 from calicopy.speaker.types import SpeakerEvent
@@ -35,8 +35,15 @@ class KernelDumpFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class RoutesDisturbed:
-    """Somebody else changed routes in the main table, or events about that were lost: read the kernel's routes again."""
+class RoutesChanged:
+    """Somebody else changed keys of ours: our route there is now this, or is gone or hidden (None)."""
+
+    changes: Mapping[Family, Mapping[Packed, RouteTarget | None]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KernelEventsLost:
+    """Events about routes were lost, or a device went that had some: read the kernel's routes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,13 @@ class AdvertiseFailed:
     peer: str
     family: Family
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnnouncedBefore:
+    """What the speaker holds as announced, per peer, when the agent attached to sessions that were up."""
+
+    routes: Mapping[str, Mapping[Family, tuple[Packed, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +164,8 @@ CoreEvent: TypeAlias = (
     | Ticked
     | KernelDumped
     | KernelDumpFailed
-    | RoutesDisturbed
+    | RoutesChanged
+    | KernelEventsLost
     | RoutesWritten
     | InterfacesChanged
     | NextHopsResolved
@@ -158,5 +173,6 @@ CoreEvent: TypeAlias = (
     | HostChecked
     | SessionsSet
     | AdvertiseFailed
+    | AnnouncedBefore
     | WorkloadsChanged
 )

@@ -19,6 +19,8 @@ from calicopy.net import Family, Packed, Prefix, format_packed
 from calicopy.rib import AdjRibOut, OutBatch, PeerInfo, RibContext, export_own
 from calicopy.speaker.types import AnnounceGroup, RawAttribute
 
+RETRY_S = 1.0
+
 
 class Exports:
     """The Adj-RIBs-Out of this node. `prefixes` is what it announces to everybody."""
@@ -33,6 +35,7 @@ class Exports:
         self.out = AdjRibOut()
         self.prefixes: frozenset[Prefix] = frozenset()
         self._withdrawn: dict[str, set[Prefix]] = {}
+        self._retry_at: dict[str, float] = {}
 
     def set_prefixes(self, prefixes: frozenset[Prefix]) -> None:
         """The whole set that this node announces from now on."""
@@ -53,18 +56,25 @@ class Exports:
             self.out.reset(key)
         self._withdrawn.clear()
 
-    def failed(self, event: AdvertiseFailed) -> None:
-        """Nobody knows what the peer was told: tell it all again."""
-        self.out.reset(event.peer)
+    def failed(self, event: AdvertiseFailed, now: float) -> None:
+        """Nobody knows what the peer was told: tell it all again, after a pause."""
+        self._retry_at[event.peer] = now + RETRY_S
+
+    def deadline(self) -> float | None:
+        """When something that failed is tried again."""
+        return min(self._retry_at.values(), default=None)
 
     def announced_before(self, peer: str, family: Family, prefixes: Iterable[Packed]) -> None:
         """What an agent before us announced on a session that is still up: withdrawn unless it is wanted."""
         stale = {Prefix(family, packed) for packed in prefixes} - self.prefixes
         self._withdrawn.setdefault(peer, set()).update(stale)
 
-    def advance(self, fresh: list[str]) -> None:
+    def advance(self, fresh: list[str], now: float) -> None:
         """Tell every peer that is up what it has not heard; `fresh` are those whose session is new to us."""
-        for key in fresh:
+        due = [key for key, at in self._retry_at.items() if now >= at]
+        for key in due:
+            del self._retry_at[key]
+        for key in (*due, *fresh):
             self.out.reset(key)
             if (peer := self._peers.get(key)) is not None:
                 self._want(peer)

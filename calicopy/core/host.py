@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from calicopy.config.fields import Encapsulation
 from calicopy.config.resolve import NodeConfig
@@ -94,7 +95,7 @@ class Host:
             self._emit(wanted)
 
     def _set_tunnel(self, ipam: Ipam) -> None:
-        held = [record.address for record in ipam.held_by(TUNNEL_HANDLE) if record.address.version == 4]
+        held = [each.address for each in ipam.held_by(TUNNEL_HANDLE) if isinstance(each.address, IPv4Address)]
         if not held:
             if not any(prefix.family is Family.IPV4 and not prefix.is_host for prefix in ipam.announcements()):
                 return

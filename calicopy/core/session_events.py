@@ -238,9 +238,12 @@ class SessionEvents:
             if update.verdict is not Verdict.OK:
                 peer.counters.malformed_updates += 1
                 self._say(peer, "malformed-update", "; ".join(map(str, update.faults)), "warning")
+            if update.verdict is Verdict.SESSION_RESET:  # ExaBGP does not end the session on all of RFC 7606's cases
+                self._reset(peer, "; ".join(map(str, update.faults)))
+                break
             if update.end_of_rib is not None:
                 self._end_of_rib(peer, update.end_of_rib)
-            elif update.verdict is not Verdict.SESSION_RESET:  # ExaBGP has seen the same, and ends the session
+            else:
                 self._rib.update(peer.key, update)
         for sync in peer.families.values():
             sync.heard(now)

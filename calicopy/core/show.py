@@ -171,6 +171,12 @@ def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> 
     return RouteView(prefix, views, kernel)
 
 
+def one_route(core: Core, prefix: Prefix) -> RouteView | None:
+    """One prefix with all its paths; None when there is nothing about it any more."""
+    view = _route(core, RouteQuery.ALL, prefix, None)
+    return view if view is not None and (view.paths or view.kernel) else None
+
+
 def path_view(core: Core, view: RibPath) -> PathView:
     """One received path."""
     path = view.path
