@@ -95,7 +95,7 @@ class Core:
             self.sessions.deadline(),
             self.gate.deadline(),
             self.requests.deadline(),
-            self.exports.deadline(),
+            self.exports.deadline() if self.sessions.attached else None,
             None if self._writing else self.fib.next_deadline(now),
             None if self._dumping else self._dump_at,
             None if self.sweeping else self._sweep_limit,
