@@ -55,6 +55,7 @@ class SpeakerClient:
     def __init__(self, socket_path: str) -> None:
         self.socket_path = socket_path
         self.attached: SpeakerAttached | None = None
+        self.unreachable_since: float | None = None  # loop time since which nobody listens at the socket
         self._stream = EventStream()
         self._events: list[SpeakerEvent] = []
         self._pending = 0
@@ -148,10 +149,12 @@ class SpeakerClient:
             try:
                 transport, connection = await loop.create_unix_connection(lambda: _Connection(self), self.socket_path)
             except OSError:
+                self.unreachable_since = self.unreachable_since or loop.time()
                 await asyncio.sleep(delay)
                 delay = min(delay * 1.3, LAST_RETRY_S)
                 continue
             self._transport = transport
+            self.unreachable_since = None
             reason = "closed by us"
             try:
                 reason = await connection.closed
@@ -223,13 +226,6 @@ class SpeakerClient:
     async def teardown(self, peer: str, subcode: int) -> CommandResult:
         """End the session with Cease/`subcode`; silently when graceful restart was negotiated. ExaBGP dials again."""
         return (await self.command(f"neighbor {peer} teardown {subcode}")).result
-
-    async def redial(self, peers: Sequence[str]) -> CommandResult:
-        """Forget the redial delay (up to 60 s) of peers that are down: their next attempt comes at once.
-
-        For one that is up it sends all announcements again (the command is ExaBGP's `flush adj-rib out`).
-        """
-        return (await self.command(", ".join(f"neighbor {peer}" for peer in peers) + " flush adj-rib out")).result
 
     async def reload(self) -> CommandResult:
         """Make ExaBGP read its file again. DONE says that it was told to, not that it worked: see control.py."""

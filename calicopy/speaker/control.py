@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 VALIDATE_TIMEOUT_S = 15.0
 CONFIRM_TIMEOUT_S = 3.0
 CONFIRM_STEP_S = 0.05
+ORPHAN_S = 3.0  # a bridge that was killed is back in 0.2 s
+WATCH_STEP_S = 0.5
 SessionKey = tuple[str, str, int, int]  # peer, local, local AS, peer AS
 
 
@@ -88,14 +90,13 @@ class SpeakerControl:
 
     async def _reload(self, wanted: tuple[SessionSpec, ...], instance: str, digest: str) -> Applied:
         keys = {session_key(spec) for spec in wanted}
-        if await self._client.reload() is CommandResult.DONE and await self._confirm(keys):
+        if await self._client.reload() is not CommandResult.ERROR and await self._confirm(keys):
             self._loaded = (instance, digest)
             return Applied.RELOADED
         attached = self._client.attached
-        if attached is None or attached.instance != instance:
+        if (attached is not None and attached.instance != instance) or not end_exabgp(instance, signal.SIGTERM):
             return Applied.WRITTEN  # it ended meanwhile, and reads the file when it starts
-        log.error("speaker: the reload had no effect, ExaBGP (pid %d) is ended to start anew", attached.exabgp_pid)
-        end_exabgp(attached.exabgp_pid, attached.instance)
+        log.error("speaker: the reload had no effect, ExaBGP (%s) was ended to start anew", instance)
         return Applied.RESTARTED
 
     async def _confirm(self, keys: set[SessionKey]) -> bool:
@@ -105,9 +106,27 @@ class SpeakerControl:
             text = await self._client.show_neighbors()
             if text is not None and listed_sessions(text) == keys:
                 return True
-            if asyncio.get_running_loop().time() > deadline or self._client.attached is None:
+            if asyncio.get_running_loop().time() > deadline:
                 return False
             await asyncio.sleep(CONFIRM_STEP_S)
+
+    async def watch(self) -> None:
+        """Run for ever: end an ExaBGP that lives without its bridge (it drops it at a failed reload), so that its
+        supervisor starts it again. Sessions without a bridge would go on with nobody hearing them.
+        """
+        tried = ""
+        while True:
+            await asyncio.sleep(WATCH_STEP_S)
+            since = self._client.unreachable_since
+            if since is None or asyncio.get_running_loop().time() - since < ORPHAN_S:
+                tried = ""
+                continue
+            instance = await asyncio.to_thread(bridge_instance, self._client.socket_path)
+            number = signal.SIGKILL if instance == tried else signal.SIGTERM
+            if end_exabgp(instance, number):
+                log.error("speaker: ExaBGP (%s) runs without its bridge, sent it %s", instance, number.name)
+                tried = instance
+                await asyncio.sleep(ORPHAN_S)
 
     # the file
 
@@ -185,17 +204,27 @@ def listed_sessions(text: str) -> set[SessionKey]:
     return found
 
 
-def end_exabgp(pid: int, instance: str) -> bool:
-    """SIGTERM to ExaBGP, if `pid` is still that `instance`. False when it is not."""
+def bridge_instance(socket_path: str) -> str:
+    """The instance of ExaBGP that the last bridge at this socket belonged to, empty when not known."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(Path(f"{socket_path}.peers").read_text(encoding="ascii"))["instance"])
+    return ""
+
+
+def end_exabgp(instance: str, number: signal.Signals) -> bool:
+    """Send the signal to ExaBGP, `instance` being its `PID.START`. False when that process is no more."""
+    pid, _, start = instance.partition(".")
+    if not pid.isdigit():
+        return False
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = os.pidfd_open(int(pid))
     except OSError:
         return False
     try:
-        start = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
-        if f"{pid}.{start}" != instance:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        if fields[0] in "ZX" or fields[19] != start:
             return False
-        signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+        signal.pidfd_send_signal(descriptor, number)
     except OSError:
         return False
     finally:
@@ -204,4 +233,4 @@ def end_exabgp(pid: int, instance: str) -> bool:
 
 
 def _without_cold(text: str) -> str:
-    return COLD_LINE.sub("", text).replace("\n\n", "\n")
+    return "\n".join(line for line in text.split("\n") if not COLD_LINE.match(line))

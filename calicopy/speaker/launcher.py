@@ -1,14 +1,15 @@
 """Runs ExaBGP with our UPDATE class: `python -m calicopy.speaker.launcher CONFIG`.
 
-Theory of operation: ExaBGP hands every UPDATE to the helper as raw bytes, and then decodes it all the same, one object
-per prefix. The class that its register holds for UPDATE decides how much is decoded, so ours checks the message as
-ExaBGP would (framing, attributes, prefix lengths: the verdicts of RFC 7606 stay ExaBGP's) and leaves the NLRI packed.
-Anything that it does not know for sure goes to ExaBGP's own class. Without this launcher (`exabgp CONFIG`) the helper
-sees the same lines, only later.
+Theory of operation: ExaBGP hands every UPDATE to the helper as raw bytes, and then decodes it all the same, one
+object per prefix. The class that its register holds for UPDATE decides how much is decoded, so ours checks the
+message as ExaBGP would (framing, attributes, prefix lengths: the verdicts of RFC 7606 stay ExaBGP's) and leaves the
+NLRI packed. Anything that it does not know for sure goes to ExaBGP's own class. Without this launcher (`exabgp
+CONFIG`) the helper sees the same lines, only later.
 
-The second change is the F bit (RFC 4724 section 3). ExaBGP always says that the forwarding state was kept, which is a
-lie after a boot. It builds its own capabilities without asking any register, so this is the one place where a name of
-its module is bound to a subclass of ours. Peers concerned are named by `# calicopy: cold ADDRESS` lines in the file.
+Two more changes have no register, so a name in ExaBGP's modules is bound to a subclass of ours, once, before it
+starts. The F bit (RFC 4724 section 3): ExaBGP always says that the forwarding state was kept, which is a lie after a
+boot. The peers concerned are named by `# calicopy: cold ADDRESS` lines in the file. And the redial delay, which grows
+to a minute.
 """
 from __future__ import annotations
 
@@ -50,6 +51,7 @@ def install(cold: frozenset[str]) -> None:
 
     opaque.register_update()
     opaque.register_forwarding_bit(cold)
+    opaque.register_redial_delay()
 
 
 def preload() -> None:

@@ -1,8 +1,10 @@
-"""ExaBGP's message classes, with ours in place of two: UPDATEs that stay packed, and an honest F bit.
+"""ExaBGP's classes, with ours in place of three: UPDATEs that stay packed, an honest F bit, a short redial delay.
 
 Imported by the launcher alone: it is the only module that knows exabgp.
 """
 from __future__ import annotations
+
+import time
 
 from exabgp.bgp.message import Message, Update
 from exabgp.bgp.message.direction import Direction
@@ -10,12 +12,14 @@ from exabgp.bgp.message.notification import Notify
 from exabgp.bgp.message.open.capability import Capabilities, Capability
 from exabgp.bgp.message.update.attribute import Attributes
 from exabgp.protocol.family import AFI, SAFI
+from exabgp.reactor.delay import Delay
 
 SHORTEST = 12  # bodies below are End-of-RIB marks or too short to matter: ExaBGP's own class reads them
 MP_REACH, MP_UNREACH = 14, 15
 OPTIONAL = 0x80
 EXTENDED = 0x10
 BAD_NETWORK = (3, 10)  # RFC 4271 section 6.3, Invalid Network Field
+REDIAL_STEP_S, REDIAL_LIMIT_S = 0.1, 0.5
 BITS = {AFI.ipv4: 32, AFI.ipv6: 128}
 
 
@@ -122,6 +126,21 @@ class HonestCapabilities(Capabilities):  # type: ignore[misc]  # exabgp ships no
             offered[family] = 0
 
 
+class ShortDelay(Delay):  # type: ignore[misc]  # exabgp ships no types
+    """The pause before a peer is dialled again: at most half a second, where ExaBGP's own grows to a minute.
+
+    The passive side of a pair does not dial, so the other side's delay is how long a node that starts waits for routes.
+    """
+
+    _time: float
+    _next: float
+
+    def increase(self) -> None:
+        """After an attempt that failed."""
+        self._time = time.time() + self._next
+        self._next = min(self._next + REDIAL_STEP_S, REDIAL_LIMIT_S)
+
+
 def register_update() -> None:
     """Replace ExaBGP's entry for UPDATE by ours. RuntimeError when the register is no longer what we know."""
     Message.register(OpaqueUpdate)
@@ -137,3 +156,12 @@ def register_forwarding_bit(cold: frozenset[str]) -> None:
         raise RuntimeError("OPENs are no longer built from Capabilities._graceful")
     HonestCapabilities.cold = cold
     protocol.Capabilities = HonestCapabilities
+
+
+def register_redial_delay() -> None:
+    """Let ExaBGP's peers use ShortDelay. RuntimeError when its module has changed."""
+    from exabgp.reactor import peer
+
+    if not issubclass(peer.Delay, Delay) or {"_time", "_next"} - vars(Delay()).keys():
+        raise RuntimeError("peers no longer redial by reactor.delay.Delay")
+    peer.Delay = ShortDelay

@@ -7,7 +7,7 @@ from calicopy.net import Family
 from calicopy.speaker.commands import announce_lines, attribute_words, withdraw_lines
 from calicopy.speaker.types import AnnounceGroup, RawAttribute, SpecError
 
-OWNER = RawAttribute(32, 0xC0, bytes.fromhex("0000fc000000000 10a090001".replace(" ", "")))
+OWNER = RawAttribute(32, 0xC0, bytes.fromhex("0000fc00000000010a090001"))
 
 
 def group(*prefixes: str, attributes: tuple[RawAttribute, ...] = (), family: Family = Family.IPV4) -> AnnounceGroup:
@@ -18,7 +18,8 @@ def group(*prefixes: str, attributes: tuple[RawAttribute, ...] = (), family: Fam
 def test_a_group_is_one_line_with_all_its_attributes() -> None:
     path = RawAttribute(2, 0x40, bytes.fromhex("02020000fc0000010000"))
     preference = RawAttribute(5, 0x40, (200).to_bytes(4, "big"))
-    lines = list(announce_lines("10.9.0.2", [group("10.1.0.0/26", "10.1.0.64/26", attributes=(path, preference, OWNER))]))
+    wanted = group("10.1.0.0/26", "10.1.0.64/26", attributes=(path, preference, OWNER))
+    lines = list(announce_lines("10.9.0.2", [wanted]))
     assert lines == [
         "neighbor 10.9.0.2 announce attributes next-hop 10.9.0.1 as-path [ 64512 65536 ] local-preference 200 "
         "attribute [ 0x20 0xc0 0x0000fc00000000010a090001 ] origin igp nlri 10.1.0.0/26 10.1.0.64/26"
@@ -29,7 +30,8 @@ def test_five_hundred_prefixes_make_a_line() -> None:
     prefixes = tuple(f"10.{i // 256}.{i % 256}.0/24" for i in range(1001))
     lines = list(announce_lines("10.9.0.2", [group(*prefixes)]))
     assert [line.split(" nlri ")[1].count("/") for line in lines] == [500, 500, 1]
-    assert [line.split(" nlri ")[1].count("/") for line in withdraw_lines("10.9.0.2", Family.IPV4, prefixes)] == [500, 500, 1]
+    lines = list(withdraw_lines("10.9.0.2", Family.IPV4, prefixes))
+    assert [line.split(" nlri ")[1].count("/") for line in lines] == [500, 500, 1]
 
 
 def test_as_path_and_origin_are_always_said_so_that_exabgp_prepends_nothing() -> None:

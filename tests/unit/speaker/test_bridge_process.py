@@ -21,8 +21,9 @@ LOCAL, PEER = "10.0.0.1", "10.0.0.2"
 
 def event(kind: str, content: str, counter: int = 1, peer: str = PEER) -> bytes:
     text = (
-        f'{{ "exabgp": "5.0.0", "time": 1.5, "host" : "h", "pid" : 1, "ppid" : 1, "counter": {counter}, "type": "{kind}", '
-        f'"neighbor": {{ "address": {{ "local": "{LOCAL}", "peer": "{peer}" }}, "asn": {{ "local": 1, "peer": 1 }} , {content} }} }}\n'
+        f'{{ "exabgp": "5.0.0", "time": 1.5, "host" : "h", "pid" : 1, "ppid" : 1, "counter": {counter}, '
+        f'"type": "{kind}", "neighbor": {{ "address": {{ "local": "{LOCAL}", "peer": "{peer}" }}, '
+        f'"asn": {{ "local": 1, "peer": 1 }} , {content} }} }}\n'
     )
     return text.encode()
 

@@ -26,9 +26,9 @@ HELLO = b'#hello {"protocol": 1, "instance": "7.42", "config": "cafe", "exabgp":
 
 def line(kind: str, content: str, counter: int, peer: str = A) -> bytes:
     text = (
-        f'{{ "exabgp": "5.0.0", "time": 1.5, "host" : "h", "pid" : 1, "ppid" : 1, "counter": {counter}, "type": "{kind}", '
-        f'"neighbor": {{ "address": {{ "local": "10.0.0.1", "peer": "{peer}" }}, "asn": {{ "local": 1, "peer": 1 }} '
-        f", {content} }} }}\n"
+        f'{{ "exabgp": "5.0.0", "time": 1.5, "host" : "h", "pid" : 1, "ppid" : 1, "counter": {counter}, '
+        f'"type": "{kind}", "neighbor": {{ "address": {{ "local": "10.0.0.1", "peer": "{peer}" }}, '
+        f'"asn": {{ "local": 1, "peer": 1 }} , {content} }} }}\n'
     )
     return text.encode()
 
@@ -104,7 +104,7 @@ def test_a_counter_that_starts_over_is_a_peer_made_anew_by_a_reload() -> None:
         b'#answer x done\n',
         b'#hello {"protocol": 99}\n',
     ],
-    ids=["truncated", "odd hex", "no hex", "cut JSON", "not UTF-8", "reported by the bridge", "shape", "no number", "protocol"],
+    ids=["truncated", "odd hex", "no hex", "cut JSON", "not UTF-8", "reported", "shape", "no number", "protocol"],
 )
 def test_a_broken_line_is_a_loss_and_the_next_line_is_read(broken: bytes) -> None:
     items = EventStream().feed(packet(2, "01", 1) + broken + packet(2, "03", 2))
@@ -136,4 +136,5 @@ def test_a_refusal_names_the_holder() -> None:
 
 
 def test_exabgps_farewell_is_no_event() -> None:
-    assert EventStream().feed(b'{ "exabgp": "5.0.0", "time": 1, "type": "notification", "notification": "shutdown" }\n') == []
+    farewell = b'{ "exabgp": "5.0.0", "time": 1, "type": "notification", "notification": "shutdown" }\n'
+    assert EventStream().feed(farewell) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from exabgp.environment import getenv  # noqa: E402 - as above
 from exabgp.logger import log  # noqa: E402 - as above
 
 from calicopy.net import Family  # noqa: E402 - as above
-from calicopy.speaker.opaque import HonestCapabilities, OpaqueUpdate, check_nlri  # noqa: E402 - as above
+from calicopy.speaker.opaque import HonestCapabilities, OpaqueUpdate, ShortDelay, check_nlri  # noqa: E402 - as above
 from calicopy.speaker.render import render  # noqa: E402 - as above
 from calicopy.speaker.types import SessionSpec  # noqa: E402 - as above
 
@@ -128,6 +129,17 @@ def test_exabgp_builds_its_opens_from_the_class_that_we_replace() -> None:
     from exabgp.reactor import protocol
 
     assert protocol.Capabilities in (Capabilities, HonestCapabilities)
+
+
+def test_a_peer_that_is_down_is_dialled_at_least_twice_a_second() -> None:
+    from exabgp.reactor import peer
+
+    launcher.install(frozenset())
+    delay = peer.Delay()
+    assert isinstance(delay, ShortDelay)
+    for _ in range(100):
+        delay.increase()
+    assert 0.4 < delay._time - time.time() <= 0.5
 
 
 @pytest.mark.parametrize("name", BODIES)

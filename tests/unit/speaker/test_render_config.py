@@ -26,14 +26,16 @@ CASES: dict[str, tuple[SessionSpec, ...]] = {
         dataclasses.replace(PLAIN, name="tor", peer_address="10.9.0.3", peer_as=4200000001, graceful_restart_time_s=0),
     ),
     "gtsm-and-key": (
-        dataclasses.replace(PLAIN, outgoing_ttl=255, incoming_ttl=255, md5_password_file="key", description='a "tor"; b'),
+        dataclasses.replace(
+            PLAIN, outgoing_ttl=255, incoming_ttl=255, md5_password_file="key", description='a "tor"; b'
+        ),
     ),
     "ipv6-and-add-path": (
         dataclasses.replace(
             PLAIN, peer_address="FD00:0::2", local_address="fd00::1", families=(Family.IPV6, Family.IPV4),
             add_path_receive=(Family.IPV6,), listen_port=None, peer_port=1179, extended_message=False,
         ),
-    ),  # fmt: skip
+    ),
     "after-a-boot": (dataclasses.replace(PLAIN, restarted_without_state=True),),
 }
 
