@@ -5,6 +5,7 @@
 #
 # The one list of packages is below, as the command that each is needed for: what is there already, from whatever source,
 # is not asked for again. Debian 12 and newer and Ubuntu 22.04 and newer, by apt; elsewhere the missing commands are named.
+# A package that this release of the distribution does not have is named, and the rest is installed all the same.
 # Services of the packages (bird, frr, gobgpd, dockerd) are neither started nor enabled: the tests run their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -107,15 +108,36 @@ disable_services() {
     done
 }
 
+# Whether apt can install every one of these.
+all_known() {
+    local package
+    for package in "$@"; do
+        [[ $(apt-cache policy "$package" 2>/dev/null) == *"Candidate: "[!\(]* ]] || return 1
+    done
+}
+
+unknown=""
 apt_install() {
     mkdir -p build/logs
     export DEBIAN_FRONTEND=noninteractive
     local log=build/logs/apt.log
     : >"$log"
     services_off
-    if ! apt-get install --yes --no-install-recommends "$@" </dev/null >>"$log" 2>&1; then
+    if ! { all_known "$@" && apt-get install --yes --no-install-recommends "$@"; } </dev/null >>"$log" 2>&1; then
         echo "    (package lists are old: apt-get update)"
-        if ! { apt-get update && apt-get install --yes --no-install-recommends "$@"; } </dev/null >>"$log" 2>&1; then
+        if ! apt-get update </dev/null >>"$log" 2>&1; then
+            echo "    (apt-get update failed for some sources: going on)"
+        fi
+        local package known=()
+        for package in "$@"; do
+            if all_known "$package"; then
+                known+=("$package")
+            else
+                unknown="$unknown $package"
+            fi
+        done
+        set -- "${known[@]}"
+        if ! apt-get install --yes --no-install-recommends "$@" </dev/null >>"$log" 2>&1; then
             tail -n 20 "$log" >&2
             echo "install-deps: apt-get failed; all of its output is in $log" >&2
             exit 1
@@ -161,6 +183,14 @@ main() {
         echo "==> installing system packages: $missing"
         # shellcheck disable=SC2086  # a list of package names
         apt_install $missing
+        case $unknown in
+        "") ;;
+        *user-mode-linux*)
+            echo "    This system has no package:$unknown. Its kernel lacks the module ipip, and the IPIP tests need one of"
+            echo "    the two: on Ubuntu, the module comes with linux-modules-extra-$(uname -r)."
+            ;;
+        *) echo "    This system has no package:$unknown" ;;
+        esac
         if ! find_python >/dev/null; then
             echo "install-deps: calicopy needs Python 3.11 or newer with venv, and this system's packages have none" >&2
             exit 1
