@@ -69,7 +69,7 @@ def _admit_block(
     if holder is None:
         winner = min(owners)
     elif holder.router_id not in owners:
-        return _refuse(sound, rejected, ImportReason.HELD_ELSEWHERE, owners)
+        return _refuse(sound, rejected, ImportReason.HELD_ELSEWHERE, set())  # one live owner: no conflict, only a no
     else:
         winner = holder.router_id if holder.pinned else min(owners)
     return _award(sound, rejected, winner, owners, nameless=ImportReason.HELD_ELSEWHERE)

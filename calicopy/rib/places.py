@@ -121,11 +121,6 @@ class Places:
             return None
         return pack(unpack_network(prefix, self._family)[0], block_length, self._family)
 
-    def is_block(self, prefix: Packed) -> bool:
-        """Whether the prefix has its pool's block length."""
-        at = bisect_right(self._lows, prefix) - 1
-        return at >= 0 and prefix <= self._highs[at]
-
     def forget(self, prefix: Packed) -> None:
         """The prefix has no paths any more."""
         pool = self._pool(prefix)

@@ -19,16 +19,19 @@ from calicopy.net import Family, IPAddress, Packed
 from calicopy.rib.admission import admit
 from calicopy.rib.decision import NextHops, rank
 from calicopy.rib.model import Decisions, Path, RibContext, Selection
-from calicopy.rib.places import Place, Places
+from calicopy.rib.places import Place, PlaceKind, Places
 from calicopy.rib.reasons import DecisionStep, ImportReason
 
 NOBODY: tuple[int, ...] = ()
 
 
 class Outcome:
-    """What became of one set of paths at one place. `uses` counts the prefixes that it stands for."""
+    """What became of one set of paths at one place. `uses` counts the prefixes that it stands for.
 
-    __slots__ = ("conflicts", "foreign_host", "losing", "notable", "owner", "rejected", "selection", "uses")
+    `owner` is that of a block (None for a host prefix), where a node of the cluster file was accepted as such.
+    """
+
+    __slots__ = ("conflicts", "foreign_host", "losing", "owner", "rejected", "selection", "uses")
 
     def __init__(
         self, selection: Selection | None, *, losing: tuple[tuple[Path, DecisionStep], ...],
@@ -41,7 +44,6 @@ class Outcome:
         self.owner = owner
         self.conflicts = conflicts
         self.foreign_host = foreign_host
-        self.notable = owner is not None or bool(conflicts)
         self.uses = 0
 
 
@@ -220,8 +222,8 @@ class FamilyTable:
 
     def _decide(self, prefixes: list[Packed], decisions: Decisions) -> None:
         """The hot loop: three look-ups per prefix, and work of its own only where something is new."""
-        table, loc, place_of, live = self._paths, self._loc, self.places.of, self._live
-        changes = decisions.changes.setdefault(self.family, [])
+        table, loc, place_of, family = self._paths, self._loc, self.places.of, self.family
+        changes = decisions.changes.setdefault(family, [])
         for prefix in prefixes:
             candidates = table.get(prefix)
             old = loc.get(prefix)
@@ -241,18 +243,22 @@ class FamilyTable:
                 loc[prefix] = new
                 new.uses += 1
                 if new.uses == 1:
-                    live.add(new)
+                    self._live.add(new)
                 after = new.selection
             before = None
             if old is not None:
                 before = old.selection
                 old.uses -= 1
                 if not old.uses:
-                    live.discard(old)
+                    self._live.discard(old)
             if before is not after:
                 changes.append((prefix, after))
-            if (new is not None and new.notable) or (old is not None and old.conflicts):
-                self._note(prefix, old, new, decisions)
+            if new is not None:
+                owner = new.owner
+                if owner is not None and (old is None or old.owner != owner):
+                    decisions.owners_seen.append((family, prefix, owner))
+            if (new is not None and new.conflicts) or (old is not None and old.conflicts):
+                self._note_conflicts(prefix, old, new, decisions)
         if not changes:
             del decisions.changes[self.family]
 
@@ -269,7 +275,7 @@ class FamilyTable:
             self._selection(ranking.selected),
             losing=ranking.losing,
             rejected=admission.rejected,
-            owner=admission.owner,
+            owner=admission.owner if place.kind is PlaceKind.BLOCK else None,
             conflicts=admission.conflicts,
             foreign_host=admission.foreign_host,
         )
@@ -283,16 +289,12 @@ class FamilyTable:
             found = self._selections[paths] = Selection(paths)
         return found
 
-    def _note(self, prefix: Packed, old: Outcome | None, new: Outcome | None, decisions: Decisions) -> None:
-        """Tell of owners and conflicts that were not there before, and of conflicts that are over."""
-        owner = None if new is None else new.owner
-        if owner is not None and owner != (None if old is None else old.owner) and self.places.is_block(prefix):
-            decisions.owners_seen.append((self.family, prefix, owner))
+    def _note_conflicts(self, prefix: Packed, old: Outcome | None, new: Outcome | None, decisions: Decisions) -> None:
+        """Tell of conflicts that were not there before, and of those that are over."""
         before = NOBODY if old is None else old.conflicts
         after = NOBODY if new is None else new.conflicts
-        if before != after:
-            decisions.conflicts += [(self.family, prefix, who) for who in after if who not in before]
-            decisions.conflicts_over += [(self.family, prefix, who) for who in before if who not in after]
+        decisions.conflicts += [(self.family, prefix, who) for who in after if who not in before]
+        decisions.conflicts_over += [(self.family, prefix, who) for who in before if who not in after]
 
     # -- views
 
