@@ -35,6 +35,7 @@ COMMAND_BYTES = (1 << 20) - 1024  # ExaBGP gives up on a helper whose line excee
 QUEUE_BYTES = 8 << 20
 ANSWER_TIMEOUT_S = 5.0
 LONG_COMMAND = 1500  # octets; roughly the 50 prefixes that ExaBGP works off in one turn
+LONG_LIST = b"show adj-rib"  # prints a line per prefix, 50 a turn
 TICK_S = 0.001
 MAX_TICKS = 4096
 PIPE_BYTES = 1 << 20
@@ -71,7 +72,7 @@ class Command:
         self.ident = ident
         self.text = text
         self.deadline = 0.0
-        self.ticks = MAX_TICKS if len(text) > LONG_COMMAND else 0
+        self.ticks = MAX_TICKS if len(text) > LONG_COMMAND or text.startswith(LONG_LIST) else 0
         self.output: list[bytes] = []
 
 
@@ -457,6 +458,7 @@ class Bridge:
             return  # late: its command was given up
         if line not in (b"done", b"error"):
             command.output.append(line)
+            command.deadline = time.monotonic() + self.timeout  # it is at work
             return
         if self.stale:
             if not any(text.startswith(b"[") for text in command.output):

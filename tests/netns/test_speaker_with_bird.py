@@ -219,6 +219,8 @@ async def test_a_session_comes_up_and_routes_go_both_ways_raw_in_and_in_bulk_out
     shown = pair.birdc("show", "route", "for", "10.200.1.1", "all")
     assert "BGP.large_community: (64512, 1, 168361985)" in shown
     assert "BGP.next_hop: 10.9.0.1" in shown
+    listed = await agent.client.command("show adj-rib out")
+    assert sum("10.200." in line for line in listed.output) == 1000
     assert await agent.client.withdraw("10.9.0.2", Family.IPV4, prefixes[:600]) is CommandResult.DONE
     await eventually(lambda: pair.routes_at_bird() == 400)
     assert not agent.of(EventsLost)
