@@ -33,8 +33,8 @@ from calicopy.net import Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
-_VISIT_AT_ONCE = 20_000
-"""Learned prefixes looked at per `delta` while targets are found anew: about 3 ms."""
+_VISIT_AT_ONCE = 5_000
+"""Learned prefixes looked at per `delta` while targets are found anew: a few milliseconds."""
 _PRUNE_AT = 4096
 
 
@@ -141,20 +141,20 @@ class Fib:
         """What the decision process came to for some prefixes; None: no path is left."""
         self._follow_underlay()
         learned, local = self._learned[family], self._local[family]
-        find, resolutions, wanted = learned.rules.find, learned.resolutions, []
+        find, by_start, resolutions = learned.rules.find, learned.rules.by_start, learned.resolutions
+        wanted: list[tuple[Packed, RouteTarget | None]] = []
         for packed, selection in changes:
             if selection is None:
                 resolutions.pop(packed, None)
                 target = None
             else:
-                rule = find(packed)
-                resolution = rule.resolutions.get(id(selection))
-                if resolution is None:
-                    resolution = self._resolve(selection, rule, family)
+                rule = by_start.get(packed[:3]) or find(packed)
+                resolution = rule.resolutions.get(id(selection)) or self._resolve(selection, rule, family)
                 resolutions[packed] = resolution
                 target = resolution.target
-            if packed not in local:
-                wanted.append((packed, target))
+            wanted.append((packed, target))
+        if local:
+            wanted = [change for change in wanted if change[0] not in local]
         self._trackers[family].want(wanted)
 
     # Inputs: the kernel

@@ -75,8 +75,8 @@ class Rule:
 class RuleIndex:
     """Finds the rule of a prefix: that of the pool which holds it, else plain routing. One family.
 
-    The first 16 bits decide where every pool that meets them covers them whole, and are remembered; else the pools are
-    tried one by one, which do not overlap.
+    The first 16 bits decide where every pool that meets them covers them whole, and are remembered; else the pools,
+    which do not overlap, are tried one by one.
     """
 
     def __init__(self, family: Family, pools: Iterable[FibPool]) -> None:
@@ -88,7 +88,8 @@ class RuleIndex:
             for pool in pools
             if pool.prefix.family is family
         ]
-        self._by_start: dict[bytes, Rule | None] = {}
+        self.by_start: dict[bytes, Rule] = {}
+        """The rule by a prefix's length and first two address octets, where those decide: a shortcut past `find`."""
 
     def rules(self) -> list[Rule]:
         """Every rule there is."""
@@ -96,14 +97,11 @@ class RuleIndex:
 
     def find(self, packed: Packed) -> Rule:
         """The rule for a prefix."""
-        start = packed[1:3]
-        if packed[0] < 16:
+        rule = self._search(packed) if packed[0] < 16 else self._whole(packed[1:3])
+        if rule is None:
             return self._search(packed)
-        try:
-            rule = self._by_start[start]
-        except KeyError:
-            rule = self._by_start[start] = self._whole(start)
-        return rule if rule is not None else self._search(packed)
+        self.by_start[packed[:3]] = rule
+        return rule
 
     def _whole(self, start: bytes) -> Rule | None:
         """The one rule for all prefixes within these 16 bits; None when they differ."""

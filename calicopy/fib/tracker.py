@@ -78,15 +78,14 @@ class RouteTracker:
 
     def want(self, changes: Iterable[tuple[Packed, RouteTarget | None]], *, urgent: bool = False) -> None:
         """Set what is desired of some prefixes; None: nothing. Targets must be interned."""
-        desired, actual, failures, adopted = self.desired, self.actual, self.failures, self._adopted
+        desired, held, failures, adopted = self.desired, self.actual.get, self.failures, self._adopted
         ready, other = (self._urgent, self._ready) if urgent else (self._ready, self._urgent)
         for packed, target in changes:
+            if desired.get(packed) is target:
+                continue
             if target is None:
-                if desired.pop(packed, None) is None:
-                    continue
+                del desired[packed]
             else:
-                if desired.get(packed) is target:
-                    continue
                 desired[packed] = target
                 if adopted:
                     adopted.discard(packed)
@@ -94,10 +93,10 @@ class RouteTracker:
                 failures.pop(packed, None)
             if other:
                 other.pop(packed, None)
-            if actual.get(packed) is target:
-                ready.pop(packed, None)
-            else:
+            if held(packed) is not target:
                 ready[packed] = None
+            elif ready:
+                ready.pop(packed, None)
 
     def allow_sweep(self, allowed: bool) -> None:
         """Whether adopted routes that nobody wants may be deleted."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass, field
+from sys import byteorder
 
 from calicopy.fib.types import Hop, KernelDump, KernelRoute, RouteKind, RouteTarget
 from calicopy.kernel.encode import Identity
@@ -51,8 +52,9 @@ from calicopy.kernel.netlink import (
 from calicopy.net import Family, Packed
 
 _DST_HEADER = {family: ATTRIBUTE.pack(4 + family.octets, RTA_DST) for family in Family}
-_DST_AT = RTMSG.size + 8
-"""Where the kernel puts RTA_DST in the body: after RTA_TABLE, which it always writes first."""
+_DST_AT = 16 + RTMSG.size + 8 + 4
+"""Where the kernel puts the destination in a message: after RTA_TABLE, which it always writes first."""
+_NEW_ROUTE = RTM_NEWROUTE.to_bytes(2, byteorder)
 _NEVER_SET = frozenset({RTA_PREFSRC, RTA_METRICS, RTA_ENCAP, RTA_NH_ID, RTA_VIA})
 _ATTEMPTS = 5
 
@@ -166,35 +168,43 @@ def own_routes(socket: NetlinkSocket, family: Family, identity: Identity) -> Own
 
 def _own_routes(socket: NetlinkSocket, family: Family, identity: Identity) -> OwnRoutes:
     result = OwnRoutes()
-    routes, known = result.routes, dict[bytes, tuple[bytes, int, RouteTarget] | None]()
-    header, octets = _DST_HEADER[family], family.octets
+    known: dict[bytes, tuple[bytes, int, RouteTarget]] = {}
     request = dump_request(family, protocol=identity.protocol)
-    for kind, data, start, end in socket.ask(request, flags=NLM_F_DUMP, what=f"dump of {family} routes"):
-        if kind != RTM_NEWROUTE:
-            continue
-        at = start + _DST_AT + 4
-        if data[at - 4 : at] == header:
-            key = data[start:at] + data[at + octets : end]
-            if key in known:
-                entry = known[key]
-                if entry is not None:
-                    length, size, target = entry
-                    routes[length + data[at : at + size]] = target
-                continue
-        else:
-            key = b""
-        route = parse_route(family, data, start, end)
-        ours = route is not None and route.protocol == identity.protocol
-        if route is None or not ours:
-            if key:
-                known[key] = None
-        elif route.metric != identity.metric:
-            result.strays.append(KernelRoute(family, route.packed, route.target, route.metric))
-        else:
-            routes[route.packed] = route.target
-            if key:
-                known[key] = (route.packed[:1], len(route.packed) - 1, route.target)
+    for datagram in socket.ask_whole(request, flags=NLM_F_DUMP, what=f"dump of {family} routes"):
+        _take_apart(datagram, family, identity, known=known, result=result)
     return result
+
+
+def _take_apart(
+    data: bytes,
+    family: Family,
+    identity: Identity,
+    *,
+    known: dict[bytes, tuple[bytes, int, RouteTarget]],
+    result: OwnRoutes,
+) -> None:
+    """The routes of one datagram into `result`. `known` are those parsed before, by all but their destination."""
+    header, octets, routes, total = _DST_HEADER[family], family.octets, result.routes, len(data)
+    offset = 0
+    while offset + 16 <= total:
+        size = int.from_bytes(data[offset : offset + 4], byteorder)
+        if size < 16:
+            break
+        at, end = offset + _DST_AT, offset + size
+        key = data[offset : offset + 8] + data[offset + 16 : at] + data[at + octets : end]
+        entry = known.get(key)
+        if entry is not None:
+            routes[entry[0] + data[at : at + entry[1]]] = entry[2]
+        elif data[offset + 4 : offset + 6] == _NEW_ROUTE:
+            route = parse_route(family, data, offset + 16, end)
+            if route is not None and route.protocol == identity.protocol:
+                if route.metric != identity.metric:
+                    result.strays.append(KernelRoute(family, route.packed, route.target, route.metric))
+                else:
+                    routes[route.packed] = route.target
+                    if data[at - 4 : at] == header:
+                        known[key] = (route.packed[:1], len(route.packed) - 1, route.target)
+        offset += (size + 3) & ~3
 
 
 def dump_all(socket: NetlinkSocket, identity: Identity) -> KernelDump:

@@ -124,6 +124,23 @@ def is_unsupported(error: OSError) -> bool:
     return error.errno in (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.ENOENT, errno.EPROTONOSUPPORT)
 
 
+def _end_code(datagram: bytes, first: int) -> int | None:
+    """The code of the NLMSG_DONE that ends an answer; None while more is to come.
+
+    It comes alone, or as the last message of a datagram; it is 20 octets then (linux/netlink.h), perhaps with
+    attributes of an extended acknowledgement, which nobody asked for here.
+    """
+    if first == NLMSG_DONE:
+        return int(I32.unpack_from(datagram, 16)[0]) if len(datagram) >= 20 else 0
+    at = len(datagram) - 20
+    if at >= 16 and HEADER.unpack_from(datagram, at)[:2] == (20, NLMSG_DONE):
+        # Could also be the tail of a message that happens to look so: walk to be sure.
+        for kind, _, _, start, _ in messages(datagram):
+            if kind == NLMSG_DONE:
+                return int(I32.unpack_from(datagram, start)[0])
+    return None
+
+
 class NetlinkSocket:
     """A NETLINK_ROUTE socket in the network namespace of the thread that makes it. For one thread at a time.
 
@@ -134,6 +151,7 @@ class NetlinkSocket:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
         self._timeout_s = timeout_s
         self._sequence = 1
+        self._asked = 0
         try:
             self._size_buffers(receive_buffer, send_buffer)
             self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
@@ -174,7 +192,7 @@ class NetlinkSocket:
         """Hand messages to the kernel, which works through them all before this returns."""
         self._socket.send(data)
 
-    def receive(self, size: int = 1 << 18) -> bytes:
+    def receive(self, size: int = 1 << 16) -> bytes:
         """The next datagram. NetlinkOverrunError when some were lost, NetlinkError(ETIMEDOUT) when none came."""
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
@@ -191,7 +209,7 @@ class NetlinkSocket:
         """Forget every answer that is still in the receive buffer."""
         while True:
             try:
-                self._socket.recv(1 << 18, socket.MSG_DONTWAIT)
+                self._socket.recv(1 << 16, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except OSError as error:
@@ -208,25 +226,36 @@ class NetlinkSocket:
 
         A dump whose table changed while it was read (NLM_F_DUMP_INTR) ends in NetlinkError(EINTR).
         """
-        sequence = self.take_sequence(1)
-        size, kind, own_flags, _, _ = HEADER.unpack_from(data)
-        self.send(HEADER.pack(size, kind, own_flags | flags, sequence, 0) + data[16:])
+        for datagram in self.ask_whole(data, flags=flags, what=what):
+            for answer, _, sequence, start, end in messages(datagram):
+                if sequence == self._asked and answer not in (NLMSG_ERROR, NLMSG_DONE):
+                    yield answer, datagram, start, end
+
+    def ask_whole(self, data: bytes, *, flags: int, what: str) -> Iterator[bytes]:
+        """As `ask`, but yields whole datagrams, for a reader that takes them apart itself.
+
+        Only the first and the last message of a datagram are looked at: the kernel ends an answer in one of those.
+        """
+        sequence = self._asked = self.take_sequence(1)
+        _, kind, own_flags, _, _ = HEADER.unpack_from(data)
+        self.send(HEADER.pack(len(data), kind, own_flags | flags, sequence, 0) + data[16:])
         interrupted = False
         while True:
             datagram = self.receive()
-            for answer, answer_flags, answer_sequence, start, end in messages(datagram):
-                if answer_sequence != sequence:
-                    continue
-                interrupted = interrupted or bool(answer_flags & NLM_F_DUMP_INTR)
-                if answer == NLMSG_ERROR:
-                    self._raise(I32.unpack_from(datagram, start)[0], what)
-                    return
-                if answer == NLMSG_DONE:
-                    self._raise(I32.unpack_from(datagram, start)[0] if end - start >= 4 else 0, what)
-                    if interrupted:
-                        raise NetlinkError(errno.EINTR, f"{what}: changed while it was read")
-                    return
-                yield answer, datagram, start, end
+            _, first, first_flags, answer_sequence, _ = HEADER.unpack_from(datagram)
+            if answer_sequence != sequence:
+                continue  # left over from a request that was given up
+            interrupted = interrupted or bool(first_flags & NLM_F_DUMP_INTR)
+            if first == NLMSG_ERROR:
+                self._raise(I32.unpack_from(datagram, 16)[0], what)
+                return
+            yield datagram
+            code = _end_code(datagram, first)
+            if code is not None:
+                self._raise(code, what)
+                if interrupted or any(flags & NLM_F_DUMP_INTR for _, flags, *_ in messages(datagram)):
+                    raise NetlinkError(errno.EINTR, f"{what}: changed while it was read")
+                return
 
     @staticmethod
     def _raise(code: int, what: str) -> None:
