@@ -15,3 +15,12 @@ def test_a_ping_through_tunl0_is_seen_on_the_wire_as_ip_in_ip(run_with_ipip: Cal
     assert " 0% packet loss" in output
     assert "outer 192.0.2.1 > 192.0.2.2 protocol 4  inner 10.1.0.1 > 10.2.0.1 protocol 1" in output
     assert "outer 192.0.2.2 > 192.0.2.1 protocol 4  inner 10.2.0.1 > 10.1.0.1 protocol 1" in output
+
+
+@pytest.mark.timeout(300)
+def test_agents_tunnel_between_subnets_and_route_within_one(run_with_ipip: Callable[..., tuple[int, str]]) -> None:
+    code, output = run_with_ipip("cross_subnet.py", timeout_s=280)
+    assert code == 0, output
+    assert "a1 > b1: outer 192.0.2.1 > 192.0.2.129 protocol 4  inner 10.244." in output
+    assert "a1 > b1: outer 192.0.2.129 > 192.0.2.1 protocol 4  inner 10.244." in output
+    assert "a1 > a2: outer 10.244." in output
