@@ -1,0 +1,29 @@
+"""Workloads: a namespace gets a routed interface with an address, or loses it.
+
+Blocking calls, made to be run in a thread; the network namespace of that thread is the host's.
+"""
+from __future__ import annotations
+
+from calicopy.workload.attach import attach, detach, inspect
+from calicopy.workload.types import (
+    GATEWAYS,
+    HOST_MAC,
+    Attached,
+    AttachSpec,
+    Inspection,
+    WorkloadError,
+    host_interface_name,
+)
+
+__all__ = [
+    "GATEWAYS",
+    "HOST_MAC",
+    "AttachSpec",
+    "Attached",
+    "Inspection",
+    "WorkloadError",
+    "attach",
+    "detach",
+    "host_interface_name",
+    "inspect",
+]
