@@ -105,7 +105,7 @@ class Agent:
                 "changes": self.changes.run(),
                 "speaker events": self.speaker.listen(),
                 "speaker commands": self.speaker.task.run(),
-                "redial": self.speaker.redial.run(),
+                "speaker control": self.speaker.control.watch(),
                 "kernel events": self.kernel.listen(),
                 "kernel routes": self.kernel.routes.run(),
                 "kernel host": self.kernel.host.run(),

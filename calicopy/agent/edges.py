@@ -17,7 +17,6 @@ from calicopy.net import format_packed
 from calicopy.speaker.adj_out import announced
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import ConfigRefused, SpeakerControl
-from calicopy.speaker.redial import Redial
 from calicopy.speaker.types import CommandResult, FsmState, SpeakerAttached, SpecError
 from calicopy.store import Store, StoreChange, StoreError
 
@@ -58,10 +57,9 @@ class SpeakerEdge:
 
     def __init__(self, client: SpeakerClient, control: SpeakerControl, post: Post) -> None:
         self._client = client
-        self._control = control
+        self.control = control
         self._post = post
         self._sessions: do.SetSessions | None = None
-        self.redial = Redial(client)
         self.task: OrderedTask[SpeakerCommand] = OrderedTask("speaker", self._carry_out)
 
     async def listen(self) -> None:
@@ -69,7 +67,6 @@ class SpeakerEdge:
         async for batch in self._client.batches():
             for event in batch:
                 self._post(event)
-                self.redial.happened(event)
                 if isinstance(event, SpeakerAttached):
                     self.task.put(event)
                     if self._sessions is not None:
@@ -94,9 +91,8 @@ class SpeakerEdge:
 
     async def _set_sessions(self, command: do.SetSessions) -> None:
         self._sessions = command
-        self.redial.set_sessions(command.sessions)
         try:
-            await self._control.apply(command.sessions)
+            await self.control.apply(command.sessions)
         except (ConfigRefused, SpecError, OSError) as error:
             self._post(ev.SessionsSet(str(error)))
         else:

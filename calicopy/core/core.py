@@ -70,7 +70,8 @@ class Core:
         self._dump_again = False
         self._dump_at = now
         self._writing = False
-        self._sessions_set = False
+        self._sessions: tuple[sp.SessionSpec, ...] | None = None
+        self._cold = True
         self._more = False
         self._ipam_changed = True
         self.note_touched = False  # whether `touched` is kept: somebody watches
@@ -237,15 +238,19 @@ class Core:
         self._write(now)
 
     def _set_sessions(self) -> None:
-        """Once our address is on an interface, and we know whether the kernel kept our routes (the F bit)."""
-        if self._sessions_set or not self._dumped or not self.host.has_addresses(self.node.addresses):
+        """Once our address is on an interface, and we know whether the kernel kept our routes.
+
+        The F bit of the first session says so (RFC 4724 section 3); as soon as one was up the kernel has what we tell.
+        """
+        if not self._dumped or not (self._sessions or self.host.has_addresses(self.node.addresses)):
             return
-        self._sessions_set = True
-        specs = [
-            session_spec(session, self.node, restarted_without_state=not self.host.had_routes)
-            for session in self.node.sessions
-        ]
-        self._commands.append(SetSessions(tuple(specs)))
+        self._cold = self._cold and not self.host.had_routes and not any(peer.is_up for peer in self.peers.values())
+        wanted = tuple(
+            session_spec(session, self.node, restarted_without_state=self._cold) for session in self.node.sessions
+        )
+        if wanted != self._sessions:
+            self._sessions = wanted
+            self._commands.append(SetSessions(wanted))
 
     def _claims(self, now: float) -> None:
         for key in self.sessions.fresh:
