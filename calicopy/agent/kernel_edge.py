@@ -85,8 +85,7 @@ class KernelEdge:
                 await self._resolve()
             case LinksChanged():
                 await self._read_interfaces()
-                if command.lost:
-                    self._post(ev.KernelEventsLost())
+                self._post(ev.LinksLost(command.lost))
                 await self._resolve()
                 await self._again()
             case UnderlayChanged():

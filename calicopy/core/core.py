@@ -127,6 +127,8 @@ class Core:
             case ev.InterfacesChanged():
                 self.host.interfaces = event.interfaces
                 self.fib.set_interfaces({interface.ifindex: interface for interface in event.interfaces})
+            case ev.LinksLost():
+                self.fib.interfaces_lost(event.ifindexes)
             case ev.NextHopsResolved():
                 self.rib.set_next_hops(event.facts)
                 self.fib.set_next_hops(event.facts)

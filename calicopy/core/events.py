@@ -61,6 +61,16 @@ class InterfacesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class LinksLost:
+    """Interfaces (by index) that went down, away, or lost an address: routes over them may be gone without a word.
+
+    An empty set says that links changed, so what failed before is worth another try.
+    """
+
+    ifindexes: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class NextHopsResolved:
     """How the kernel reaches addresses that were asked for."""
 
@@ -168,6 +178,7 @@ CoreEvent: TypeAlias = (
     | KernelEventsLost
     | RoutesWritten
     | InterfacesChanged
+    | LinksLost
     | NextHopsResolved
     | TunnelSet
     | HostChecked
