@@ -33,7 +33,7 @@ class GetStatusResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[NodeStatus, _Mapping]] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
-    __slots__ = ("node", "router_id", "addresses", "version", "started_at", "health", "problems", "speaker", "fib", "ipam", "peers", "tunnel", "counters", "config_file")
+    __slots__ = ("node", "router_id", "asn", "addresses", "version", "started_at", "health", "problems", "speaker", "fib", "ipam", "peers", "tunnel", "counters", "config_file")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -43,7 +43,7 @@ class NodeStatus(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     NODE_FIELD_NUMBER: _ClassVar[int]
     ROUTER_ID_FIELD_NUMBER: _ClassVar[int]
-    AS_FIELD_NUMBER: _ClassVar[int]
+    ASN_FIELD_NUMBER: _ClassVar[int]
     ADDRESSES_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STARTED_AT_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +58,7 @@ class NodeStatus(_message.Message):
     CONFIG_FILE_FIELD_NUMBER: _ClassVar[int]
     node: str
     router_id: str
+    asn: int
     addresses: _containers.RepeatedScalarFieldContainer[str]
     version: str
     started_at: _timestamp_pb2.Timestamp
@@ -70,7 +71,7 @@ class NodeStatus(_message.Message):
     tunnel: TunnelStatus
     counters: _containers.ScalarMap[str, int]
     config_file: str
-    def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., tunnel: _Optional[_Union[TunnelStatus, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ..., **kwargs) -> None: ...
+    def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., asn: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., tunnel: _Optional[_Union[TunnelStatus, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("component", "object", "reason")

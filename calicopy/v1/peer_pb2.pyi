@@ -60,11 +60,11 @@ class GetPeerResponse(_message.Message):
     def __init__(self, peer: _Optional[_Union[Peer, _Mapping]] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("name", "address", "local_as", "local_address", "kind", "state", "state_since", "last_error", "last_error_at", "router_id", "passive", "hold_time_s", "capabilities", "families", "updates_received", "sessions_established", "sessions_lost", "graceful_restart", "graceful_restart_time_s", "malformed_updates")
+    __slots__ = ("name", "address", "asn", "local_asn", "local_address", "kind", "state", "state_since", "last_error", "last_error_at", "router_id", "passive", "hold_time_s", "capabilities", "families", "updates_received", "sessions_established", "sessions_lost", "graceful_restart", "graceful_restart_time_s", "malformed_updates")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
-    AS_FIELD_NUMBER: _ClassVar[int]
-    LOCAL_AS_FIELD_NUMBER: _ClassVar[int]
+    ASN_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_ASN_FIELD_NUMBER: _ClassVar[int]
     LOCAL_ADDRESS_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -84,7 +84,8 @@ class Peer(_message.Message):
     MALFORMED_UPDATES_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
-    local_as: int
+    asn: int
+    local_asn: int
     local_address: str
     kind: PeerKind
     state: SessionState
@@ -102,7 +103,7 @@ class Peer(_message.Message):
     graceful_restart: bool
     graceful_restart_time_s: int
     malformed_updates: int
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., local_as: _Optional[int] = ..., local_address: _Optional[str] = ..., kind: _Optional[_Union[PeerKind, str]] = ..., state: _Optional[_Union[SessionState, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., last_error_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., router_id: _Optional[str] = ..., passive: _Optional[bool] = ..., hold_time_s: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., families: _Optional[_Iterable[_Union[PeerFamily, _Mapping]]] = ..., updates_received: _Optional[int] = ..., sessions_established: _Optional[int] = ..., sessions_lost: _Optional[int] = ..., graceful_restart: _Optional[bool] = ..., graceful_restart_time_s: _Optional[int] = ..., malformed_updates: _Optional[int] = ..., **kwargs) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., asn: _Optional[int] = ..., local_asn: _Optional[int] = ..., local_address: _Optional[str] = ..., kind: _Optional[_Union[PeerKind, str]] = ..., state: _Optional[_Union[SessionState, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., last_error_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., router_id: _Optional[str] = ..., passive: _Optional[bool] = ..., hold_time_s: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., families: _Optional[_Iterable[_Union[PeerFamily, _Mapping]]] = ..., updates_received: _Optional[int] = ..., sessions_established: _Optional[int] = ..., sessions_lost: _Optional[int] = ..., graceful_restart: _Optional[bool] = ..., graceful_restart_time_s: _Optional[int] = ..., malformed_updates: _Optional[int] = ...) -> None: ...
 
 class PeerFamily(_message.Message):
     __slots__ = ("family", "negotiated", "received", "accepted", "rejected", "stale", "advertised", "end_of_rib_received", "end_of_rib_sent", "in_sync", "rejected_by_reason", "prefix_limit")

@@ -1,0 +1,318 @@
+"""Views to proto messages, one function per view. Addresses and prefixes become text, enums their proto numbers."""
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from calicopy.core.views import (
+    AddressView,
+    BlockState,
+    BlockView,
+    ChangeView,
+    Health,
+    KernelRouteView,
+    LogView,
+    NodeStatusView,
+    PathState,
+    PathView,
+    PeerFamilyView,
+    PeerKind,
+    PeerView,
+    PoolView,
+    ReasonView,
+    RouteView,
+    SessionState,
+    TunnelView,
+    WorkloadView,
+)
+from calicopy.net import Family, IPAddress, Prefix
+from calicopy.v1 import ipam_pb2, node_pb2, peer_pb2, route_pb2, types_pb2, watch_pb2, workload_pb2
+
+FAMILIES = {Family.IPV4: types_pb2.FAMILY_IPV4, Family.IPV6: types_pb2.FAMILY_IPV6}
+HEALTHS = {
+    Health.OK: node_pb2.HEALTH_OK,
+    Health.STARTING: node_pb2.HEALTH_STARTING,
+    Health.DEGRADED: node_pb2.HEALTH_DEGRADED,
+}
+SESSION_STATES = {
+    SessionState.IDLE: peer_pb2.SESSION_STATE_IDLE,
+    SessionState.CONNECT: peer_pb2.SESSION_STATE_CONNECT,
+    SessionState.ACTIVE: peer_pb2.SESSION_STATE_ACTIVE,
+    SessionState.OPEN_SENT: peer_pb2.SESSION_STATE_OPEN_SENT,
+    SessionState.OPEN_CONFIRM: peer_pb2.SESSION_STATE_OPEN_CONFIRM,
+    SessionState.ESTABLISHED: peer_pb2.SESSION_STATE_ESTABLISHED,
+}
+PEER_KINDS = {PeerKind.MESH: peer_pb2.PEER_KIND_MESH, PeerKind.CONFIGURED: peer_pb2.PEER_KIND_CONFIGURED}
+PATH_STATES = {
+    PathState.BEST: route_pb2.PATH_STATE_BEST,
+    PathState.MULTIPATH: route_pb2.PATH_STATE_MULTIPATH,
+    PathState.LOST: route_pb2.PATH_STATE_LOST,
+    PathState.REJECTED: route_pb2.PATH_STATE_REJECTED,
+    PathState.LOCAL: route_pb2.PATH_STATE_LOCAL,
+}
+BLOCK_STATES = {
+    BlockState.PENDING: ipam_pb2.BLOCK_STATE_PENDING,
+    BlockState.CONFIRMED: ipam_pb2.BLOCK_STATE_CONFIRMED,
+    BlockState.LOST: ipam_pb2.BLOCK_STATE_LOST,
+    BlockState.RESERVED: ipam_pb2.BLOCK_STATE_RESERVED,
+}
+
+
+def text(value: IPAddress | Prefix | None) -> str:
+    """An address or prefix as text; empty for none."""
+    return "" if value is None else str(value)
+
+
+def timestamp(seconds: float) -> Timestamp | None:
+    """Seconds since the epoch; None (an unset field) for 0, which stands for "never"."""
+    if not seconds:
+        return None
+    whole = int(seconds // 1)
+    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e6) * 1000)
+
+
+def reason(view: ReasonView | None) -> types_pb2.Reason | None:
+    """None stays an unset field."""
+    if view is None:
+        return None
+    return types_pb2.Reason(code=view.code, message=view.message, source=view.source)
+
+
+def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
+    """The whole status."""
+    speaker, fib, ipam = view.speaker, view.fib, view.ipam
+    return node_pb2.NodeStatus(
+        node=view.node,
+        router_id=str(view.router_id),
+        asn=view.asn,
+        addresses=[str(address) for address in view.addresses],
+        version=view.version,
+        started_at=timestamp(view.started_at),
+        health=HEALTHS[view.health],
+        problems=[
+            node_pb2.Problem(component=problem.component, object=problem.object, reason=reason(problem.reason))
+            for problem in view.problems
+        ],
+        speaker=node_pb2.SpeakerStatus(
+            attached=speaker.attached, instance=speaker.instance, pid=speaker.pid, last_error=speaker.last_error
+        ),
+        fib=node_pb2.FibStatus(
+            desired=fib.desired,
+            installed=fib.installed,
+            pending=fib.pending,
+            failed=fib.failed,
+            in_sync=fib.in_sync,
+            protocol=fib.protocol,
+            metric=fib.metric,
+        ),
+        ipam=node_pb2.IpamStatus(
+            blocks=ipam.blocks,
+            pending_blocks=ipam.pending_blocks,
+            assigned=ipam.assigned,
+            free=ipam.free,
+            conflicts=ipam.conflicts,
+        ),
+        peers=node_pb2.PeerSummary(total=view.peers_total, established=view.peers_established),
+        tunnel=tunnel(view.tunnel),
+        counters=view.counters,
+        config_file=view.config_file,
+    )
+
+
+def tunnel(view: TunnelView | None) -> node_pb2.TunnelStatus | None:
+    """None stays an unset field: no pool needs a tunnel."""
+    if view is None:
+        return None
+    return node_pb2.TunnelStatus(
+        device=view.device, up=view.up, address=text(view.address), mtu=view.mtu, error=view.error
+    )
+
+
+def peer(view: PeerView) -> peer_pb2.Peer:
+    """One session with its families."""
+    return peer_pb2.Peer(
+        name=view.name,
+        address=str(view.address),
+        asn=view.asn,
+        local_asn=view.local_as,
+        local_address=text(view.local_address),
+        kind=PEER_KINDS[view.kind],
+        state=SESSION_STATES[view.state],
+        state_since=timestamp(view.state_since),
+        last_error=view.last_error,
+        last_error_at=timestamp(view.last_error_at),
+        router_id=text(view.router_id),
+        passive=view.passive,
+        hold_time_s=view.hold_time_s,
+        capabilities=view.capabilities,
+        families=[peer_family(family) for family in view.families],
+        updates_received=view.updates_received,
+        sessions_established=view.sessions_established,
+        sessions_lost=view.sessions_lost,
+        graceful_restart=view.graceful_restart,
+        graceful_restart_time_s=view.graceful_restart_time_s,
+        malformed_updates=view.malformed_updates,
+    )
+
+
+def peer_family(view: PeerFamilyView) -> peer_pb2.PeerFamily:
+    """One family of a session."""
+    return peer_pb2.PeerFamily(
+        family=FAMILIES[view.family],
+        negotiated=view.negotiated,
+        received=view.received,
+        accepted=view.accepted,
+        rejected=view.rejected,
+        stale=view.stale,
+        advertised=view.advertised,
+        end_of_rib_received=view.end_of_rib_received,
+        end_of_rib_sent=view.end_of_rib_sent,
+        in_sync=view.in_sync,
+        rejected_by_reason=view.rejected_by_reason,
+        prefix_limit=view.prefix_limit,
+    )
+
+
+def route(view: RouteView) -> route_pb2.Route:
+    """A prefix with its paths, and what the kernel holds."""
+    return route_pb2.Route(
+        prefix=str(view.prefix), paths=[path(each) for each in view.paths], kernel=kernel_route(view.kernel)
+    )
+
+
+def path(view: PathView) -> route_pb2.Path:
+    """One path. LOCAL_PREF and MED stay unset when the path has none."""
+    return route_pb2.Path(
+        peer=view.peer,
+        peer_address=view.peer_address,
+        path_id=view.path_id,
+        state=PATH_STATES[view.state],
+        reason=reason(view.reason),
+        stale=view.stale,
+        next_hop=text(view.next_hop),
+        owner=view.owner,
+        origin=view.origin,
+        as_path=view.as_path,
+        local_pref=view.local_pref,
+        med=view.med,
+        communities=view.communities,
+        large_communities=view.large_communities,
+        originator_id=view.originator_id,
+        cluster_list=view.cluster_list,
+    )
+
+
+def kernel_route(view: KernelRouteView | None) -> route_pb2.KernelRoute | None:
+    """None stays an unset field: the prefix is not meant for the kernel."""
+    if view is None:
+        return None
+    return route_pb2.KernelRoute(
+        installed=view.installed, text=view.text, reason=reason(view.reason), origin=view.origin
+    )
+
+
+def pool(view: PoolView) -> ipam_pb2.Pool:
+    """A pool with its counts."""
+    return ipam_pb2.Pool(
+        name=view.name,
+        cidr=str(view.cidr),
+        block_size=view.block_size,
+        encapsulation=view.encapsulation,
+        mode=view.mode,
+        nat_outgoing=view.nat_outgoing,
+        selected=view.selected,
+        total_blocks=view.total_blocks,
+        own_blocks=view.own_blocks,
+        reserved_blocks=view.reserved_blocks,
+    )
+
+
+def block(view: BlockView) -> ipam_pb2.Block:
+    """A block. Its size is held to 32 bits: an IPv6 block may hold more addresses than anybody counts."""
+    return ipam_pb2.Block(
+        cidr=str(view.cidr),
+        pool=view.pool,
+        node=view.node,
+        state=BLOCK_STATES[view.state],
+        pinned=view.pinned,
+        size=min(view.size, 0xFFFFFFFF),
+        assigned=view.assigned,
+        conflict=reason(view.conflict),
+    )
+
+
+def address(view: AddressView) -> ipam_pb2.Address:
+    """An address and who has it."""
+    return ipam_pb2.Address(
+        address=str(view.address),
+        block=text(view.block),
+        pool=view.pool,
+        handle=view.handle,
+        sequence=view.sequence,
+        node=view.node,
+        state=view.state,
+        conflict=reason(view.conflict),
+    )
+
+
+def workload(view: WorkloadView) -> workload_pb2.Workload:
+    """A workload."""
+    return workload_pb2.Workload(
+        name=view.name,
+        netns=view.netns,
+        interface=view.interface,
+        host_interface=view.host_interface,
+        addresses=[str(each) for each in view.addresses],
+        mac=view.mac,
+        mtu=view.mtu,
+        attached_at=timestamp(view.attached_at),
+        problem=view.problem,
+    )
+
+
+def log_event(view: LogView) -> watch_pb2.LogEvent:
+    """A line of the event log."""
+    return watch_pb2.LogEvent(
+        component=view.component, object=view.object, code=view.code, message=view.message, level=view.level
+    )
+
+
+def change(view: ChangeView, *, revision: int, now: float) -> watch_pb2.WatchResponse:
+    """A change for the watch stream; of what is deleted, only the key is filled in."""
+    at = timestamp(view.at or now)
+    if isinstance(view.object, LogView):
+        return watch_pb2.WatchResponse(revision=revision, at=at, event=log_event(view.object))
+    made = _deleted(view) if view.deleted else _set(view)
+    return watch_pb2.WatchResponse(revision=revision, at=at, change=made)
+
+
+def _set(view: ChangeView) -> watch_pb2.Change:
+    kind = watch_pb2.CHANGE_KIND_SET
+    match view.object:
+        case NodeStatusView() as status:
+            return watch_pb2.Change(kind=kind, status=node_status(status))
+        case PeerView() as session:
+            return watch_pb2.Change(kind=kind, peer=peer(session))
+        case RouteView() as prefix:
+            return watch_pb2.Change(kind=kind, route=route(prefix))
+        case BlockView() as held:
+            return watch_pb2.Change(kind=kind, block=block(held))
+        case WorkloadView() as namespace:
+            return watch_pb2.Change(kind=kind, workload=workload(namespace))
+        case LogView():
+            raise TypeError("a log line is an event, not a change of an object")
+
+
+def _deleted(view: ChangeView) -> watch_pb2.Change:
+    kind = watch_pb2.CHANGE_KIND_DELETED
+    match view.object:
+        case PeerView() as session:
+            gone = peer_pb2.Peer(name=session.name, address=str(session.address))
+            return watch_pb2.Change(kind=kind, peer=gone)
+        case RouteView() as prefix:
+            return watch_pb2.Change(kind=kind, route=route_pb2.Route(prefix=str(prefix.prefix)))
+        case BlockView() as held:
+            return watch_pb2.Change(kind=kind, block=ipam_pb2.Block(cidr=str(held.cidr)))
+        case WorkloadView() as namespace:
+            return watch_pb2.Change(kind=kind, workload=workload_pb2.Workload(name=namespace.name))
+        case NodeStatusView() | LogView():
+            raise TypeError("the status and the log are never deleted")

@@ -1,0 +1,76 @@
+"""Fields of requests, from text to types. Each function raises InvalidFieldError, naming the field."""
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from calicopy.api.errors import InvalidFieldError
+from calicopy.core.views import RouteQuery
+from calicopy.net import Family, IPAddress, Prefix, PrefixError
+from calicopy.v1 import route_pb2, types_pb2
+
+NAME_LENGTH = 253
+PATH_LENGTH = 4096
+_FAMILIES = {types_pb2.FAMILY_IPV4: Family.IPV4, types_pb2.FAMILY_IPV6: Family.IPV6}
+_QUERIES = {
+    route_pb2.ROUTE_VIEW_UNSPECIFIED: RouteQuery.ALL,
+    route_pb2.ROUTE_VIEW_ALL: RouteQuery.ALL,
+    route_pb2.ROUTE_VIEW_RECEIVED: RouteQuery.RECEIVED,
+    route_pb2.ROUTE_VIEW_ADVERTISED: RouteQuery.ADVERTISED,
+    route_pb2.ROUTE_VIEW_REJECTED: RouteQuery.REJECTED,
+    route_pb2.ROUTE_VIEW_INSTALLED: RouteQuery.INSTALLED,
+}
+
+
+def required(field: str, value: str, *, length: int = NAME_LENGTH) -> str:
+    """Text that has to be there: printable, at most `length` characters."""
+    if not value:
+        raise InvalidFieldError(field, "is required")
+    return optional(field, value, length=length)
+
+
+def optional(field: str, value: str, *, length: int = NAME_LENGTH) -> str:
+    """Text that may be empty."""
+    if len(value) > length:
+        raise InvalidFieldError(field, f"has {len(value)} characters, expected at most {length}")
+    if not value.isprintable():
+        raise InvalidFieldError(field, "has characters that cannot be printed")
+    return value
+
+
+def address(field: str, value: str) -> IPAddress | None:
+    """An address; None when empty."""
+    if not value:
+        return None
+    try:
+        found = ip_address(value)
+    except ValueError:
+        raise InvalidFieldError(field, f"{value[:64]!r} is not an address, expected one like 10.244.0.5") from None
+    if "%" in value:
+        raise InvalidFieldError(field, f"{value[:64]!r} has a zone, expected an address without one")
+    return found
+
+
+def prefix(field: str, value: str) -> Prefix | None:
+    """A prefix, or an address as a host prefix; None when empty."""
+    if not value:
+        return None
+    try:
+        return Prefix.parse(value[:64])
+    except PrefixError as error:
+        raise InvalidFieldError(field, f"{error}; expected one like 10.244.0.0/26") from None
+
+
+def family(field: str, value: types_pb2.Family) -> Family | None:
+    """A family; None when unspecified."""
+    if value == types_pb2.FAMILY_UNSPECIFIED:
+        return None
+    if value not in _FAMILIES:
+        raise InvalidFieldError(field, f"{int(value)} is not a family that this agent knows")
+    return _FAMILIES[value]
+
+
+def route_query(field: str, value: route_pb2.RouteView) -> RouteQuery:
+    """Which routes are meant; all when unspecified."""
+    if value not in _QUERIES:
+        raise InvalidFieldError(field, f"{int(value)} is not a view that this agent knows")
+    return _QUERIES[value]
