@@ -134,6 +134,9 @@ def _set_host_end(host: NetlinkSocket, link: LinkState, spec: AttachSpec) -> Non
     if any(link.setting(number) != value for number, value in HOST_SETTINGS.items()):
         # Over netlink, which works where /proc/sys is read-only as well; and before the interface is up.
         set_inet_conf(host, link.ifindex, HOST_SETTINGS)
+    for address, length in requests.addresses(host, link.ifindex):
+        if address.version == 4:  # with one, rp_filter can be loosened from outside: see guard.py
+            requests.remove_address(host, link.ifindex, address, length=length)
     requests.set_proxy_delay(host, link.ifindex, 0)
     if 6 in versions(spec):
         with _ipv6_named():

@@ -96,6 +96,9 @@ def host_problems(host: NetlinkSocket, link: LinkState, spec: AttachSpec) -> Ite
         value = link.setting(number)
         if value not in (None, wanted):
             yield f"{where} has {_SETTING_NAMES[number]} = {value}, expected {wanted}"
+    for address, _ in requests.addresses(host, link.ifindex):
+        if address.version == 4:
+            yield f"{where} has the address {address}, expected none: its source check could be loosened"
     if link.up:
         held = requests.permanent_neighbors(host, link.ifindex)
         for address in spec.addresses:

@@ -1,10 +1,11 @@
 """Anti-spoofing: what enters from a workload with a source address that is not its own is dropped.
 
-Theory of operation: rp_filter = 1 on the host interface is the first rule, but the kernel takes the larger of that and
-`net.ipv4.conf.all.rp_filter`, and 2 there loosens it to next to nothing; nor is there one for IPv6. So one nft rule
-checks that the route back to the source leads out of the very interface. It is one rule for all workloads, found by
-their device group: it holds no address, so it never has to follow a change, and putting it back (after a firewall's
-`flush ruleset`) is right at once for every workload. Host routes are what it goes by: they are the agent's alone.
+Theory of operation: rp_filter = 1 on the host interface is the first lock. The kernel takes the larger of that and
+`net.ipv4.conf.all.rp_filter`; 2 there, which is loose elsewhere, still drops on an interface that holds no IPv4 address
+(fib_validate_source), as ours never should. The second lock holds also when one does, and for IPv6, which has no
+rp_filter: one nft rule checks that the route back to the source leads out of the very interface. It is one rule for all
+workloads, found by their device group: it names no address, so it never has to follow a change, and putting it back
+(after a firewall's `flush ruleset`) is right at once for every workload. It goes by the host routes, the agent's own.
 The table `inet calicopy-workloads` is ours whole, and is replaced in one transaction.
 """
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
-from pathlib import Path
 from threading import Lock
 
 from calicopy.kernel.netlink import (
@@ -46,15 +46,13 @@ _GET_RULE, _NEW_RULE = 10 << 8 | 7, 10 << 8 | 6  # NFNL_SUBSYS_NFTABLES, NFT_MSG
 _RULE_TABLE, _RULE_CHAIN, _RULE_USERDATA = 1, 2, 7
 _NFGENMSG = struct.Struct("=BBH")
 _NFPROTO_INET = 1
-_ALL_RP_FILTER = Path("/proc/sys/net/ipv4/conf/all/rp_filter")
-_STRICT = 1
 _lock = Lock()
 
 
 def ensure_guard(*, ipv4_only: bool) -> None:
     """Put the rule in where it is missing. WorkloadError(nft-missing, nft-failed, no-permission) where that fails.
 
-    For IPv4 alone strict rp_filter does without it, as long as nobody loosens the host's.
+    For IPv4 alone rp_filter does without it, so there its failing is no error.
     """
     with _lock:
         if is_guarded():
@@ -62,16 +60,8 @@ def ensure_guard(*, ipv4_only: bool) -> None:
         try:
             _install()
         except WorkloadError:
-            if not (ipv4_only and reverse_path_is_strict()):
+            if not ipv4_only:
                 raise
-
-
-def reverse_path_is_strict() -> bool:
-    """Whether rp_filter = 1 on a device means what it says: the larger of the device's and `all`'s counts."""
-    try:
-        return int(_ALL_RP_FILTER.read_text()) <= _STRICT
-    except (OSError, ValueError):
-        return False
 
 
 def is_guarded() -> bool:
