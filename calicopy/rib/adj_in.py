@@ -37,11 +37,22 @@ def by_path_id(keys: Iterable[PathKey]) -> dict[int, list[Packed]]:
 
 @dataclass(slots=True)
 class FamilyPaths:
-    """The paths of one family of one peer. `restarting`: the stale ones are of a session that was lost."""
+    """The paths of one family of one peer. `restarting`: the stale ones are of a session that was lost.
+
+    `leaving` keys are as good as gone: they are taken out in slices, unless they are announced again before.
+    """
 
     paths: dict[PathKey, Path] = field(default_factory=dict)
     stale: set[PathKey] = field(default_factory=set)
+    leaving: set[PathKey] = field(default_factory=set)
     restarting: bool = False
+
+    def keep(self, keys: Iterable[PathKey]) -> None:
+        """These are announced: neither stale nor leaving."""
+        if self.stale:
+            self.stale.difference_update(keys)
+        if self.leaving:
+            self.leaving.difference_update(keys)
 
 
 class AdjRibIn:
@@ -50,12 +61,13 @@ class AdjRibIn:
     def __init__(self, info: PeerInfo) -> None:
         self.info = info
         self.families: dict[Family, FamilyPaths] = {}
+        self.up = True  # or lost, and its paths kept; not up: gone, and its paths leaving
         self.over_limit = 0  # announcements that were not stored
         self.limit_told = False
         self._interned: WeakValueDictionary[tuple[int, PathAttributes, IPAddress | None], Path] = WeakValueDictionary()
 
     def __len__(self) -> int:
-        return sum(len(table.paths) for table in self.families.values())
+        return sum(len(table.paths) - len(table.leaving) for table in self.families.values())
 
     def family(self, family: Family) -> FamilyPaths:
         """The table of a family, made on demand."""
@@ -83,8 +95,7 @@ class AdjRibIn:
         if path.path_id:
             keys = [(path.path_id, prefix) for prefix in prefixes]
         table.paths.update(dict.fromkeys(keys, path))
-        if table.stale:
-            table.stale.difference_update(keys)
+        table.keep(keys)
         return prefixes
 
     def _within(self, limit: int, table: FamilyPaths, path_id: int, prefixes: Sequence[Packed]) -> list[Packed]:
@@ -93,7 +104,8 @@ class AdjRibIn:
         new: set[Packed] = set()
         kept: list[Packed] = []
         for prefix in prefixes:
-            if prefix not in new and key_of(prefix, path_id) not in table.paths:
+            key = key_of(prefix, path_id)
+            if prefix not in new and (key not in table.paths or key in table.leaving):
                 if len(new) >= room:
                     self.over_limit += 1
                     continue
@@ -105,23 +117,45 @@ class AdjRibIn:
         """Drop these; gives those that were there."""
         table = self.family(family)
         gone = [prefix for prefix in prefixes if table.paths.pop(key_of(prefix, path_id), None) is not None]
-        if table.stale:
-            table.stale.difference_update([key_of(prefix, path_id) for prefix in gone])
+        if table.stale or table.leaving:
+            table.keep([key_of(prefix, path_id) for prefix in gone])
         return gone
 
     def mark_stale(self, family: Family, *, restarting: bool) -> None:
         """Everything of the family has to be heard again."""
         table = self.family(family)
         table.stale = set(table.paths)
+        if table.leaving:
+            table.stale -= table.leaving
         table.restarting = restarting
 
-    def sweep(self, family: Family) -> dict[int, list[Packed]]:
-        """Drop what is stale; gives the prefixes per path id."""
+    def sweep(self, family: Family) -> None:
+        """What is stale leaves."""
         table = self.family(family)
-        stale, table.stale, table.restarting = table.stale, set(), False
-        for key in stale:
+        if table.leaving:
+            table.leaving |= table.stale
+        else:
+            table.leaving = table.stale
+        table.stale, table.restarting = set(), False
+
+    def sweep_all(self) -> None:
+        """The peer is gone: everything leaves."""
+        self.up = False
+        for table in self.families.values():
+            table.stale, table.leaving, table.restarting = set(), set(table.paths), False
+
+    def take_leaving(self, family: Family, limit: int) -> dict[int, list[Packed]]:
+        """Take out up to `limit` of what leaves; gives the prefixes per path id."""
+        table = self.family(family)
+        keys = [table.leaving.pop() for _ in range(min(limit, len(table.leaving)))]
+        for key in keys:
             del table.paths[key]
-        return by_path_id(stale)
+        return by_path_id(keys)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether something is left to take out."""
+        return any(table.leaving for table in self.families.values())
 
     def rejudge(self, policy: PathPolicy, info: PeerInfo) -> dict[Path, Path]:
         """Judge every path again, for the peer as it is now; gives old to new for those that came out differently."""

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from calicopy.bgp.attributes import PathAttributes
 from calicopy.bgp.update import NlriBatch, Update
 from calicopy.net import Family, IPAddress, Packed
-from calicopy.rib.adj_in import AdjRibIn, by_path_id, key_of
+from calicopy.rib.adj_in import AdjRibIn, key_of
 from calicopy.rib.model import (
     Decisions,
     Holder,
@@ -46,6 +46,7 @@ class Rib:
     def __init__(self, context: RibContext) -> None:
         self._policy = PathPolicy(context)
         self._peers: dict[str, AdjRibIn] = {}
+        self._leaving: dict[str, None] = {}  # peers with paths to take out
         self._next_hops: dict[IPAddress, NextHopResolution] = {}
         self._tables = {family: FamilyTable(family, context, self._next_hops) for family in Family}
         self.context = context
@@ -97,7 +98,7 @@ class Rib:
         if peer is None:
             self._peers[info.key] = AdjRibIn(info)
             return
-        peer.over_limit, peer.limit_told = 0, False
+        peer.up, peer.over_limit, peer.limit_told = True, 0, False
         if peer.info != info:
             self._rejudge(peer, info)
 
@@ -110,17 +111,14 @@ class Rib:
         peer = self._peers.get(key)
         if peer is None:
             return
-        for family, table in peer.families.items():
-            if retain:
-                if table.restarting:
-                    self._sweep(peer, family)
-                peer.mark_stale(family, restarting=True)
-            else:
-                groups = by_path_id(table.paths)
-                for path_id, prefixes in groups.items():
-                    self._tables[family].replace(key, path_id, prefixes, None)
+        self._leaving[key] = None
         if not retain:
-            del self._peers[key]
+            peer.sweep_all()
+            return
+        for family, table in peer.families.items():
+            if table.restarting:
+                peer.sweep(family)
+            peer.mark_stale(family, restarting=True)
 
     def begin_refresh(self, key: str, family: Family) -> None:
         """The peer sends its table again (RFC 7313 BoRR, or we asked): all it had is stale until heard again."""
@@ -131,7 +129,8 @@ class Rib:
         """The peer has sent its table (End-of-RIB, EoRR, or time ran out): what is still stale goes."""
         peer = self._peers.get(key)
         if peer is not None:
-            self._sweep(peer, family)
+            peer.sweep(family)
+            self._leaving[key] = None
 
     def update(self, key: str, update: Update) -> None:
         """Take in an UPDATE: withdrawn prefixes first (RFC 4271 section 4.3). UnknownPeerError without peer_up."""
@@ -154,14 +153,26 @@ class Rib:
         self._tables[batch.family].replace(peer.info.key, path_id, stored, path)
 
     def _peer(self, key: str) -> AdjRibIn:
-        try:
-            return self._peers[key]
-        except KeyError:
-            raise UnknownPeerError(key) from None
+        peer = self._peers.get(key)
+        if peer is None or not peer.up:
+            raise UnknownPeerError(key)
+        return peer
 
-    def _sweep(self, peer: AdjRibIn, family: Family) -> None:
-        for path_id, prefixes in peer.sweep(family).items():
-            self._tables[family].replace(peer.info.key, path_id, prefixes, None)
+    def _take_leaving(self, limit: int) -> int:
+        """Take out up to `limit` paths that were swept or whose peer is gone; gives how many are left of the limit."""
+        for key in list(self._leaving):
+            peer = self._peers[key]
+            for family, table in peer.families.items():
+                before = len(table.leaving)
+                for path_id, prefixes in peer.take_leaving(family, limit).items():
+                    self._tables[family].replace(key, path_id, prefixes, None)
+                limit -= before - len(table.leaving)
+            if peer.leaving:
+                break
+            del self._leaving[key]
+            if not peer.up:
+                del self._peers[key]
+        return limit
 
     def _rejudge(self, peer: AdjRibIn, info: PeerInfo) -> None:
         changed = peer.rejudge(self._policy, info)
@@ -174,6 +185,8 @@ class Rib:
     def decide(self, limit: int) -> Decisions:
         """Judge up to `limit` prefixes of those that something changed for, and tell what came out differently."""
         decisions = Decisions()
+        limit = self._take_leaving(limit)
+        decisions.more = bool(self._leaving)
         for table in self._tables.values():
             limit -= table.decide(limit, decisions)
             decisions.more = decisions.more or table.pending
@@ -187,7 +200,7 @@ class Rib:
 
     def peers(self) -> tuple[PeerInfo, ...]:
         """The peers that are up, or whose paths are kept."""
-        return tuple(peer.info for peer in self._peers.values())
+        return tuple(peer.info for peer in self._peers.values() if peer.up)
 
     def prefixes(self, family: Family, *, peer: str | None = None) -> list[Packed]:
         """All prefixes that have a path (from `peer`, when given), each once. A list of its own: walk it in slices."""
@@ -196,7 +209,9 @@ class Rib:
         known = self._peers.get(peer)
         if known is None:
             return []
-        return list(dict.fromkeys(key if isinstance(key, bytes) else key[1] for key in known.family(family).paths))
+        table = known.family(family)
+        keys = (key for key in table.paths if key not in table.leaving)
+        return list(dict.fromkeys(key if isinstance(key, bytes) else key[1] for key in keys))
 
     def selection(self, family: Family, prefix: Packed) -> Selection | None:
         """How a prefix is reached, as last decided; None when it is not."""
@@ -209,7 +224,10 @@ class Rib:
 
     def _is_stale(self, family: Family, prefix: Packed, path: Path) -> bool:
         peer = self._peers.get(path.peer.key)
-        return peer is not None and key_of(prefix, path.path_id) in peer.family(family).stale
+        if peer is None:
+            return False
+        table, key = peer.family(family), key_of(prefix, path.path_id)
+        return key in table.stale or key in table.leaving
 
     def conflicts(self) -> list[tuple[Family, Packed, int]]:
         """(family, prefix, router id) of every conflict that is on now; see Decisions."""

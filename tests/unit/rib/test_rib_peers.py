@@ -308,3 +308,34 @@ def test_counters_say_what_became_of_a_peers_paths(world):
     world.settle()
     assert world.rib.counters(peer.key).rejected == {ImportReason.WRONG_LENGTH: 1, ImportReason.OUTSIDE_POOLS: 1}
     assert world.rib.counters("10.9.9.9").received == 0
+
+
+# -- paths that leave in slices
+
+
+def test_a_peer_that_is_gone_leaves_in_slices_and_takes_no_update_meanwhile(world):
+    peer = world.node_peer(2)
+    world.announce(peer, *[str(block) for block in Prefix.parse("10.244.0.0/22").subnets(26)])
+    world.settle()
+    world.rib.peer_down(peer.key, retain=False)
+    decisions = world.rib.decide(5)
+    assert (decisions.more, len(world.rib.prefixes(Family.IPV4))) == (True, 11)
+    assert (world.rib.peers(), world.rib.counters(peer.key).received) == ((), 0)
+    with pytest.raises(UnknownPeerError):
+        world.rib.update(peer.key, Update())
+    assert len(world.settle(limit=4).changes[Family.IPV4]) == 16
+    assert world.rib.prefixes(Family.IPV4) == []
+
+
+def test_what_a_peer_announces_again_before_it_has_left_stays(world):
+    peer = world.node_peer(2, prefix_limit=3)
+    world.announce(peer, A, B, C)
+    world.settle()
+    world.rib.peer_down(peer.key, retain=False)
+    world.rib.peer_up(peer)
+    world.announce(peer, B)
+    world.withdraw(peer, C)
+    decisions = world.settle()
+    assert dict(decisions.changes[Family.IPV4]) == {world.packed(A): None, world.packed(C): None}
+    assert (world.state(B), decisions.limits) == ("best", [])
+    assert [view.stale for view in world.views(B)] == [False]
