@@ -188,6 +188,26 @@ def test_an_attach_or_detach_cut_short_by_a_kill_is_completed(host: Host) -> Non
         assert first_round_trip_ms(pod, "192.0.2.1") < 200
 
 
+READ_ONLY = """
+set -e
+mount --bind /proc/sys /proc/sys
+mount -o remount,ro,bind /proc/sys
+if echo 1 2>/dev/null >/proc/sys/net/ipv4/conf/all/rp_filter; then exit 9; fi
+exec "$@"
+"""
+ATTACH_ONCE = KILLED.partition("print(")[0]
+
+
+def test_attaching_works_where_proc_sys_is_read_only(host: Host) -> None:
+    pod = host.pod()
+    spec = host.spec(pod)
+    child = (sys.executable, "-c", ATTACH_ONCE, pod, spec.host_interface)
+    run("unshare", "--mount", "--propagation", "private", "sh", "-c", READ_ONLY, "sh", *child)
+    assert inspect(replace(spec, mac="")).problem == ""
+    host.attached(pod)
+    assert first_round_trip_ms(pod, "192.0.2.1") < 200
+
+
 def test_a_namespace_made_anew_under_the_same_name_is_attached_anew(host: Host) -> None:
     pod = host.pod()
     spec, _ = host.attached(pod)
