@@ -28,15 +28,16 @@ NOBODY: tuple[int, ...] = ()
 class Outcome:
     """What became of one set of paths at one place. `uses` counts the prefixes that it stands for.
 
-    `owner` is that of a block (None for a host prefix), where a node of the cluster file was accepted as such.
+    `owner` is that of a block (None for a host prefix), where a node of the cluster file was accepted as such; `unheld`
+    says that the block is not held by that owner (yet).
     """
 
-    __slots__ = ("conflicts", "foreign_host", "losing", "owner", "rejected", "selection", "uses")
+    __slots__ = ("conflicts", "foreign_host", "losing", "owner", "rejected", "selection", "unheld", "uses")
 
     def __init__(
         self, selection: Selection | None, *, losing: tuple[tuple[Path, DecisionStep], ...],
         rejected: tuple[tuple[Path, ImportReason], ...], owner: int | None, conflicts: tuple[int, ...],
-        foreign_host: bool,
+        foreign_host: bool, unheld: bool,
     ) -> None:  # fmt: skip
         self.selection = selection
         self.losing = losing
@@ -44,6 +45,7 @@ class Outcome:
         self.owner = owner
         self.conflicts = conflicts
         self.foreign_host = foreign_host
+        self.unheld = unheld
         self.uses = 0
 
 
@@ -255,7 +257,7 @@ class FamilyTable:
                 changes.append((prefix, after))
             if new is not None:
                 owner = new.owner
-                if owner is not None and (old is None or old.owner != owner):
+                if owner is not None and (old is None or old.owner != owner or new.unheld):
                     decisions.owners_seen.append((family, prefix, owner))
             if (new is not None and new.conflicts) or (old is not None and old.conflicts):
                 self._note_conflicts(prefix, old, new, decisions)
@@ -278,6 +280,7 @@ class FamilyTable:
             owner=admission.owner if place.kind is PlaceKind.BLOCK else None,
             conflicts=admission.conflicts,
             foreign_host=admission.foreign_host,
+            unheld=place.holder is None or place.holder.router_id != admission.owner,
         )
         return outcome
 

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, ip_address
 
 import pytest
 
-from calicopy.net import Prefix
+from calicopy.net import Family, Prefix
 from calicopy.rib import ImportReason, NodeFacts, PoolFacts
 
 BLOCK = "10.244.1.0/26"
@@ -244,6 +244,17 @@ def test_two_live_owners_are_told_apart_by_the_fixed_rule(world, holder, pinned,
     assert [who for _, _, who in decisions.conflicts] == [world.id(loser)]
     assert [who for _, _, who in decisions.owners_seen] == [world.id(winner)]
     assert world.rib.conflicts() == decisions.conflicts
+
+
+def test_an_owner_is_told_again_when_the_block_is_no_longer_held_for_it(world):
+    world.announce(world.node_peer(2), BLOCK)
+    row = (Family.IPV4, world.packed(BLOCK), world.id(2))
+    assert world.settle().owners_seen == [row]
+    world.hold(BLOCK, 2)
+    assert world.settle().owners_seen == []
+    world.hold(BLOCK, None)  # released by hand, while the node announces it still
+    decisions = world.settle()
+    assert (decisions.owners_seen, decisions.changes) == ([row], {})
 
 
 def test_a_conflict_is_over_when_the_other_withdraws(world):
