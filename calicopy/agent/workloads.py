@@ -21,6 +21,15 @@ from calicopy.store import StoreChange, WorkloadRecord, WorkloadRemoved, Workloa
 from calicopy.workload import AttachSpec, WorkloadError, attach, detach, host_interface_name, inspect
 
 HANDLE_PREFIX = "workload:"
+_KINDS = {
+    "bad-spec": RefusalKind.INVALID,
+    "not-a-netns": RefusalKind.INVALID,
+    "netns-is-host": RefusalKind.INVALID,
+    "netns-not-found": RefusalKind.NOT_FOUND,
+    "interface-exists": RefusalKind.CONFLICT,
+    "foreign-interface": RefusalKind.CONFLICT,
+    "default-route-exists": RefusalKind.CONFLICT,
+}  # what is not listed is the machine's refusal
 
 
 @dataclass(slots=True)
@@ -70,7 +79,7 @@ class Workloads:
             except WorkloadError as error:
                 if known is None:
                     await self._forget(record)
-                raise RefusedError(RefusalKind.CONFLICT, error.code, str(error), subject=name) from error
+                raise _refused(error, name) from error
             live = self._live[name]
             live.ifindex, live.problem = done.host_ifindex, ""
             if record.mac != done.mac:
@@ -93,7 +102,7 @@ class Workloads:
             try:
                 await asyncio.to_thread(detach, _spec(live.record))
             except WorkloadError as error:
-                raise RefusedError(RefusalKind.FAILED, error.code, str(error), subject=name) from error
+                raise _refused(error, name) from error
             live.ifindex = None
             self._tell_routes()
             await self._forget(live.record)
@@ -167,6 +176,10 @@ class Workloads:
             for address in live.record.addresses
         }
         self._ports.routes_changed(routes)
+
+
+def _refused(error: WorkloadError, name: str) -> RefusedError:
+    return RefusedError(_KINDS.get(error.code, RefusalKind.FAILED), error.code, str(error), subject=name)
 
 
 def _mac(name: str) -> str:
