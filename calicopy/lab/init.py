@@ -1,17 +1,20 @@
 """The first process of a lab node: makes the node's namespaces and file system, then becomes the node's `cmd`.
 
-Theory of operation: run as a script by `run.up` (`python -I -S init.py FD < spec.json`), so it knows nothing but the
-standard library. Three processes follow each other: the starter reads the spec, forks the monitor and ends; the monitor
-stays on the host, forks the node into a new PID namespace, writes its pid *before* it may go on (so that nobody ever
-runs unrecorded), waits for it and writes down how it ended; the node enters its network namespace, makes its mount, UTS
-and IPC namespaces, and executes `cmd` as PID 1. Killing that one process therefore ends everything in the node.
+Theory of operation: run as a script by `run.up` (`python -I -S init.py STATUS LOCK < spec.json`), so it knows nothing
+but the standard library. Three processes follow each other: the starter reads the spec, forks the monitor and ends; the
+monitor stays on the host, forks the node into a new PID namespace, writes its pid *before* it may go on (so that nobody
+ever runs unrecorded), waits for it and writes down how it ended; the node enters its network namespace, makes its
+mount, UTS and IPC namespaces, and executes `cmd` as PID 1. Killing that one process therefore ends everything in the
+node.
 
 The file system is the host's, copy on write (overlayfs on a tmpfs), as if the host were the image: what a node writes
 anywhere is its own and goes with it. /run, /tmp, /var/lib/calicopy and /etc/calicopy start empty; /proc and /sys are
 the node's own, and read-only where a container without `privileged` has them read-only. Binds go on top. Nothing of
 the host is mounted in there but that, so no namespace or mount of the host is kept alive by a node.
 
-A failure before the `exec` is told through the pipe FD as a line of text; an empty pipe at its end means success.
+A failure before the `exec` is told through the pipe STATUS as text; an empty pipe at its end means success. LOCK is the
+descriptor with the lab's lock: it stays held until the node is recorded and executed, also when `up` was killed
+meanwhile, so that no `down` can pass a node by that is about to start.
 """
 from __future__ import annotations
 
@@ -95,12 +98,13 @@ def bind(source: str, target: str, *, read_only: bool, recursive: bool = True) -
 
 def main() -> int:
     """The starter."""
-    status = int(sys.argv[1])
-    os.set_inheritable(status, False)  # so that executing `cmd` closes it, which says "started"
+    status, lock = int(sys.argv[1]), int(sys.argv[2])
+    for fd in (status, lock):
+        os.set_inheritable(fd, False)  # so that executing `cmd` closes it, which says "started"
     spec: Spec = json.load(sys.stdin)
     if os.fork() == 0:
         try:
-            _monitor(spec, status)
+            _monitor(spec, status, lock)
         except BaseException as error:  # the last word of a process that has nobody to raise to
             _tell(status, error)
         os._exit(1)
@@ -113,7 +117,7 @@ def _tell(status: int, error: BaseException) -> None:
         os.write(status, text.encode())
 
 
-def _monitor(spec: Spec, status: int) -> None:
+def _monitor(spec: Spec, status: int, lock: int) -> None:
     os.setsid()
     log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -133,8 +137,9 @@ def _monitor(spec: Spec, status: int) -> None:
             _tell(status, error)
         os._exit(1)
     _write(spec["record"], json.dumps({"pid": pid, "start": start_time(pid), "monitor": os.getpid()}))
-    os.close(status)
     os.write(go_write, b"g")
+    os.close(status)
+    os.close(lock)
     _, ended = os.waitpid(pid, 0)
     with contextlib.suppress(FileNotFoundError):  # the lab was taken down meanwhile
         _write(spec["ended"], str(os.waitstatus_to_exitcode(ended)))

@@ -62,6 +62,9 @@ class Reader:
             mark = error.problem_mark or error.context_mark
             self._note(mark.line + 1 if mark else 1, "", f"not valid YAML: {error.problem or error.context}")
             return None
+        except RecursionError:
+            self._note(1, "", "nested too deeply")
+            return None
         except yaml.YAMLError as error:
             self._note(1, "", f"not valid YAML: {error}")
             return None

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -95,9 +96,9 @@ def up(path: str | Path, *, mgmt: bool = True, reconfigure: bool = False) -> Lab
     except FileExistsError:
         raise LabError(f"lab {plan.lab} is up already, or half made; `calicopy lab down {plan.lab}` removes it, "
                        "`up --reconfigure` does both") from None
-    with directory.locked():
+    with directory.locked() as lock:
         try:
-            return _make(plan, directory)
+            return _make(plan, directory, lock=lock)
         except BaseException:
             _remove(directory)
             raise
@@ -148,11 +149,15 @@ def exec_(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in all the namespaces of a node; its `returncode` is the command's (128 + N for signal N).
 
-    `capture` False leaves stdin, stdout and stderr those of the caller. Raises LabError if the node does not run,
-    subprocess.TimeoutExpired.
+    `capture` False leaves stdin, stdout and stderr those of the caller; else stdin is `input`, or empty.
+    Raises LabError if the node does not run, subprocess.TimeoutExpired.
     """
     directory, record = find_node(node, lab=lab)
-    return _exec(directory, record, argv, env=env, input=input, capture=capture, timeout_s=timeout_s)
+    done = subprocess.run(
+        _inside(directory, record, argv), env={**record.env, **(env or {})}, text=True, timeout=timeout_s, check=False,
+        capture_output=capture, input="" if capture and input is None else input)
+    done.returncode = _shell_code(done.returncode)
+    return done
 
 
 def status(lab: str | Path | None = None) -> tuple[NodeStatus, ...]:
@@ -206,7 +211,7 @@ def _check_host(plan: Plan) -> None:
                                f"no {bind.source}")
 
 
-def _make(plan: Plan, directory: LabDirectory) -> Lab:
+def _make(plan: Plan, directory: LabDirectory, *, lock: int) -> Lab:
     nodes = tuple(NodeRecord(node.name, node.container, node.netns, dict(node.env)) for node in plan.nodes)
     directory.write(Record(plan.lab, plan.file, nodes, plan.namespaces, plan.host_interfaces))
     indexes = itertools.count(network.FIRST_INDEX)
@@ -216,7 +221,7 @@ def _make(plan: Plan, directory: LabDirectory) -> Lab:
     began = time.monotonic()
     for node in sorted(plan.nodes, key=lambda one: one.startup_delay_s):
         time.sleep(max(0.0, began + node.startup_delay_s - time.monotonic()))
-        _start(node, directory)
+        _start(node, directory, lock=lock)
     network.make_bridges(plan.bridges)
     network.make_links(plan.links, indexes=indexes)
     results = tuple(_run_exec(directory, record, words)
@@ -225,8 +230,12 @@ def _make(plan: Plan, directory: LabDirectory) -> Lab:
 
 
 def _run_exec(directory: LabDirectory, record: NodeRecord, words: tuple[str, ...]) -> ExecResult:
-    done = _exec(directory, record, words)
-    return ExecResult(record.name, words, done.returncode, done.stdout + done.stderr)
+    # Into a file, not a pipe: a command may leave a daemon behind that holds on to it.
+    with tempfile.TemporaryFile("w+") as output:
+        done = subprocess.run(_inside(directory, record, words), env=dict(record.env), stdin=subprocess.DEVNULL,
+                              stdout=output, stderr=subprocess.STDOUT, check=False)
+        output.seek(0)
+        return ExecResult(record.name, words, _shell_code(done.returncode), output.read())
 
 
 def _tools() -> list[str]:
@@ -237,7 +246,7 @@ def _tools() -> list[str]:
     return [str(place) for place in outer if not place.is_relative_to("/usr")]
 
 
-def _start(node: NodePlan, directory: LabDirectory) -> None:
+def _start(node: NodePlan, directory: LabDirectory, *, lock: int) -> None:
     """Start a node's process, and wait until its `cmd` has been executed. Raises LabError with what failed."""
     work = directory.work(node.name)
     work.mkdir(mode=0o700)
@@ -250,34 +259,34 @@ def _start(node: NodePlan, directory: LabDirectory) -> None:
         "ended": str(directory.ended(node.name)), "work": str(work),
     }
     read, write = os.pipe()
+    message = ""
     with os.fdopen(read) as told:
         try:
             starter = subprocess.run(
-                (sys.executable, "-I", "-S", init.__file__, str(write)), input=json.dumps(spec), text=True,
-                pass_fds=(write,), capture_output=True, check=False)
+                (sys.executable, "-I", "-S", init.__file__, str(write), str(lock)), input=json.dumps(spec), text=True,
+                pass_fds=(write, lock), capture_output=True, check=False)
         finally:
             os.close(write)
-        message = told.read()
+            message = told.read()  # also on an interrupt: once it ends, the node is recorded or gone
     if starter.returncode != 0 or message:
         raise LabError(f"node {node.name}: {message or starter.stderr.strip()}")
 
 
-def _exec(
-    directory: LabDirectory, record: NodeRecord, argv: Sequence[str], *, env: dict[str, str] | None = None,
-    input: str | None = None, capture: bool = True, timeout_s: float | None = None,
-) -> subprocess.CompletedProcess[str]:
+def _inside(directory: LabDirectory, record: NodeRecord, argv: Sequence[str]) -> tuple[str, ...]:
+    """The command that runs `argv` in all namespaces of the node, and dies with whoever waits for it."""
     process = directory.process(record.name)
     if process is None or not process.alive():
         code = directory.exit_code(record.name)
         raise LabError(f"node {record.name} of lab {directory.lab} does not run"
                        f"{'' if code is None else f', its cmd ended with {code}'}; see {directory.log(record.name)}")
-    nsenter = shutil.which("nsenter") or "nsenter"
-    done = subprocess.run(
-        (nsenter, "-t", str(process.pid), "-m", "-u", "-i", "-n", "-p", "--", *argv), env={**record.env, **(env or {})},
-        input=input, capture_output=capture, text=True, timeout=timeout_s, check=False)
-    if done.returncode < 0:
-        done.returncode = 128 - done.returncode
-    return done
+    nsenter = shutil.which("nsenter") or "nsenter"  # in the node's environment PATH is the node's
+    return (nsenter, "-t", str(process.pid), "-m", "-u", "-i", "-n", "-p", "--",
+            "setpriv", "--pdeathsig", "KILL", "--", *argv)
+
+
+def _shell_code(code: int) -> int:
+    """A process's end as the shell tells it: 128 + N for signal N."""
+    return 128 - code if code < 0 else code
 
 
 def _remove(directory: LabDirectory) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -139,23 +140,33 @@ class LabDirectory:
                       tuple(raw["host_interfaces"]))
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lab's lock, so that `up` and `down` of one lab never meet.
+    def locked(self) -> Iterator[int]:
+        """Hold the lab's lock, so that `up` and `down` of one lab never meet; gives its descriptor.
 
-        Raises LabError if another process holds it.
+        Raises LabError if another process holds it. One that was killed may have left a node that is about to start
+        and holds it for a moment: that is waited for.
         """
         fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            deadline = time.monotonic() + 10.0
+            while not _try_lock(fd):
                 holder = os.pread(fd, 20, 0).decode() or "?"
-                raise LabError(f"lab {self.lab}: process {holder} is working on it (`up` or `down`)") from None
+                if Path("/proc", holder).exists() or time.monotonic() > deadline:
+                    raise LabError(f"lab {self.lab}: process {holder} is working on it (`up` or `down`)")
+                time.sleep(0.02)
             os.ftruncate(fd, 0)
             os.pwrite(fd, str(os.getpid()).encode(), 0)
-            yield
+            yield fd
         finally:
             os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def directories(root: Path = STATE_ROOT) -> tuple[LabDirectory, ...]:
