@@ -1,0 +1,41 @@
+"""The topologies of containerlab/ as networks: every node reaches every other one over the fabric, without agents."""
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from calicopy import lab as labs
+from calicopy.config import load_file
+
+pytestmark = pytest.mark.netns
+FOLDER = Path(__file__).parents[2] / "containerlab"
+TOPOLOGIES = sorted(path.parent.name for path in FOLDER.glob("*/*.clab.yml"))
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_every_node_reaches_every_other_one_over_the_fabric(topology: str, tmp_path: Path) -> None:
+    name = f"w{os.getpid()}"
+    shutil.copytree(FOLDER / topology, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / f"{topology}.clab.yml"
+    text = file.read_text().replace(f"name: {topology}", f"name: {name}")
+    file.write_text(text.replace("cmd: calicopy node --config /etc/calicopy/cluster.yaml", "cmd: sleep infinity"))
+    cluster = load_file(file.parent / "cluster.yaml").config
+    assert cluster is not None
+    addresses = {node.name: node.address for node in cluster.nodes}
+    try:
+        assert labs.up(file).failures == ()
+        for source, own in addresses.items():
+            config = labs.exec_(source, ["cat", "/etc/calicopy/cluster.yaml"], lab=name).stdout
+            assert config == (FOLDER / topology / "cluster.yaml").read_text()
+            for target, address in addresses.items():
+                if target == source or address is None or own is None:
+                    continue
+                done = labs.exec_(source, ["ping", "-c", "1", "-W", "2", str(address.ip)], lab=name)
+                assert done.returncode == 0, f"{source} to {target}: {done.stdout}"
+                assert f"dev eth1 src {own.ip}" in labs.exec_(
+                    source, ["ip", "route", "get", str(address.ip)], lab=name).stdout
+    finally:
+        labs.down(name)
