@@ -277,11 +277,20 @@ def _inside(directory: LabDirectory, record: NodeRecord, argv: Sequence[str]) ->
     process = directory.process(record.name)
     if process is None or not process.alive():
         code = directory.exit_code(record.name)
-        raise LabError(f"node {record.name} of lab {directory.lab} does not run"
-                       f"{'' if code is None else f', its cmd ended with {code}'}; see {directory.log(record.name)}")
+        ended = "" if code is None else f", its cmd ended with {code}"
+        raise LabError(f"node {record.name} of lab {directory.lab} does not run{ended}; "
+                       f"the end of {directory.log(record.name)}:{_last_lines(directory.log(record.name))}")
     nsenter = shutil.which("nsenter") or "nsenter"  # in the node's environment PATH is the node's
     return (nsenter, "-t", str(process.pid), "-m", "-u", "-i", "-n", "-p", "--",
             "setpriv", "--pdeathsig", "KILL", "--", *argv)
+
+
+def _last_lines(log: Path) -> str:
+    try:
+        lines = log.read_text(errors="replace").splitlines()[-10:]
+    except FileNotFoundError:
+        lines = []
+    return "".join(f"\n  {line}" for line in lines) or " nothing was written"
 
 
 def _shell_code(code: int) -> int:
