@@ -110,15 +110,22 @@ def logs(node: str, lab_name: str | None) -> None:
 
 @lab.command(name="list")
 @click.argument("lab_or_file", required=False)
-@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("-o", "--output", type=click.Choice(["table", "wide", "json", "yaml"]),
+              help="How to print.  [default: table]")
 @_told
-def list_(lab_or_file: str | None, output: str) -> None:
+def list_(lab_or_file: str | None, output: str | None) -> None:
     """Show the nodes of a lab, or of all labs."""
     from calicopy import lab as labs
 
     nodes = labs.status(lab_or_file)
+    output = output or click.get_current_context().find_root().params.get("output") or "table"
+    items = {"items": [asdict(node) for node in nodes]}
     if output == "json":
-        click.echo(json.dumps({"items": [asdict(node) for node in nodes]}, indent=2))
+        click.echo(json.dumps(items, indent=2))
+    elif output == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(json.loads(json.dumps(items)), sort_keys=False), nl=False)
     else:
         click.echo(_table(nodes))
 
