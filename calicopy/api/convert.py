@@ -20,11 +20,11 @@ from calicopy.core.views import (
     PoolView,
     ReasonView,
     RouteView,
-    SessionState,
     TunnelView,
     WorkloadView,
 )
 from calicopy.net import Family, IPAddress, Prefix
+from calicopy.seam.speaker import FsmState
 from calicopy.v1 import ipam_pb2, node_pb2, peer_pb2, route_pb2, types_pb2, watch_pb2, workload_pb2
 
 FAMILIES = {Family.IPV4: types_pb2.FAMILY_IPV4, Family.IPV6: types_pb2.FAMILY_IPV6}
@@ -34,12 +34,12 @@ HEALTHS = {
     Health.DEGRADED: node_pb2.HEALTH_DEGRADED,
 }
 SESSION_STATES = {
-    SessionState.IDLE: peer_pb2.SESSION_STATE_IDLE,
-    SessionState.CONNECT: peer_pb2.SESSION_STATE_CONNECT,
-    SessionState.ACTIVE: peer_pb2.SESSION_STATE_ACTIVE,
-    SessionState.OPEN_SENT: peer_pb2.SESSION_STATE_OPEN_SENT,
-    SessionState.OPEN_CONFIRM: peer_pb2.SESSION_STATE_OPEN_CONFIRM,
-    SessionState.ESTABLISHED: peer_pb2.SESSION_STATE_ESTABLISHED,
+    FsmState.IDLE: peer_pb2.SESSION_STATE_IDLE,
+    FsmState.CONNECT: peer_pb2.SESSION_STATE_CONNECT,
+    FsmState.ACTIVE: peer_pb2.SESSION_STATE_ACTIVE,
+    FsmState.OPEN_SENT: peer_pb2.SESSION_STATE_OPEN_SENT,
+    FsmState.OPEN_CONFIRM: peer_pb2.SESSION_STATE_OPEN_CONFIRM,
+    FsmState.ESTABLISHED: peer_pb2.SESSION_STATE_ESTABLISHED,
 }
 PEER_KINDS = {PeerKind.MESH: peer_pb2.PEER_KIND_MESH, PeerKind.CONFIGURED: peer_pb2.PEER_KIND_CONFIGURED}
 PATH_STATES = {

@@ -198,11 +198,11 @@ class WatchService(watch_pb2_grpc.WatchServiceServicer):
     async def _stream(self, watcher: Watcher, heartbeat_s: float) -> AsyncIterator[watch_pb2.WatchResponse]:
         """Until the watcher is over."""
         revision = self._backend.revision
-        at = convert.timestamp(time.time())
         for view in self._snapshot(watcher.topics):
             if watcher.over:
                 return
             yield convert.change(view, revision=revision, now=time.time())
+        at = convert.timestamp(time.time())
         yield watch_pb2.WatchResponse(revision=revision, at=at, sync=watch_pb2.Sync())
         while not watcher.over:
             message = await watcher.next(heartbeat_s)

@@ -1,0 +1,173 @@
+"""`calicopy routes`."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from calicopy.cli.client import call, connect
+from calicopy.cli.options import Target, with_target
+from calicopy.cli.output import Column, print_items, print_table, printable, word
+
+if TYPE_CHECKING:
+    from calicopy.v1.route_pb2 import KernelRoute, ListRoutesRequest, Path, Route
+
+
+@click.command()
+@click.argument("prefix", metavar="[PREFIX|ADDRESS]", required=False)
+@click.option("--received", metavar="PEER", help="What PEER announced, before policy (Adj-RIB-In).")
+@click.option("--advertised", metavar="PEER", help="What PEER is told (Adj-RIB-Out).")
+@click.option("--rejected", is_flag=True, help="Paths that the import policy refused, and why.")
+@click.option("--installed", is_flag=True, help="What the kernel holds of ours, as `ip route` writes it.")
+@click.option("--peer", metavar="PEER", help="Only paths of PEER.")
+@click.option("--family", type=click.Choice(["ipv4", "ipv6"]), help="Only this address family.")
+@with_target
+def routes(
+    target: Target,
+    *,
+    prefix: str | None,
+    received: str | None,
+    advertised: str | None,
+    rejected: bool,
+    installed: bool,
+    peer: str | None,
+    family: str | None,
+) -> None:
+    """Routes with all their paths: which one is best, why others lost or were refused, what the kernel holds.
+
+    PREFIX shows that prefix, ADDRESS the longest match.
+
+    \b
+    Examples:
+      calicopy routes
+      calicopy routes 10.244.0.70
+      calicopy routes --received node2 -o wide
+      calicopy routes --rejected
+      diff <(ip route show proto 117 | sort) <(calicopy routes --installed | sort) -b
+    """
+    views = {"RECEIVED": received, "ADVERTISED": advertised, "REJECTED": rejected, "INSTALLED": installed}
+    chosen = [name for name, value in views.items() if value]
+    if len(chosen) > 1:
+        options = " and ".join(f"--{name.lower()}" for name in chosen)
+        raise click.UsageError(f"{options} do not go together")
+    view = chosen[0] if chosen else "ALL"
+    from calicopy.v1 import route_pb2
+
+    request = route_pb2.ListRoutesRequest(
+        view=f"ROUTE_VIEW_{view}",
+        peer=received or advertised or peer or "",
+        family=f"FAMILY_{family.upper()}" if family else None,
+        prefix=prefix or "",
+    )
+    _show(target, request, installed=installed)
+
+
+def _show(target: Target, request: ListRoutesRequest, *, installed: bool) -> None:
+    from calicopy.v1 import node_pb2, node_pb2_grpc, route_pb2_grpc
+
+    with connect(target) as channel:
+        pages = call(route_pb2_grpc.RouteServiceStub(channel).ListRoutes, request, target)
+        found = [route for page in pages for route in page.routes]
+        metric = 0
+        if installed and not target.output.structured:
+            status = call(node_pb2_grpc.NodeServiceStub(channel).GetStatus, node_pb2.GetStatusRequest(), target).status
+            metric = status.fib.metric
+    if target.output.structured:
+        print_items(found, target.output)
+    elif installed:
+        for route in found:
+            click.echo(kernel_line(route.prefix, route.kernel.text, metric=metric))
+    else:
+        print_table(_rows(found), COLUMNS, target.output, empty="no routes")
+
+
+def kernel_line(prefix: str, text: str, *, metric: int) -> str:
+    """A route as `ip route show proto N` writes it (iproute2): the type first, flags after the metric."""
+    shown = prefix.removesuffix("/128" if ":" in prefix else "/32")
+    words = text.split(" ")
+    if words[0] == "blackhole":
+        return f"blackhole {shown} metric {metric}"
+    if words[0] == "nexthop":
+        return f"{shown} metric {metric} \n\t" + text.replace(" nexthop ", " \n\tnexthop ")
+    flags = [word for word in words if word == "onlink"]
+    rest = [word for word in words if word != "onlink"]
+    return printable(" ".join([shown, *rest, "metric", str(metric), *flags]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One path of a route; a prefix is written at its first path only, as every BGP speaker does."""
+
+    route: Route
+    path: Path | None
+    first: bool
+
+
+def _rows(routes: list[Route]) -> Iterator[_Row]:
+    for route in routes:
+        if not route.paths:
+            yield _Row(route, None, True)
+        for index, path in enumerate(route.paths):
+            yield _Row(route, path, index == 0)
+
+
+def _kernel(row: _Row) -> str:
+    if not row.first or not row.route.HasField("kernel"):
+        return ""
+    kernel: KernelRoute = row.route.kernel
+    why = kernel.reason.message or kernel.reason.code
+    if not kernel.installed:
+        return f"not installed: {why}" if why else "not installed"
+    return f"{kernel.text} ({why})" if why else kernel.text
+
+
+def _why(row: _Row) -> str:
+    if row.path is None or not row.path.HasField("reason"):
+        return ""
+    reason = row.path.reason
+    text = reason.message or reason.code
+    return f"{text} ({reason.source})" if reason.source else text
+
+
+def _attribute(name: str, *, wide: bool = False, header: str = "") -> Column[_Row]:
+    def cell(row: _Row) -> object:
+        if row.path is None:
+            return ""
+        value = getattr(row.path, name)
+        return ",".join(value) if not isinstance(value, str | int) else value
+
+    return Column(header or name.upper().replace("_", "-"), cell, wide)
+
+
+def _optional(name: str, header: str) -> Column[_Row]:
+    def cell(row: _Row) -> object:
+        return getattr(row.path, name) if row.path is not None and row.path.HasField(name) else ""
+
+    return Column(header, cell, wide=True)
+
+
+def _state(row: _Row) -> str:
+    if row.path is None:
+        return ""
+    return word(row.path, "state") + (", stale" if row.path.stale else "")
+
+
+COLUMNS: list[Column[_Row]] = [
+    Column("PREFIX", lambda row: row.route.prefix if row.first else " "),
+    Column("STATE", _state),
+    _attribute("peer"),
+    _attribute("next_hop"),
+    _attribute("owner"),
+    _attribute("as_path"),
+    _attribute("origin", wide=True),
+    _optional("local_pref", "LOCAL-PREF"),
+    _optional("med", "MED"),
+    _attribute("communities", wide=True),
+    _attribute("large_communities", wide=True),
+    _attribute("originator_id", wide=True),
+    _attribute("cluster_list", wide=True),
+    Column("KERNEL", _kernel),
+    Column("WHY", _why),
+]

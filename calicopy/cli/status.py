@@ -1,0 +1,98 @@
+"""`calicopy status`."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from calicopy.cli.client import call, connect
+from calicopy.cli.errors import ExitCode
+from calicopy.cli.options import Target, with_target
+from calicopy.cli.output import age, print_message, print_pairs, printable, table_lines, word
+from calicopy.cli.peers import PEER_COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from calicopy.v1.node_pb2 import NodeStatus, Problem
+    from calicopy.v1.peer_pb2 import Peer
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Exit with 5 unless the node is healthy.")
+@with_target
+def status(target: Target, check: bool) -> None:
+    """How this node is: health, what is wrong and why, peers, routes in the kernel, addresses.
+
+    \b
+    Examples:
+      calicopy status
+      calicopy status --check && echo healthy
+      calicopy status -o json | jq .fib
+    """
+    from calicopy.v1 import node_pb2, node_pb2_grpc, peer_pb2, peer_pb2_grpc
+
+    with connect(target) as channel:
+        node = call(node_pb2_grpc.NodeServiceStub(channel).GetStatus, node_pb2.GetStatusRequest(), target).status
+        found: Sequence[Peer] = ()
+        if not target.output.structured:
+            found = call(peer_pb2_grpc.PeerServiceStub(channel).ListPeers, peer_pb2.ListPeersRequest(), target).peers
+    if target.output.structured:
+        print_message(node, target.output)
+    else:
+        _print(node, found, wide=target.output.value == "wide")
+    if check and node.health != node_pb2.HEALTH_OK:
+        click.get_current_context().exit(int(ExitCode.UNHEALTHY))
+
+
+def _print(node: NodeStatus, peers: Sequence[Peer], *, wide: bool) -> None:
+    print_pairs(_pairs(node))
+    if node.problems:
+        click.echo("\nProblems")
+        for problem in node.problems:
+            click.echo(f"  {_problem(problem)}")
+    click.echo("\nBGP peers")
+    if peers:
+        for line in table_lines(peers, PEER_COLUMNS, wide=wide):
+            click.echo(f"  {line}")
+    else:
+        click.echo("  none: this node is alone in its cluster file")
+    if wide and node.counters:
+        click.echo("\nCounters")
+        for name, value in sorted(node.counters.items()):
+            click.echo(f"  {name}  {value}")
+
+
+def _problem(problem: Problem) -> str:
+    where = f"{problem.component} {problem.object}".rstrip()
+    return printable(f"{where}: {problem.reason.message or problem.reason.code}")
+
+
+def _pairs(node: NodeStatus) -> Iterator[tuple[str, object]]:
+    fib, ipam = node.fib, node.ipam
+    yield "Node", f"{node.node}, AS {node.asn}, router id {node.router_id}"
+    yield "Addresses", ", ".join(node.addresses)
+    yield "Health", word(node, "health")
+    yield "Agent", f"calicopy {node.version}, up {age(node.started_at)}, {node.config_file}"
+    yield "Speaker", _speaker(node)
+    yield "Peers", f"{node.peers.established} of {node.peers.total} established"
+    sync = "in sync" if fib.in_sync else "not in sync yet"
+    waiting = f", {fib.pending} waiting" if fib.pending else ""
+    failed = f", {fib.failed} failed" if fib.failed else ""
+    marks = f"proto {fib.protocol} metric {fib.metric}"
+    yield "Routes", f"{fib.installed} of {fib.desired} in the kernel{waiting}{failed}, {sync} ({marks})"
+    pending = f" ({ipam.pending_blocks} pending)" if ipam.pending_blocks else ""
+    conflicts = f", {ipam.conflicts} in conflict" if ipam.conflicts else ""
+    blocks = f"{ipam.blocks} block{'' if ipam.blocks == 1 else 's'}{pending}"
+    yield "Addresses of pods", f"{blocks}, {ipam.assigned} assigned, {ipam.free} free{conflicts}"
+    if node.HasField("tunnel"):
+        tunnel = node.tunnel
+        state = tunnel.error or ("up" if tunnel.up else "down")
+        yield "Tunnel", f"{tunnel.device} {tunnel.address or '-'} mtu {tunnel.mtu}, {state}"
+
+
+def _speaker(node: NodeStatus) -> str:
+    if node.speaker.attached:
+        return f"ExaBGP, pid {node.speaker.pid}"
+    return f"not attached: {node.speaker.last_error or 'waiting for ExaBGP'}"
