@@ -14,10 +14,10 @@ from typing import Generic, TypeVar
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.net import format_packed
+from calicopy.seam.speaker import CommandResult, FsmState, SpeakerAttached, SpecError
 from calicopy.speaker.adj_out import announced
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import ConfigRefused, SpeakerControl
-from calicopy.speaker.types import CommandResult, FsmState, SpeakerAttached, SpecError
 from calicopy.store import Store, StoreChange, StoreError
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from calicopy.config.checks_bgp import check_bgp
 from calicopy.config.errors import Path
-from calicopy.config.fields import DetectionMethod, Encapsulation, EncapsulationMode
+from calicopy.config.fields import DetectionMethod
 from calicopy.config.problems import FirstUse, Problem, matches_nothing
 from calicopy.config.sections import (
     AddressDetection,
@@ -21,7 +21,7 @@ from calicopy.config.sections import (
     PoolEntry,
     selects,
 )
-from calicopy.net import Family, Prefix, PrefixError
+from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix, PrefixError
 
 BLOCK_LENGTHS = {Family.IPV4: (20, 32), Family.IPV6: (116, 128)}
 """Least and greatest block length in bits."""

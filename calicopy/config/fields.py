@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn, TypeAlias
 from pydantic import Field, PlainSerializer, PlainValidator, StrictBool, StrictInt, StrictStr, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from calicopy.net import Family, IPAddress, Prefix, PrefixError
+from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Prefix, PrefixError
 
 IPInterface: TypeAlias = IPv4Interface | IPv6Interface
 
@@ -206,20 +206,6 @@ class _Choice:
                 if member.value == value:
                     return member
         refuse(value, "one of " + ", ".join(str(member.value) for member in self._kind))
-
-
-class Encapsulation(enum.Enum):
-    """How packets of a pool travel between nodes."""
-
-    NONE = "none"
-    IPIP = "ipip"
-
-
-class EncapsulationMode(enum.Enum):
-    """When the encapsulation of a pool is used."""
-
-    ALWAYS = "always"
-    CROSS_SUBNET = "cross-subnet"
 
 
 class DetectionMethod(enum.Enum):

@@ -16,8 +16,6 @@ from calicopy.config.checks import check
 from calicopy.config.errors import format_path
 from calicopy.config.fields import (
     DetectionMethod,
-    Encapsulation,
-    EncapsulationMode,
     IPInterface,
     Listen,
     LogLevel,
@@ -90,8 +88,6 @@ __all__ = [
     "ClusterConfig",
     "ClusterSection",
     "DetectionMethod",
-    "Encapsulation",
-    "EncapsulationMode",
     "IPInterface",
     "Listen",
     "LogLevel",

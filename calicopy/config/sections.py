@@ -16,9 +16,7 @@ from calicopy.config.fields import (
     Address,
     AsNumber,
     DetectionMethod,
-    Encapsulation,
     EncapsulationField,
-    EncapsulationMode,
     FamilyField,
     FilePath,
     GroupName,
@@ -40,7 +38,7 @@ from calicopy.config.fields import (
     Switch,
     Text,
 )
-from calicopy.net import Family, IPAddress, Prefix
+from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Prefix
 
 DEFAULT_BLOCK_LENGTH = {Family.IPV4: 26, Family.IPV6: 122}
 """Block length in bits when a pool names none: 64 addresses a block."""

@@ -9,7 +9,7 @@ from calicopy.core.views import LogView
 from calicopy.fib import RouteBatch
 from calicopy.ipam import AddressRecord, Change, IpamError
 from calicopy.net import Family, IPAddress, Packed, Prefix
-from calicopy.speaker.types import AnnounceGroup, SessionSpec
+from calicopy.seam.speaker import AnnounceGroup, SessionSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ from calicopy.core.views import LogView
 from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
 from calicopy.rib import Decisions, Holder
-from calicopy.speaker import types as sp
+from calicopy.seam import speaker as sp
 
 DECIDE_SLICE = 4000
 WRITE_SLICE = 4000

@@ -1,6 +1,6 @@
 """What the core is told, in the past tense. Frozen data: a log of them can be replayed (design rule 7).
 
-The speaker's events come as `calicopy.speaker.types` defines them. BGP messages are raw bodies here; the core decodes.
+The speaker's events come as `calicopy.seam.speaker` defines them. BGP messages are raw bodies here; the core decodes.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from calicopy.fib import KernelDump, RouteTarget, WriteResult
 from calicopy.net import Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
-from calicopy.speaker.types import SpeakerEvent
+from calicopy.seam.speaker import SpeakerEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from calicopy.core.events import AdvertiseFailed
 from calicopy.core.peers import Peer
 from calicopy.net import Family, Packed, Prefix, format_packed
 from calicopy.rib import AdjRibOut, OutBatch, PeerInfo, RibContext, export_own
-from calicopy.speaker.types import AnnounceGroup, RawAttribute
+from calicopy.seam.speaker import AnnounceGroup, RawAttribute
 
 RETRY_S = 1.0
 

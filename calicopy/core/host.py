@@ -10,12 +10,11 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from calicopy.config.fields import Encapsulation
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, ResolveNextHops, SetHost, SetTunnel
 from calicopy.core.events import TunnelSet
 from calicopy.ipam import TUNNEL_HANDLE, Ipam, IpamError
-from calicopy.net import Family, IPAddress
+from calicopy.net import Encapsulation, Family, IPAddress
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from calicopy.bgp import Negotiated, Open, SessionOptions
 from calicopy.config.resolve import SessionConfig
 from calicopy.net import Family
-from calicopy.speaker.types import FsmState
+from calicopy.seam.speaker import FsmState
 
 QUIET_S = 1.0
 MAX_S = 5.0

@@ -28,7 +28,7 @@ from calicopy.core.peers import Peer, Phase
 from calicopy.core.views import LogView
 from calicopy.net import Family
 from calicopy.rib import PeerInfo, Rib
-from calicopy.speaker.types import (
+from calicopy.seam.speaker import (
     EventsLost,
     FsmState,
     NotificationSeen,

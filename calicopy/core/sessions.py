@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from calicopy.config.resolve import NodeConfig, SessionConfig
-from calicopy.speaker.types import SessionSpec
+from calicopy.seam.speaker import SessionSpec
 
 
 def session_spec(session: SessionConfig, node: NodeConfig, *, restarted_without_state: bool) -> SessionSpec:

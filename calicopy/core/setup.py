@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from calicopy.config.model import selects
 from calicopy.config.resolve import NodeConfig
-from calicopy.fib import Encapsulation, EncapsulationMode, Fib, FibPool, UnderlayAddress
+from calicopy.fib import Fib, FibPool, UnderlayAddress
 from calicopy.ipam import Ipam, NodeSpec, PoolSpec, Snapshot
 from calicopy.rib import NodeFacts, PoolFacts, Rib, RibContext
 
@@ -37,10 +37,7 @@ def rib_for(node: NodeConfig) -> Rib:
 def fib_for(node: NodeConfig) -> Fib:
     """The FIB: pools with their encapsulation, and the nodes' addresses, which alone are tunnel ends."""
     fib = Fib()
-    fib.set_pools(
-        FibPool(pool.cidr, Encapsulation(pool.encapsulation.value), EncapsulationMode(pool.mode.value))
-        for pool in node.cluster.pools
-    )
+    fib.set_pools(FibPool(pool.cidr, pool.encapsulation, pool.mode) for pool in node.cluster.pools)
     fib.set_nodes(
         {
             int(other.router_id): tuple(

@@ -21,7 +21,6 @@ from calicopy.core.views import (
     ReasonView,
     RouteQuery,
     RouteView,
-    SessionState,
 )
 from calicopy.fib import RouteOrigin, RouteStatus, Unprogrammed, UnprogrammedReason, format_target
 from calicopy.net import Family, IPAddress, Packed, Prefix
@@ -53,7 +52,7 @@ def peer_view(core: Core, peer: Peer, clock: Clock) -> PeerView:
         local_as=session.local_asn,
         local_address=session.local_address,
         kind=PeerKind.MESH if session.node is not None and session.node == session.name else PeerKind.CONFIGURED,
-        state=SessionState(peer.state.value),
+        state=peer.state,
         state_since=clock(peer.changed_at),
         last_error=peer.stopped or peer.failure,
         last_error_at=clock(peer.failed_at) if peer.failed_at is not None else 0.0,

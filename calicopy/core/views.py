@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from calicopy.net import Family, IPAddress, Prefix
+from calicopy.seam.speaker import FsmState
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +106,6 @@ class NodeStatusView:
     config_file: str
 
 
-class SessionState(enum.Enum):
-    """RFC 4271 section 8.2.2."""
-
-    IDLE = "idle"
-    CONNECT = "connect"
-    ACTIVE = "active"
-    OPEN_SENT = "open-sent"
-    OPEN_CONFIRM = "open-confirm"
-    ESTABLISHED = "established"
-
-
 class PeerKind(enum.Enum):
     """Where the peer comes from: the mesh of nodes, or the `bgp.peers` list."""
 
@@ -151,7 +141,7 @@ class PeerView:
     local_as: int
     local_address: IPAddress | None
     kind: PeerKind
-    state: SessionState
+    state: FsmState
     state_since: float
     last_error: str
     last_error_at: float

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from calicopy.fib.types import (
-    Encapsulation,
-    EncapsulationMode,
     FibPool,
     Hop,
     RouteKind,
@@ -25,7 +23,7 @@ from calicopy.fib.types import (
     Unprogrammed,
     UnprogrammedReason,
 )
-from calicopy.net import Family, IPAddress, Packed
+from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Packed
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 

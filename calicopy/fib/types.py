@@ -6,27 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from calicopy.net import Family, IPAddress, Packed, Prefix
+from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Packed, Prefix
 
 DEFAULT_PROTOCOL = 117
 """rtm_protocol of our routes: free in /etc/iproute2/rt_protos and in no daemon's use that we know of."""
 DEFAULT_METRIC = 1024
 """Priority of our routes: a key of our own, so that a replace never meets a foreign route (kernel: the key is prefix,
 tos and metric, not protocol)."""
-
-
-class Encapsulation(enum.Enum):
-    """How packets to a pool's pods travel between nodes."""
-
-    NONE = "none"
-    IPIP = "ipip"
-
-
-class EncapsulationMode(enum.Enum):
-    """When a pool's encapsulation is used."""
-
-    ALWAYS = "always"
-    CROSS_SUBNET = "cross-subnet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,19 @@ people: it parses, prints and compares. Nothing here does I/O.
 """
 from __future__ import annotations
 
+from calicopy.net.encapsulation import Encapsulation, EncapsulationMode
 from calicopy.net.family import Family
 from calicopy.net.prefix import IPAddress, Packed, Prefix, PrefixError, format_packed, pack, unpack_network
 
-__all__ = ["Family", "IPAddress", "Packed", "Prefix", "PrefixError", "format_packed", "pack", "unpack_network"]
+__all__ = [
+    "Encapsulation",
+    "EncapsulationMode",
+    "Family",
+    "IPAddress",
+    "Packed",
+    "Prefix",
+    "PrefixError",
+    "format_packed",
+    "pack",
+    "unpack_network",
+]

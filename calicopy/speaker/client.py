@@ -14,9 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 
 from calicopy.net.family import Family
-from calicopy.speaker.commands import announce_lines, withdraw_lines
-from calicopy.speaker.stream import Answer, EventStream, Refused
-from calicopy.speaker.types import (
+from calicopy.seam.speaker import (
     AnnounceGroup,
     CommandResult,
     SpeakerAttached,
@@ -24,6 +22,8 @@ from calicopy.speaker.types import (
     SpeakerEvent,
     UpdatesReceived,
 )
+from calicopy.speaker.commands import announce_lines, withdraw_lines
+from calicopy.speaker.stream import Answer, EventStream, Refused
 
 log = logging.getLogger(__name__)
 

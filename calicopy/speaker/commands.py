@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from calicopy.net.family import Family
-from calicopy.speaker.types import AnnounceGroup, RawAttribute, SpecError
+from calicopy.seam.speaker import AnnounceGroup, RawAttribute, SpecError
 
 PREFIXES_PER_LINE = 500
 AS_PATH = 2

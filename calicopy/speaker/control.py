@@ -21,10 +21,10 @@ from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
+from calicopy.seam.speaker import CommandResult, SessionSpec
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.launcher import COLD_LINE, ENVFILE
 from calicopy.speaker.render import config_digest, render
-from calicopy.speaker.types import CommandResult, SessionSpec
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 from calicopy.net.family import Family
-from calicopy.speaker.types import MAX_MD5_OCTETS, MAX_RESTART_TIME_S, SessionSpec, SpecError
+from calicopy.seam.speaker import MAX_MD5_OCTETS, MAX_RESTART_TIME_S, SessionSpec, SpecError
 
 BRIDGE = Path(__file__).with_name("bridge.py")
 HEADER = "# Written by the calicopy agent at each change: edits are lost.\n"

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from calicopy.speaker.types import (
+from calicopy.seam.speaker import (
     CommandResult,
     EventsLost,
     FsmState,

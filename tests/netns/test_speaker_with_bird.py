@@ -15,9 +15,7 @@ from pathlib import Path
 import pytest
 
 from calicopy.net import Family
-from calicopy.speaker.client import SpeakerClient
-from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl
-from calicopy.speaker.types import (
+from calicopy.seam.speaker import (
     AnnounceGroup,
     CommandResult,
     EventsLost,
@@ -32,6 +30,8 @@ from calicopy.speaker.types import (
     SpeakerEvent,
     UpdatesReceived,
 )
+from calicopy.speaker.client import SpeakerClient
+from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl
 
 pytestmark = pytest.mark.netns
 

@@ -7,9 +7,9 @@ from ipaddress import IPv4Address
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicopy.fib import BLACKHOLE, Encapsulation, EncapsulationMode, Fib, FibPool, UnderlayAddress
+from calicopy.fib import BLACKHOLE, Fib, FibPool, UnderlayAddress
 from calicopy.kernel.fake import FailureFlag, FakeKernel, Held
-from calicopy.net import Family, Prefix
+from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 

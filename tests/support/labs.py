@@ -128,7 +128,8 @@ class TestLab:
     def spawn(self, node: str, *words: str, output: Path) -> subprocess.Popen[bytes]:
         """Run something in the background inside a node, its output into a file; ended with the lab at the latest."""
         line = [sys.executable, "-m", "calicopy", "lab", "exec", "--lab", str(self.topology), node, "--", *words]
-        process = subprocess.Popen(line, stdout=output.open("wb"), stderr=subprocess.STDOUT)
+        with output.open("wb") as file:
+            process = subprocess.Popen(line, stdout=file, stderr=subprocess.STDOUT)
         self.spawned.append(process)
         return process
 

@@ -14,12 +14,12 @@ from ipaddress import IPv4Address
 
 from capture import PROTOCOL_IPIP, Capture, inside
 
-from calicopy.fib import Encapsulation, Fib, FibPool, UnderlayAddress
+from calicopy.fib import Fib, FibPool, UnderlayAddress
 from calicopy.kernel.events import KernelEvent
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus
-from calicopy.net import Family, Prefix
+from calicopy.net import Encapsulation, Family, Prefix
 
 POOL = Prefix.parse("10.0.0.0/8")
 NODES = {"a": IPv4Address("192.0.2.1"), "b": IPv4Address("192.0.2.2")}

@@ -15,11 +15,12 @@ from calicopy.api.server import ApiServer
 from calicopy.config.model import AgentSection
 from calicopy.core import views
 from calicopy.net import Family, IPAddress, Prefix
+from calicopy.seam.speaker import FsmState
 
 STARTED_AT = 1_790_000_000.25
 
 
-def peer_view(name: str, address: str, *, state: views.SessionState = views.SessionState.ESTABLISHED) -> views.PeerView:
+def peer_view(name: str, address: str, *, state: FsmState = FsmState.ESTABLISHED) -> views.PeerView:
     family = views.PeerFamilyView(
         family=Family.IPV4,
         negotiated=True,
@@ -34,7 +35,7 @@ def peer_view(name: str, address: str, *, state: views.SessionState = views.Sess
         rejected_by_reason={"outside-pools": 1},
         prefix_limit=250_000,
     )
-    up = state is views.SessionState.ESTABLISHED
+    up = state is FsmState.ESTABLISHED
     return views.PeerView(
         name=name,
         address=ip_address(address),
@@ -98,7 +99,7 @@ class MemoryBackend:
         self.problems: tuple[views.ProblemView, ...] = ()
         self.peer_list = [
             peer_view("node2", "192.0.2.2"),
-            peer_view("node3", "192.0.2.3", state=views.SessionState.ACTIVE),
+            peer_view("node3", "192.0.2.3", state=FsmState.ACTIVE),
         ]
         self.route_list = [route_view("10.244.0.64/26"), route_view("10.244.0.128/26")]
         self.block_list = [block_view("10.244.0.0/26")]

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from calicopy.config.errors import ClusterFileError, format_path
 from calicopy.config.load import LoadResult, fields_of, load_bytes, load_file, load_text
-from calicopy.config.model import ClusterConfig, Encapsulation, EncapsulationMode, LogLevel
+from calicopy.config.model import ClusterConfig, LogLevel
 from calicopy.config.schema import schema_text, write_schema
 from calicopy.config.yamltree import MAX_BYTES, MAX_ERRORS
-from calicopy.net import Family, Prefix
+from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix
 
 EXAMPLES = Path(__file__).parents[3] / "config"
 SMALL = "nodes:\n- {name: a, address: 192.0.2.1/24}\npools:\n- cidr: 10.244.0.0/16\n"

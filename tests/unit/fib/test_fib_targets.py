@@ -8,8 +8,6 @@ import pytest
 
 from calicopy.fib import (
     BLACKHOLE,
-    Encapsulation,
-    EncapsulationMode,
     Fib,
     FibPool,
     Hop,
@@ -22,7 +20,7 @@ from calicopy.fib import (
     UnprogrammedReason,
     format_target,
 )
-from calicopy.net import Family, IPAddress, Prefix
+from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 

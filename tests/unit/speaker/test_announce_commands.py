@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 
 from calicopy.net import Family
+from calicopy.seam.speaker import AnnounceGroup, RawAttribute, SpecError
 from calicopy.speaker.commands import announce_lines, attribute_words, withdraw_lines
-from calicopy.speaker.types import AnnounceGroup, RawAttribute, SpecError
 
 OWNER = RawAttribute(32, 0xC0, bytes.fromhex("0000fc00000000010a090001"))
 

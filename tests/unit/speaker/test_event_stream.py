@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from calicopy.speaker.stream import Answer, EventStream, Refused
-from calicopy.speaker.types import (
+from calicopy.seam.speaker import (
     CommandResult,
     EventsLost,
     FsmState,
@@ -19,6 +18,7 @@ from calicopy.speaker.types import (
     SpeakerAttached,
     UpdatesReceived,
 )
+from calicopy.speaker.stream import Answer, EventStream, Refused
 
 A, B = "10.0.0.2", "fd00::2"
 HELLO = b'#hello {"protocol": 1, "instance": "7.42", "config": "cafe", "exabgp": 7, "bridge": 8}\n'

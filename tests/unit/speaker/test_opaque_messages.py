@@ -27,9 +27,9 @@ from exabgp.environment import getenv  # noqa: E402 - as above
 from exabgp.logger import log  # noqa: E402 - as above
 
 from calicopy.net import Family  # noqa: E402 - as above
+from calicopy.seam.speaker import SessionSpec  # noqa: E402 - as above
 from calicopy.speaker.opaque import HonestCapabilities, OpaqueUpdate, ShortDelay, check_nlri  # noqa: E402 - as above
 from calicopy.speaker.render import render  # noqa: E402 - as above
-from calicopy.speaker.types import SessionSpec  # noqa: E402 - as above
 
 log.init(getenv())
 SPEC = SessionSpec(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from calicopy.net import Family
+from calicopy.seam.speaker import SessionSpec, SpecError
 from calicopy.speaker.control import validate
 from calicopy.speaker.launcher import cold_peers
 from calicopy.speaker.render import config_digest, default_bridge_command, render
-from calicopy.speaker.types import SessionSpec, SpecError
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "speaker"
 PLAIN = SessionSpec(

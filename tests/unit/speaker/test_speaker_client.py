@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from calicopy.net import Family
-from calicopy.speaker.client import SpeakerClient
-from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl, bridge_instance, listed_sessions
-from calicopy.speaker.types import (
+from calicopy.seam.speaker import (
     AnnounceGroup,
     CommandResult,
     PeerUp,
@@ -22,6 +20,8 @@ from calicopy.speaker.types import (
     SpeakerDetached,
     SpeakerEvent,
 )
+from calicopy.speaker.client import SpeakerClient
+from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl, bridge_instance, listed_sessions
 from calicopy.speaker.unit import listen_addresses, unbindable, wait_for_config
 
 BRIDGE = Path(__file__).parents[3] / "calicopy" / "speaker" / "bridge.py"
