@@ -138,7 +138,7 @@ def resolve_selection(selection: Selected, rule: Rule, family: Family, underlay:
 
 def _hop(path: SelectedPath, rule: Rule, family: Family, underlay: Underlay) -> Hop | Unprogrammed:
     next_hop = path.next_hop
-    facts = underlay.next_hops.get(next_hop)
+    facts = None if next_hop is None else underlay.next_hops.get(next_hop)
     if facts is None or not facts.reachable:
         return Unprogrammed(UnprogrammedReason.NEXT_HOP_UNREACHABLE, next_hop)
     if rule.encapsulation is Encapsulation.IPIP and (
@@ -170,6 +170,4 @@ def _tunnel_hop(path: SelectedPath, family: Family, underlay: Underlay) -> Hop |
 
 def _tunnel_end(path: SelectedPath, addresses: tuple[UnderlayAddress, ...]) -> IPAddress | None:
     candidates = [known.address for known in addresses if known.address.version == 4]
-    if path.next_hop in candidates:
-        return path.next_hop
-    return candidates[0] if candidates else None
+    return next((known for known in candidates if known == path.next_hop), candidates[0] if candidates else None)

@@ -36,8 +36,8 @@ class SelectedPath(Protocol):
     """What the FIB reads of a path of the Loc-RIB."""
 
     @property
-    def next_hop(self) -> IPAddress:
-        """The NEXT_HOP attribute (RFC 4271 section 5.1.3)."""
+    def next_hop(self) -> IPAddress | None:
+        """The NEXT_HOP attribute (RFC 4271 section 5.1.3); a path without one is never usable."""
 
     @property
     def owner(self) -> int | None:
