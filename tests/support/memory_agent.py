@@ -1,0 +1,251 @@
+"""What the API asks of an agent, answered from memory."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
+
+from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
+from calicopy.core import views
+from calicopy.net import Family, IPAddress, Prefix
+from calicopy.seam.speaker import FsmState
+
+STARTED_AT = 1_790_000_000.25
+
+
+def peer_view(name: str, address: str, *, state: FsmState = FsmState.ESTABLISHED) -> views.PeerView:
+    family = views.PeerFamilyView(
+        family=Family.IPV4,
+        negotiated=True,
+        received=3,
+        accepted=2,
+        rejected=1,
+        stale=0,
+        advertised=1,
+        end_of_rib_received=True,
+        end_of_rib_sent=True,
+        in_sync=True,
+        rejected_by_reason={"outside-pools": 1},
+        prefix_limit=250_000,
+    )
+    up = state is FsmState.ESTABLISHED
+    return views.PeerView(
+        name=name,
+        address=ip_address(address),
+        asn=64512,
+        local_as=64512,
+        local_address=ip_address("192.0.2.1"),
+        kind=views.PeerKind.MESH,
+        state=state,
+        state_since=STARTED_AT + 2,
+        last_error="" if up else "hold timer expired",
+        last_error_at=0 if up else STARTED_AT + 2,
+        router_id=ip_address(address) if up else None,
+        passive=False,
+        hold_time_s=9,
+        capabilities=("multiprotocol ipv4", "route-refresh"),
+        families=(family,) if up else (),
+        updates_received=4,
+        sessions_established=1,
+        sessions_lost=0,
+        graceful_restart=True,
+        graceful_restart_time_s=120,
+        malformed_updates=0,
+    )
+
+
+def route_view(prefix: str, *, state: views.PathState = views.PathState.BEST) -> views.RouteView:
+    path = views.PathView(
+        peer="node2",
+        peer_address="192.0.2.2",
+        path_id=0,
+        state=state,
+        reason=None,
+        stale=False,
+        next_hop=ip_address("192.0.2.2"),
+        owner="node2",
+        origin="igp",
+        as_path="",
+        local_pref=100,
+        med=None,
+        communities=(),
+        large_communities=("64512:1:3221225986",),
+        originator_id="",
+        cluster_list=(),
+    )
+    kernel = views.KernelRouteView(installed=True, text="via 192.0.2.2 dev eth1", reason=None, origin="bgp")
+    return views.RouteView(Prefix.parse(prefix), (path,), kernel)
+
+
+def block_view(cidr: str, *, node: str = "node1", reserved: bool = False) -> views.BlockView:
+    state = views.BlockState.RESERVED if reserved else views.BlockState.CONFIRMED
+    return views.BlockView(
+        cidr=Prefix.parse(cidr), pool="pods", node=node, state=state, pinned=False, size=64, assigned=2
+    )
+
+
+class MemoryBackend:
+    """Answers from lists that a test may change."""
+
+    def __init__(self) -> None:
+        self.health = views.Health.OK
+        self.problems: tuple[views.ProblemView, ...] = ()
+        self.peer_list = [
+            peer_view("node2", "192.0.2.2"),
+            peer_view("node3", "192.0.2.3", state=FsmState.ACTIVE),
+        ]
+        self.route_list = [route_view("10.244.0.64/26"), route_view("10.244.0.128/26")]
+        self.block_list = [block_view("10.244.0.0/26")]
+        self.reserved = [block_view("10.244.0.64/26", node="node2", reserved=True)]
+        self.workload_list: list[views.WorkloadView] = []
+        self.assigned: dict[str, views.AddressView] = {}
+        self.sinks: list[ChangeSink] = []
+        self.revision = 7
+        self.queries: list[object] = []
+        self.before_change: Callable[[], object] | None = None
+        self.changed = asyncio.Event()
+
+    def publish(self, *changes: views.ChangeView) -> None:
+        self.revision += 1
+        for sink in [*self.sinks]:
+            sink.push(self.revision, changes)
+
+    def status(self) -> views.NodeStatusView:
+        return views.NodeStatusView(
+            node="node1",
+            router_id=ip_address("192.0.2.1"),
+            asn=64512,
+            addresses=(ip_address("192.0.2.1"),),
+            version="0.1.0",
+            started_at=STARTED_AT,
+            health=self.health,
+            problems=self.problems,
+            speaker=views.SpeakerView(attached=True, instance="a1", pid=4242, last_error=""),
+            fib=views.FibView(desired=3, installed=3, pending=0, failed=0, in_sync=True, protocol=117, metric=1024),
+            ipam=views.IpamView(blocks=1, pending_blocks=0, assigned=2, free=62, conflicts=0),
+            peers_total=len(self.peer_list),
+            peers_established=1,
+            tunnel=None,
+            counters={"speaker.events_lost": 0},
+            config_file="/etc/calicopy/cluster.yaml",
+        )
+
+    def peers(self) -> Sequence[views.PeerView]:
+        return self.peer_list
+
+    def routes(
+        self, query: views.RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+    ) -> Iterator[Sequence[views.RouteView]]:
+        if peer and peer not in [known.name for known in self.peer_list]:
+            raise RefusedError(RefusalKind.NOT_FOUND, "unknown-peer", f"no peer {peer!r}", subject=peer)
+        self.queries.append((query, peer, family, within))
+        chosen = [route for route in self.route_list if within is None or route.prefix in within]
+        return (chosen[first : first + 1000] for first in range(0, len(chosen), 1000))
+
+    def pools(self) -> Sequence[views.PoolView]:
+        return [
+            views.PoolView(
+                name="pods",
+                cidr=Prefix.parse("10.244.0.0/16"),
+                block_size=26,
+                encapsulation="none",
+                mode="always",
+                nat_outgoing=True,
+                selected=True,
+                total_blocks=1024,
+                own_blocks=1,
+                reserved_blocks=1,
+            )
+        ]
+
+    def blocks(self, *, include_reserved: bool) -> Sequence[views.BlockView]:
+        return self.block_list + (self.reserved if include_reserved else [])
+
+    def addresses(self, *, address: IPAddress | None = None, handle: str = "") -> Sequence[views.AddressView]:
+        if address is not None and address not in [held.address for held in self.assigned.values()]:
+            return [self._address(address, "", 0, "free")]
+        return [
+            held
+            for held in self.assigned.values()
+            if (address is None or held.address == address) and handle in ("", held.handle)
+        ]
+
+    @staticmethod
+    def _address(address: IPAddress, handle: str, sequence: int, state: str) -> views.AddressView:
+        return views.AddressView(
+            address=address,
+            block=Prefix.parse("10.244.0.0/26"),
+            pool="pods",
+            handle=handle,
+            sequence=sequence,
+            node="node1",
+            state=state,
+        )
+
+    def workloads(self) -> Sequence[views.WorkloadView]:
+        return self.workload_list
+
+    async def _changing(self) -> None:
+        if self.before_change is not None:
+            await self.before_change()  # type: ignore[misc]  # a test's own
+
+    async def assign_address(
+        self, handle: str, *, family: Family, pool: str = "", address: IPAddress | None = None
+    ) -> views.AddressView:
+        await self._changing()
+        if pool not in ("", "pods"):
+            message = f"pool {pool} has no free address"
+            raise RefusedError(RefusalKind.EXHAUSTED, "pool-exhausted", message, subject=pool)
+        number = len(self.assigned)
+        chosen = address or ip_address("10.244.0.1") + number
+        return self.assigned.setdefault(handle, self._address(chosen, handle, number + 1, "assigned"))
+
+    async def release_address(self, handle: str, *, sequence: int | None = None) -> Sequence[views.AddressView]:
+        await self._changing()
+        held = self.assigned.get(handle)
+        if held is None:
+            return []
+        if sequence not in (None, held.sequence):
+            raise RefusedError(RefusalKind.CONFLICT, "sequence-differs", f"{handle} has sequence {held.sequence}")
+        return [self.assigned.pop(handle)]
+
+    async def release_block(self, cidr: Prefix) -> views.BlockView:
+        for block in self.reserved:
+            if block.cidr == cidr:
+                self.reserved.remove(block)
+                return block
+        raise RefusedError(RefusalKind.NOT_FOUND, "unknown-block", f"no block {cidr}", subject=str(cidr))
+
+    async def attach(
+        self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
+    ) -> tuple[views.WorkloadView, bool]:
+        await self._changing()
+        for workload in self.workload_list:
+            if workload.name == name:
+                return workload, False
+        made = views.WorkloadView(
+            name=name,
+            netns=netns,
+            interface=interface,
+            host_interface="cali0",
+            addresses=(address or ip_address("10.244.0.1"),),
+            mac="ee:ee:ee:ee:ee:ee",
+            mtu=1500,
+            attached_at=STARTED_AT,
+        )
+        self.workload_list.append(made)
+        self.changed.set()
+        return made, True
+
+    async def detach(self, name: str) -> bool:
+        await self._changing()
+        before = len(self.workload_list)
+        self.workload_list = [workload for workload in self.workload_list if workload.name != name]
+        return len(self.workload_list) < before
+
+    def subscribe(self, sink: ChangeSink) -> None:
+        self.sinks.append(sink)
+
+    def unsubscribe(self, sink: ChangeSink) -> None:
+        if sink in self.sinks:
+            self.sinks.remove(sink)
