@@ -84,9 +84,9 @@ def test_a_packet_to_an_unused_address_of_a_block_is_dropped_not_routed_back(
     "victims",
     [
         pytest.param([("calicopy", "agent")], id="agent"),
-        pytest.param([("calicopy.speaker.bridge",)], id="bridge"),
-        pytest.param([("calicopy.speaker.launcher",)], id="exabgp"),
-        pytest.param([("calicopy", "agent"), ("calicopy.speaker.launcher",)], id="agent-and-exabgp"),
+        pytest.param([("speaker/bridge.py",)], id="bridge"),
+        pytest.param([("calicopy.speaker.unit",)], id="exabgp"),
+        pytest.param([("calicopy", "agent"), ("calicopy.speaker.unit",)], id="agent-and-exabgp"),
     ],
 )
 def test_kill_under_a_ping_flood_loses_no_packet_and_changes_no_route(
