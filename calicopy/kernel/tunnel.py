@@ -2,8 +2,8 @@
 
 Theory of operation: `tunl0` is the kernel's fallback device, in every namespace once the module is loaded; it takes
 every protocol 4 packet that no other tunnel claims, and routes name the far end (`via NODE dev tunl0 onlink`). It is
-read first, and changed only where it differs, so that a restart sends no event. Addresses on it that lie in a pool are
-ours, and all but the wanted one are removed; others are somebody's, and stay.
+read first, and changed only where it differs, so that a restart sends no event and imports no pyroute2. Addresses on
+it that lie in a pool are ours, and all but the wanted one are removed; others are somebody's, and stay.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from calicopy.kernel.links import interfaces
-from calicopy.kernel.linkset import change_address, create_link, set_link
+from calicopy.kernel.linkset import LinkChanges
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.net import Prefix
@@ -47,29 +47,31 @@ class TunnelStatus:
 
 def ensure_tunnel(socket: NetlinkSocket, spec: TunnelSpec) -> TunnelStatus:
     """Bring the device to what `spec` says; what could not be done is in the status."""
-    try:
-        link = _find_or_create(socket, spec.device)
-    except NetlinkError as error:
-        return TunnelStatus(spec.device, None, problems=(_unavailable(spec.device, error),))
-    problems: list[KernelProblem] = []
-    for step in (_set_mtu, _set_address, _set_up):
+    with LinkChanges() as changes:
         try:
-            step(socket, link, spec)
+            link = _find_or_create(socket, changes, spec.device)
         except NetlinkError as error:
-            problems.append(_not_set(spec.device, error))
-    return _status(socket, spec, problems)
+            return TunnelStatus(spec.device, None, problems=(_unavailable(spec.device, error),))
+        problems: list[KernelProblem] = []
+        for step in (_set_mtu, _set_address, _set_up):
+            try:
+                step(changes, link, spec)
+            except NetlinkError as error:
+                problems.append(_not_set(spec.device, error))
+        held = _find(socket, spec.device) if changes.made else link
+    return _status(held, spec, problems)
 
 
 def _find(socket: NetlinkSocket, name: str) -> InterfaceFacts | None:
     return next((link for link in interfaces(socket).values() if link.name == name), None)
 
 
-def _find_or_create(socket: NetlinkSocket, name: str) -> InterfaceFacts:
+def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, name: str) -> InterfaceFacts:
     link = _find(socket, name)
     if link is None:
         try:
             # This also has the kernel load the module, which brings the fallback device tunl0: then EEXIST.
-            create_link(socket, name, "ipip")
+            changes.create(name, "ipip")
         except NetlinkError as error:
             if error.errno != errno.EEXIST:
                 raise
@@ -81,28 +83,27 @@ def _find_or_create(socket: NetlinkSocket, name: str) -> InterfaceFacts:
     return link
 
 
-def _set_mtu(socket: NetlinkSocket, link: InterfaceFacts, spec: TunnelSpec) -> None:
+def _set_mtu(changes: LinkChanges, link: InterfaceFacts, spec: TunnelSpec) -> None:
     if spec.mtu and link.mtu != spec.mtu:
-        set_link(socket, link.ifindex, mtu=spec.mtu)
+        changes.set_mtu(link.ifindex, spec.mtu)
 
 
-def _set_up(socket: NetlinkSocket, link: InterfaceFacts, spec: TunnelSpec) -> None:
+def _set_up(changes: LinkChanges, link: InterfaceFacts, spec: TunnelSpec) -> None:
     del spec
     if not link.up:
-        set_link(socket, link.ifindex, up=True)
+        changes.set_up(link.ifindex)
 
 
-def _set_address(socket: NetlinkSocket, link: InterfaceFacts, spec: TunnelSpec) -> None:
+def _set_address(changes: LinkChanges, link: InterfaceFacts, spec: TunnelSpec) -> None:
     held = [(address, length) for address, length in link.addresses if isinstance(address, IPv4Address)]
     if spec.address is not None and (spec.address, 32) not in held:
-        change_address(socket, link.ifindex, spec.address, length=32, add=True)
+        changes.add_address(link.ifindex, spec.address, length=32)
     for address, length in held:
         if (address, length) != (spec.address, 32) and any(address in pool for pool in spec.pools):
-            change_address(socket, link.ifindex, address, length=length, add=False)
+            changes.remove_address(link.ifindex, address, length=length)
 
 
-def _status(socket: NetlinkSocket, spec: TunnelSpec, problems: list[KernelProblem]) -> TunnelStatus:
-    link = _find(socket, spec.device)
+def _status(link: InterfaceFacts | None, spec: TunnelSpec, problems: list[KernelProblem]) -> TunnelStatus:
     if link is None:
         gone = KernelProblem(ProblemKind.TUNNEL_UNAVAILABLE, spec.device, "the device went away")
         return TunnelStatus(spec.device, None, problems=(*problems, gone))

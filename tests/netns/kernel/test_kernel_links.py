@@ -1,0 +1,191 @@
+"""Links, addresses and routes as pyroute2 sees them: what it changes for us, and what it reads is what we read."""
+from __future__ import annotations
+
+import asyncio
+import errno
+import sys
+import textwrap
+from ipaddress import IPv4Address, ip_address
+from typing import Any
+
+import pytest
+from pyroute2 import IPRoute
+
+from calicopy.fib.types import KernelDump, RouteKind
+from calicopy.kernel.kernel import Kernel
+from calicopy.kernel.links import interfaces
+from calicopy.kernel.linkset import LinkChanges
+from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
+from calicopy.net import Family, Prefix
+
+pytestmark = pytest.mark.netns
+PROTOCOL, METRIC, MAIN = 117, 1024, 254
+AF = {Family.IPV4: 2, Family.IPV6: 10}
+IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP = 0x1, 0x8, 0x10000
+RTN_BLACKHOLE, RTNH_F_ONLINK = 6, 4
+
+
+def test_a_link_and_its_addresses_are_changed_and_a_refusal_keeps_its_errno_and_its_place(netns) -> None:
+    index = netns.index("vb")
+    with LinkChanges() as changes:
+        changes.set_mtu(index, 1400)
+        changes.add_address(index, IPv4Address("10.0.0.1"), length=32)
+        netns.ip("link set vb down")
+        changes.set_up(index)
+        shown = netns.ip("-o -4 address show vb")
+        assert "inet 10.0.0.1/32 scope global vb" in shown
+        assert "mtu 1400" in netns.ip("link show vb")
+        assert "UP" in netns.ip("link show vb")
+        with pytest.raises(NetlinkError, match=r"10\.0\.0\.1/32.*exists") as refused:
+            changes.add_address(index, IPv4Address("10.0.0.1"), length=32)
+        assert refused.value.errno == errno.EEXIST
+        changes.remove_address(index, IPv4Address("10.0.0.1"), length=32)
+        with pytest.raises(NetlinkError) as refused:
+            changes.remove_address(index, IPv4Address("10.0.0.1"), length=32)
+        assert refused.value.errno == errno.EADDRNOTAVAIL
+        with pytest.raises(NetlinkError, match=r"creation of x0 \(no-such-kind\)") as refused:
+            changes.create("x0", "no-such-kind")
+        assert refused.value.errno == errno.EOPNOTSUPP
+        changes.create("br7", "bridge")
+        assert changes.made == 5
+    assert "br7" in netns.ip("link show type bridge")
+
+
+_IN_PLACE = """
+    import asyncio, ipaddress, sys
+    from calicopy.kernel import links
+    from calicopy.kernel.kernel import Kernel
+    from calicopy.kernel.tunnel import TunnelSpec
+    from calicopy.net import Prefix
+    import dataclasses, calicopy.kernel.tunnel as tunnel
+    # A device that stands for tunl0 where the kernel has no ipip: its kind alone is made to look so.
+    real = links.interfaces
+    tunnel.interfaces = lambda socket: {
+        index: dataclasses.replace(link, kind="ipip") for index, link in real(socket).items()}
+    async def main():
+        kernel = Kernel()
+        await kernel.open()
+        for address in ("10.0.0.1", "10.0.0.2"):
+            spec = TunnelSpec(ipaddress.ip_address(address), 1480, (Prefix.parse("10.0.0.0/16"),), device="vb")
+            status = await kernel.ensure_tunnel(spec)
+            assert (status.up, status.mtu, str(status.address), status.problems) == (True, 1480, address, ()), status
+            print("pyroute2" in sys.modules)
+        await kernel.close()
+    asyncio.run(main())
+"""
+
+
+async def test_a_tunnel_that_is_in_place_costs_no_import_of_pyroute2(netns) -> None:
+    netns.ip("address add 10.0.0.1/32 dev vb")
+    netns.ip("link set vb mtu 1480")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "error", "-c", textwrap.dedent(_IN_PLACE),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    output, _ = await process.communicate()
+    assert (process.returncode, output.decode().split()) == (0, ["False", "True"]), output.decode()
+    assert "10.0.0.1" not in netns.ip("-o -4 address show vb")
+
+
+def varied(netns) -> None:
+    """Links of several kinds and states, addresses of both families, routes of ours of every shape, and others'."""
+    for command in (
+        "link add br7 type bridge",
+        "link add vx7 type vxlan id 7 dstport 4789 local 192.168.0.1 nolearning",
+        "link add p1 mtu 1400 type veth peer name p2",
+        "link set p1 master br7",
+        "link set br7 up",
+        "link set p2 up",
+        "address add 10.9.0.1/32 dev br7",
+        "address add 10.9.0.2/24 dev br7",
+        "address add 10.8.0.1 peer 10.8.0.2/32 dev p2",
+        "-6 address add fd00::1/64 dev va nodad",
+        "route add 10.1.0.0/26 via 192.168.0.2 proto 117 metric 1024",
+        "route add 10.1.0.64/26 via 172.16.0.9 dev va onlink proto 117 metric 1024",
+        "route add 10.1.0.128/26 proto 117 metric 1024 nexthop via 192.168.0.2 nexthop via 172.16.0.3 dev br7 onlink",
+        "route add blackhole 10.1.0.192/26 proto 117 metric 1024",
+        "route add 10.1.1.7/32 dev p2 scope link proto 117 metric 1024",
+        "route add 10.1.2.0/26 via 192.168.0.2 proto 117 metric 50",
+        "route add 10.1.3.0/26 via 192.168.0.2 proto static metric 1024",
+        "route add 10.1.4.0/26 via 192.168.0.2 proto 117 metric 1024 table 77",
+        "route add default via 192.168.0.254",
+        "-6 route add fd10::/122 via fd00::2 proto 117 metric 1024",
+        "-6 route add fd10::40/122 proto 117 metric 1024 nexthop via fd00::2 dev va nexthop via fd00::3 dev va",
+        "-6 route add blackhole fd10::80/122 proto 117 metric 1024",
+        "-6 route add fd10::c1/128 dev va proto 117 metric 1024",
+    ):
+        netns.ip(command)
+
+
+def test_interfaces_are_those_that_pyroute2_reads(netns) -> None:
+    varied(netns)
+    socket = NetlinkSocket()
+    ours = interfaces(socket)
+    socket.close()
+    with IPRoute() as oracle:
+        links = {link["index"]: link for link in oracle.get_links()}
+        addresses: dict[int, set[tuple[str, int]]] = {}
+        for each in oracle.get_addr():
+            own = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
+            addresses.setdefault(each["index"], set()).add((own, each["prefixlen"]))
+    assert set(ours) == set(links)
+    for index, link in links.items():
+        info, facts, flags = link.get_attr("IFLA_LINKINFO"), ours[index], link["flags"]
+        assert facts.name == link.get_attr("IFLA_IFNAME")
+        assert facts.mtu == link.get_attr("IFLA_MTU")
+        assert facts.kind == ((info and info.get_attr("IFLA_INFO_KIND")) or "")
+        assert (facts.up, facts.carrier, facts.loopback) == (
+            bool(flags & IFF_UP), bool(flags & IFF_LOWER_UP), bool(flags & IFF_LOOPBACK),
+        )  # fmt: skip
+        assert {(str(address), length) for address, length in facts.addresses} == addresses.get(index, set())
+    assert {facts.kind for facts in ours.values()} >= {"", "veth", "bridge", "vxlan"}
+
+
+def decoded(route: Any) -> tuple[bool, frozenset[tuple[str, int, bool]]]:
+    """Whether it is a blackhole, and its hops (gateway, interface, onlink) as pyroute2 reads them."""
+    if route["type"] == RTN_BLACKHOLE:
+        return True, frozenset()
+    several = route.get_attr("RTA_MULTIPATH")
+    if several is None:
+        gateway = route.get_attr("RTA_GATEWAY") or ""
+        return False, frozenset({(gateway, route.get_attr("RTA_OIF"), bool(route["flags"] & RTNH_F_ONLINK))})
+    return False, frozenset(
+        (hop.get_attr("RTA_GATEWAY"), hop["oif"], bool(hop["flags"] & RTNH_F_ONLINK)) for hop in several
+    )
+
+
+def read_by_pyroute2(family: Family) -> tuple[dict[str, object], set[tuple[str, int]]]:
+    """Our routes of table main by prefix, and (prefix, metric) of those with another metric."""
+    held: dict[str, object] = {}
+    strays: set[tuple[str, int]] = set()
+    with IPRoute() as oracle:
+        for route in oracle.get_routes(family=AF[family]):
+            if route["proto"] != PROTOCOL or route.get_attr("RTA_TABLE") != MAIN:
+                continue
+            prefix = f"{ip_address(route.get_attr('RTA_DST'))}/{route['dst_len']}"
+            if route.get_attr("RTA_PRIORITY") == METRIC:
+                held[prefix] = decoded(route)
+            else:
+                strays.add((prefix, route.get_attr("RTA_PRIORITY")))
+    return held, strays
+
+
+def read_by_us(dump: KernelDump, family: Family) -> tuple[dict[str, object], set[tuple[str, int]]]:
+    """The same from our dump."""
+    held = {
+        str(Prefix(family, packed)): (
+            target.kind is RouteKind.BLACKHOLE,
+            frozenset((str(hop.gateway or ""), hop.ifindex, hop.onlink) for hop in target.hops),
+        )
+        for packed, target in dump.routes[family].items()
+    }
+    strays = {(str(Prefix(family, one.packed)), one.metric) for one in dump.strays if one.family is family}
+    return held, strays
+
+
+@pytest.mark.parametrize("family", Family)
+async def test_our_dump_is_what_pyroute2_reads(netns, kernel: Kernel, family: Family) -> None:
+    varied(netns)
+    ours = read_by_us(await kernel.dump(), family)
+    assert ours == await asyncio.to_thread(read_by_pyroute2, family)
+    assert len(ours[0]) == {Family.IPV4: 5, Family.IPV6: 4}[family]
