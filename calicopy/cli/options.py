@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Concatenate, ParamSpec, TypeVar
@@ -11,6 +12,7 @@ import click
 
 DEFAULT_SOCKET = "/run/calicopy/calicopy.sock"
 DEFAULT_TIMEOUT_S = 15.0
+SOCKET_VARIABLE = "CALICOPY_SOCKET"
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -56,8 +58,8 @@ class Target:
 
 _FILE = click.Path(exists=True, dir_okay=False)
 _CONNECTION = (
-    click.option("--socket", metavar="PATH", envvar="CALICOPY_SOCKET", show_envvar=True,
-                 help=f"The agent's socket.  [default: {DEFAULT_SOCKET}]"),
+    click.option("--socket", metavar="PATH", help=f"The agent's socket.  [default: ${SOCKET_VARIABLE}, "
+                 f"else {DEFAULT_SOCKET}]"),
     click.option("--server", metavar="HOST:PORT", help="The agent over TCP, with mutual TLS (--cert, --key, --ca)."),
     click.option("--cert", type=_FILE, metavar="FILE", help="The client's certificate, with --server."),
     click.option("--key", type=_FILE, metavar="FILE", help="The certificate's private key, with --server."),
@@ -130,7 +132,7 @@ def _target(own: dict[str, object]) -> Target:
         raise click.UsageError("--cert, --key and --ca go with --server")
     timeout = given["timeout"]
     return Target(
-        socket=str(given["socket"] or DEFAULT_SOCKET),
+        socket=str(given["socket"] or os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET),
         server=server,
         timeout_s=timeout if isinstance(timeout, float) else DEFAULT_TIMEOUT_S,
         output=Output(given["output"] or Output.TABLE),

@@ -38,9 +38,9 @@ def peers(target: Target, name: str | None) -> None:
       calicopy peers node2
       calicopy peers -o json | jq -r '.items[] | select(.state != "Established") | .name'
     """
-    from calicopy.v1 import peer_pb2, peer_pb2_grpc
-
     with connect(target) as channel:
+        from calicopy.v1 import peer_pb2, peer_pb2_grpc
+
         stub = peer_pb2_grpc.PeerServiceStub(channel)
         if name is not None:
             one = call(stub.GetPeer, peer_pb2.GetPeerRequest(peer=name), target).peer

@@ -90,10 +90,15 @@ def kernel_line(prefix: str, text: str, *, metric: int) -> str:
     if words[0] == "blackhole":
         return f"blackhole {shown} metric {metric}"
     if words[0] == "nexthop":
-        return f"{shown} metric {metric} \n\t" + text.replace(" nexthop ", " \n\tnexthop ")
-    flags = [word for word in words if word == "onlink"]
-    rest = [word for word in words if word != "onlink"]
-    return printable(" ".join([shown, *rest, "metric", str(metric), *flags]))
+        hops = [_flags_last(hop, [] if " weight " in hop else ["weight 1"]) for hop in text[8:].split(" nexthop ")]
+        return f"{shown} metric {metric}" + "".join(f"\n\tnexthop {hop}" for hop in hops)
+    return f"{shown} {_flags_last(text, [f'metric {metric}'])}"
+
+
+def _flags_last(text: str, attributes: list[str]) -> str:
+    """`text` with `attributes` put in before its flags."""
+    flags = ["onlink"] if text.endswith(" onlink") else []
+    return printable(" ".join([text.removesuffix(" onlink"), *attributes, *flags]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ def status(target: Target, check: bool) -> None:
       calicopy status --check && echo healthy
       calicopy status -o json | jq .fib
     """
-    from calicopy.v1 import node_pb2, node_pb2_grpc, peer_pb2, peer_pb2_grpc
-
     with connect(target) as channel:
+        from calicopy.v1 import node_pb2, node_pb2_grpc, peer_pb2, peer_pb2_grpc
+
         node = call(node_pb2_grpc.NodeServiceStub(channel).GetStatus, node_pb2.GetStatusRequest(), target).status
         found: Sequence[Peer] = ()
         if not target.output.structured:

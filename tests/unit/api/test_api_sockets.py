@@ -1,5 +1,5 @@
 """The unix sockets: their rights, their lock, what is left behind and by whom it is replaced."""
-# ruff: noqa: ASYNC220, ASYNC240, PTH105 - a test may wait for a file, and means os.replace and os.rename
+# ruff: noqa: ASYNC220, ASYNC240 - a test may wait for a file, and means os.replace and os.rename
 from __future__ import annotations
 
 import asyncio

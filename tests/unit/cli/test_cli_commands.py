@@ -1,0 +1,208 @@
+"""What each command prints, and how it ends."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import yaml
+from memory_agent import peer_view, route_view
+
+from calicopy.core import views
+from calicopy.seam.speaker import FsmState
+
+
+def test_peers_are_a_table_with_the_reason_of_each_that_is_down(calicopy):
+    done = calicopy("peers")
+    assert done.code == 0
+    header, first, second = done.lines
+    assert header.split() == ["PEER", "ADDRESS", "AS", "TYPE", "STATE", "SINCE", "RECEIVED", "ACCEPTED",
+                              "ADVERTISED", "INFO"]
+    assert first.split()[:5] == ["node2", "192.0.2.2", "64512", "mesh", "Established"]
+    assert first.split()[6:] == ["3", "2", "1", "1", "refused"]
+    assert second.endswith("-  hold timer expired")
+    assert header.index("STATE") == first.index("Established") == second.index("Active")
+
+
+def test_peers_as_json_have_the_states_that_operators_know(calicopy):
+    items = calicopy("peers", "-o", "json").json["items"]
+    assert [(item["name"], item["state"], item["kind"]) for item in items] == [
+        ("node2", "Established", "mesh"),
+        ("node3", "Active", "mesh"),
+    ]
+    assert items[0]["last_error_at"] is None
+    assert items[0]["state_since"] == "2026-09-21T14:13:22.250Z"
+    assert items[0]["families"][0]["rejected_by_reason"] == {"outside-pools": 1}
+    assert items[0]["asn"] == 64512
+
+
+def test_yaml_says_the_same_as_json(calicopy):
+    for words in (["peers"], ["status"], ["routes"], ["ipam", "show"], ["ipam", "show", "--blocks"]):
+        assert yaml.safe_load(calicopy(*words, "-o", "yaml").out) == calicopy(*words, "-o", "json").json
+
+
+def test_one_peer_is_shown_in_full(calicopy):
+    done = calicopy("peers", "node2")
+    assert done.code == 0
+    assert "node2 (192.0.2.2), AS 64512, internal, mesh" in done.out
+    assert "1 refused: outside-pools" in done.out
+    assert calicopy("peers", "192.0.2.3", "-o", "json").json["last_error"] == "hold timer expired"
+
+
+def test_an_unknown_peer_is_an_error_on_one_line(calicopy):
+    done = calicopy("peers", "node9")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.splitlines()[0] == "calicopy: no peer 'node9': the peers of this node are node2, node3"
+
+
+def test_a_peer_cannot_steer_the_terminal_with_its_own_words(calicopy, agent):
+    evil = replace(peer_view("node3", "192.0.2.3", state=FsmState.IDLE), last_error="bye\x1b[2J\nnode2 up\u202e")
+    agent.backend.peer_list = [evil]
+    for words in (["peers"], ["peers", "node3"], ["status"]):
+        out = calicopy(*words).out
+        assert "\x1b" not in out
+        assert "\u202e" not in out
+        assert r"bye\x1b[2J\nnode2 up\u202e" in out
+    assert calicopy("peers", "-o", "json").json["items"][0]["last_error"] == evil.last_error
+
+
+def test_status_shows_the_node_and_its_peers(calicopy):
+    done = calicopy("status")
+    assert done.code == 0
+    assert "node1, AS 64512, router id 192.0.2.1" in done.out
+    assert "1 of 2 established" in done.out
+    assert "3 of 3 in the kernel, in sync (proto 117 metric 1024)" in done.out
+    assert "hold timer expired" in done.out
+
+
+@pytest.mark.parametrize(("health", "code"), [("OK", 0), ("STARTING", 5), ("DEGRADED", 5)])
+def test_status_check_tells_a_script_whether_the_node_is_healthy(calicopy, agent, health, code):
+    agent.backend.health = views.Health[health]
+    agent.backend.problems = (views.ProblemView("kernel", "tunl0", views.ReasonView("no-module", "no ipip module")),)
+    done = calicopy("status", "--check")
+    assert done.code == code
+    assert "kernel tunl0: no ipip module" in done.out
+    assert calicopy("status").code == 0
+    assert calicopy("status", "--check", "-o", "json").code == code
+
+
+def test_routes_show_paths_owner_and_kernel(calicopy):
+    done = calicopy("routes")
+    assert done.lines[1].split()[:5] == ["10.244.0.64/26", "best", "node2", "192.0.2.2", "node2"]
+    assert "via 192.0.2.2 dev eth1" in done.lines[1]
+
+
+def test_a_prefix_is_written_once_and_every_loser_has_its_reason(calicopy, agent):
+    route = route_view("10.244.0.64/26")
+    lost = replace(
+        route.paths[0],
+        peer="node3",
+        state=views.PathState.LOST,
+        reason=views.ReasonView("as-path-length", "longer AS path", "RFC 4271 section 9.1.2.2"),
+    )
+    agent.backend.route_list = [replace(route, paths=(*route.paths, lost), kernel=None)]
+    lines = calicopy("routes").lines
+    assert lines[1].startswith("10.244.0.64/26")
+    assert lines[2].startswith(" ")
+    assert "longer AS path (RFC 4271 section 9.1.2.2)" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "query", "peer"),
+    [
+        ([], views.RouteQuery.ALL, ""),
+        (["--received", "node2"], views.RouteQuery.RECEIVED, "node2"),
+        (["--advertised", "node2"], views.RouteQuery.ADVERTISED, "node2"),
+        (["--rejected"], views.RouteQuery.REJECTED, ""),
+        (["--installed", "10.244.0.64/26"], views.RouteQuery.INSTALLED, ""),
+        (["--peer", "node3"], views.RouteQuery.ALL, "node3"),
+    ],
+)
+def test_each_view_of_routes_is_asked_for(calicopy, agent, words, query, peer):
+    assert calicopy("routes", *words).code == 0
+    assert agent.backend.queries[-1][:2] == (query, peer)
+
+
+def test_installed_routes_read_as_ip_route_writes_them(calicopy):
+    assert calicopy("routes", "--installed").lines == [
+        "10.244.0.64/26 via 192.0.2.2 dev eth1 metric 1024",
+        "10.244.0.128/26 via 192.0.2.2 dev eth1 metric 1024",
+    ]
+
+
+def test_no_routes_are_an_empty_list_and_not_an_error(calicopy, agent):
+    agent.backend.route_list = []
+    done = calicopy("routes")
+    assert (done.code, done.out, done.err) == (0, "", "no routes\n")
+    assert calicopy("routes", "-o", "json").json == {"items": []}
+
+
+def test_ipam_shows_pools_blocks_and_addresses(calicopy):
+    assert calicopy("ipam", "show").lines[1].split()[:4] == ["pods", "10.244.0.0/16", "/26", "none"]
+    assert [line.split()[0] for line in calicopy("ipam", "show", "--blocks").lines[1:]] == [
+        "10.244.0.0/26",
+        "10.244.0.64/26",
+    ]
+    assert calicopy("ipam", "show", "--ip", "10.244.0.9").lines[1].split()[1] == "free"
+    assert calicopy("ipam", "show", "--addresses", "-o", "json").json == {"items": []}
+
+
+def test_an_address_is_assigned_and_released_by_its_handle(calicopy):
+    assert calicopy("ipam", "assign", "vm-17").out == "10.244.0.1\n"
+    assert calicopy("ipam", "assign", "vm-17", "-o", "json").json["address"] == "10.244.0.1"
+    assert calicopy("ipam", "release", "vm-17", "--sequence", "9").code == 4
+    assert calicopy("ipam", "release", "vm-17").out == "released 10.244.0.1\n"
+    assert calicopy("ipam", "release", "vm-17").out == "vm-17 has no address\n"
+
+
+def test_a_full_pool_is_an_error_and_a_wrong_address_is_refused(calicopy):
+    assert calicopy("ipam", "assign", "vm-17", "--pool", "other").code == 1
+    done = calicopy("ipam", "assign", "vm-17", "--address", "10.244.0")
+    assert done.code == 4
+    assert done.err.startswith("calicopy: address: '10.244.0' is not an address")
+
+
+def test_a_block_is_released(calicopy):
+    assert calicopy("ipam", "release", "--block", "10.244.0.64/26").out == (
+        "released 10.244.0.64/26, which was reserved for node2\n"
+    )
+    assert calicopy("ipam", "release", "--block", "10.244.0.64/26").code == 1
+
+
+def test_a_workload_is_attached_listed_and_detached(calicopy):
+    assert calicopy("workload", "attach", "pod1", "pod1").out == "pod1 attached: 10.244.0.1 on eth0 (cali0)\n"
+    assert "was attached before" in calicopy("workload", "attach", "pod1", "pod1").out
+    assert calicopy("workload", "attach", "pod1", "pod1", "-o", "json").json["addresses"] == ["10.244.0.1"]
+    assert calicopy("workload", "list", "-o", "json").json["items"][0]["netns"] == "pod1"
+    assert calicopy("workload", "list").lines[1].split()[:3] == ["pod1", "10.244.0.1", "pod1"]
+    assert calicopy("workload", "detach", "pod1").out == "pod1 detached\n"
+    done = calicopy("workload", "detach", "pod1")
+    assert (done.code, done.out) == (0, "pod1 was not attached\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["routes", "--received", "node2", "--rejected"],
+        ["routes", "--family", "ipx"],
+        ["ipam", "release"],
+        ["ipam", "release", "vm", "--block", "10.244.0.0/26"],
+        ["ipam", "show", "--blocks", "--ip", "10.0.0.1"],
+        ["peers", "-o", "xml"],
+        ["peers", "--server", "127.0.0.1:1"],
+        ["peers", "--cert", "/etc/hostname"],
+        ["peers", "--timeout", "0"],
+        ["watch", "everything"],
+        ["completion", "tcsh"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage_ends_with_two(calicopy, words):
+    done = calicopy(*words)
+    assert (done.code, done.out) == (2, "")
+    assert "Error" in done.err
+
+
+def test_options_may_stand_before_the_command(calicopy, agent, tmp_path):
+    assert calicopy("-o", "json", "peers").json["items"]
+    assert calicopy("--socket", str(tmp_path / "none"), "peers").code == 3
+    assert calicopy("--socket", str(tmp_path / "none"), "peers", "--socket", agent.socket).code == 0
