@@ -4,6 +4,9 @@ Theory of operation: no state and no decisions; each function carries out a part
 as it takes (`-batch`), and raises LabError with the line that `ip` refused. Both ends of a link are made right in their
 namespaces, so nothing passes through the host's.
 
+Every `ip` inherits the lab's lock (`close_fds=False`: everything else of this process is not inheritable), so that one
+that outlives a killed `up` is waited for by `down`, and makes nothing after it.
+
 Every interface in a namespace gets an index that no other of the lab has. For a veth whose peer happens to have the
 same index in its own namespace, the kernel takes the change of carrier for one that is not urgent
 (net/core/link_watch.c), and the link would pass no packet for up to a second.
@@ -25,7 +28,7 @@ FIRST_INDEX = 101
 
 def ip(*args: str) -> str:
     """Run `ip ARGS`, and give back what it prints. Raises LabError with what it says."""
-    done = subprocess.run(("ip", *args), capture_output=True, text=True, check=False)
+    done = subprocess.run(("ip", *args), capture_output=True, text=True, check=False, close_fds=False)
     if done.returncode != 0:
         raise LabError(f"ip {' '.join(args)}: {done.stderr.strip()}")
     return done.stdout
@@ -37,7 +40,7 @@ def batch(lines: Sequence[str], *, netns: str | None = None) -> None:
         return
     where = ("-n", netns) if netns is not None else ()
     done = subprocess.run(("ip", *where, "-batch", "-"), input="\n".join(lines) + "\n", capture_output=True,
-                          text=True, check=False)
+                          text=True, check=False, close_fds=False)
     if done.returncode != 0:
         place = f" in {netns}" if netns else ""
         number = done.stderr.rstrip().rpartition(":")[2]  # "Command failed -:3"

@@ -60,8 +60,7 @@ class Process:
     def alive(self) -> bool:
         """Whether it runs: neither gone, nor a zombie, nor another process with its pid."""
         try:
-            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-            return state not in "ZX" and start_time(self.pid) == self.start
+            return _runs(str(self.pid)) and start_time(self.pid) == self.start
         except (FileNotFoundError, ProcessLookupError):
             return False
 
@@ -143,22 +142,31 @@ class LabDirectory:
     def locked(self) -> Iterator[int]:
         """Hold the lab's lock, so that `up` and `down` of one lab never meet; gives its descriptor.
 
-        Raises LabError if another process holds it. One that was killed may have left a node that is about to start
-        and holds it for a moment: that is waited for.
+        Raises LabError if another process holds it. One that was killed may have left a child that goes on for a
+        moment (`ip`, a node that is about to start); those have inherited the lock, and are waited for.
         """
         fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             deadline = time.monotonic() + 10.0
             while not _try_lock(fd):
                 holder = os.pread(fd, 20, 0).decode() or "?"
-                if Path("/proc", holder).exists() or time.monotonic() > deadline:
+                if _runs(holder) or time.monotonic() > deadline:
                     raise LabError(f"lab {self.lab}: process {holder} is working on it (`up` or `down`)")
                 time.sleep(0.02)
             os.ftruncate(fd, 0)
             os.pwrite(fd, str(os.getpid()).encode(), 0)
+            os.set_inheritable(fd, True)
             yield fd
         finally:
             os.close(fd)
+
+
+def _runs(pid: str) -> bool:
+    """Whether there is a process `pid` that is no zombie (proc(5), stat field 3)."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _try_lock(fd: int) -> bool:
