@@ -86,7 +86,7 @@ class Supervisor:
             now = time.monotonic()
             for service in self.services:
                 if not service.pid and now >= service.due:
-                    self._start_or_adopt(service)
+                    self._try(service)
             self._wait(self._next_due(now))
         return self._stop()
 
@@ -103,6 +103,15 @@ class Supervisor:
         os.write(self.lock, process_identity(os.getpid()).encode())
 
     # services
+
+    def _try(self, service: Service) -> None:
+        """Start or adopt it. What fails is said and tried again: an end of this process could end a container."""
+        try:
+            os.makedirs(self.run_dir, mode=0o750, exist_ok=True)  # noqa: PTH103 - pathlib is slow to load
+            self._start_or_adopt(service)
+        except OSError as error:
+            self._say(f"cannot start {service.name}: {error}")
+            self._schedule(service)
 
     def _start_or_adopt(self, service: Service) -> None:
         path = f"{self.run_dir}/{service.name}.lock"
@@ -121,15 +130,10 @@ class Supervisor:
         service.started = time.monotonic()
         os.ftruncate(lock, 0)
         os.set_inheritable(lock, True)
-        try:
-            pid = os.posix_spawn(
-                service.command[0], service.command, {**os.environ, **service.environment},
-                setsid=True, setsigmask=(), setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM),
-            )  # fmt: skip
-        except OSError as error:
-            self._say(f"cannot start {service.name}: {error}")
-            self._schedule(service)
-            return
+        pid = os.posix_spawn(
+            service.command[0], service.command, {**os.environ, **service.environment},
+            setsid=True, setsigmask=(), setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM),
+        )  # fmt: skip
         with contextlib.suppress(OSError):
             os.pwrite(lock, process_identity(pid).encode(), 0)
         self._watch(service, pid)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,28 @@ def test_a_service_that_keeps_ending_is_started_ever_more_slowly(node: Node, tmp
     began = time.monotonic()
     eventually(lambda: len((tmp_path / "report").read_text()) >= 4)
     assert time.monotonic() - began > 0.5
+
+
+def test_a_run_directory_that_is_gone_ends_neither_the_supervisor_nor_its_restarts(node: Node) -> None:
+    supervisor = node.start()
+    agent = node.pid("agent")
+    shutil.rmtree(node.run_dir)
+    os.kill(agent, signal.SIGKILL)
+    eventually(lambda: node.is_alive("agent"))
+    assert supervisor.poll() is None
+    assert node.pid("agent") != agent
+
+
+def test_a_lock_that_cannot_be_opened_is_tried_again(node: Node) -> None:
+    supervisor = node.start()
+    agent, path = node.pid("agent"), node.run_dir / "agent.lock"
+    path.unlink()
+    path.mkdir()
+    os.kill(agent, signal.SIGKILL)
+    time.sleep(0.2)
+    assert supervisor.poll() is None
+    path.rmdir()
+    eventually(lambda: node.is_alive("agent"))
 
 
 def test_killing_the_supervisor_leaves_both_running_and_the_next_one_adopts_them(node: Node) -> None:
