@@ -45,13 +45,24 @@ def cold_peers(text: str) -> frozenset[str]:
     return frozenset(COLD_LINE.findall(text))
 
 
-def install(cold: frozenset[str]) -> None:
-    """Put our classes into ExaBGP's registers. Raises what the import raises when ExaBGP has changed."""
-    from calicopy.speaker import opaque
-
-    opaque.register_update()
-    opaque.register_forwarding_bit(cold)
-    opaque.register_redial_delay()
+def install(cold: frozenset[str]) -> list[str]:
+    """Put our classes into ExaBGP's registers, each for itself; gives what did not work, and what it costs."""
+    try:
+        from calicopy.speaker import opaque
+    except Exception as error:  # whatever ExaBGP changed, it must still run
+        return [f"ExaBGP runs without our classes: UPDATEs are slower to read, peers redialled late: {error!r}"]
+    pieces = (
+        (opaque.register_update, "UPDATEs are slower to read"),
+        (lambda: opaque.register_forwarding_bit(cold), "the first OPEN after a boot says that routes were kept"),
+        (opaque.register_redial_delay, "a peer that was down is redialled after up to a minute"),
+    )
+    problems = []
+    for register, cost in pieces:
+        try:
+            register()
+        except Exception as error:  # as above
+            problems.append(f"ExaBGP has changed, {cost}: {error!r}")
+    return problems
 
 
 def preload() -> None:
@@ -65,10 +76,11 @@ def preload() -> None:
 def run(config: str) -> int:
     """Become ExaBGP with `config`; returns its exit code."""
     prepare_environment()
-    try:
-        install(cold_peers(Path(config).read_text(encoding="utf-8", errors="replace")))
-    except Exception as error:  # whatever ExaBGP changed, it must still run, only slower
-        sys.stderr.write(f"calicopy speaker: ExaBGP runs without our classes, UPDATEs are slower to read: {error!r}\n")
+    text = ""
+    with contextlib.suppress(OSError):  # ExaBGP itself says what is wrong with the file
+        text = Path(config).read_text(encoding="utf-8", errors="replace")
+    for problem in install(cold_peers(text)):
+        sys.stderr.write(f"calicopy speaker: {problem}\n")
     from exabgp.application.main import main as exabgp_main
 
     sys.argv = ["exabgp", "server", config]

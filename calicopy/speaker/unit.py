@@ -32,7 +32,7 @@ def wait_for_config(path: Path) -> str:
     while True:
         missing = "it is not there yet"
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             if error.errno != errno.ENOENT:
                 missing = error.strerror or str(error)

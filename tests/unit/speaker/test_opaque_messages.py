@@ -181,17 +181,20 @@ def test_the_f_bit_is_0_only_in_the_first_session_after_a_boot(
 
 
 def test_exabgp_runs_on_when_our_classes_cannot_be_put_in(tmp_path: Path) -> None:
-    """With a broken register the launcher says so and starts ExaBGP, which here ends over the missing file."""
+    """With a broken register the launcher says so, and puts the other pieces in; ExaBGP ends over the broken file."""
     program = (
         "import sys; from calicopy.speaker import launcher, opaque\n"
         "def broken(*_): raise RuntimeError('the register is gone')\n"
         "opaque.register_update = broken\n"
-        "sys.exit(launcher.run(sys.argv[1]))"
+        "code = launcher.run(sys.argv[1])\n"
+        "from exabgp.reactor import peer, protocol\n"
+        "assert peer.Delay is opaque.ShortDelay and protocol.Capabilities is opaque.HonestCapabilities\n"
+        "sys.exit(code)"
     )
     config = tmp_path / "exabgp.conf"
     config.write_text("neighbor {\n")
     command = [sys.executable, "-c", program, str(config)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, env=dict(os.environ), check=False)
-    assert "the register is gone" in ended.stderr
+    assert "UPDATEs are slower to read: RuntimeError('the register is gone')" in ended.stderr
     assert "configuration" in ended.stderr + ended.stdout
     assert ended.returncode == 1
