@@ -243,13 +243,13 @@ async def test_a_workloads_host_route_wins_over_the_blackhole_of_its_block(netns
 
 async def test_an_event_socket_that_overruns_says_so_and_all_is_read_again(netns, kernel: Kernel) -> None:
     monitor = Monitor(Identity(117, 1024), receive_buffer=4096)
-    monitor.start()
     try:
         agent = Loop(kernel)
         await agent.start()
         agent.learn(blocks(2000))
         now = time.monotonic()
         agent.fib.written(await kernel.write(agent.fib.delta(5000, now)), now)
+        monitor.start()  # only now, or it might read as fast as the kernel tells
         async with asyncio.timeout(5):
             async for event in monitor.events():
                 if isinstance(event, KernelEventsLost):
