@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 C = TypeVar("C")
 Post = Callable[[ev.CoreEvent], None]
+SESSIONS_RETRY_S = 5.0  # a missing key file, a full disk
 RESET_SUBCODE = 4  # Cease/administrative reset (RFC 4486); silent where graceful restart is negotiated
 
 
@@ -93,10 +94,17 @@ class SpeakerEdge:
         self._sessions = command
         try:
             await self.control.apply(command.sessions)
-        except (ConfigRefused, SpecError, OSError) as error:
+        except ConfigRefused as error:
             self._post(ev.SessionsSet(str(error)))
+        except (SpecError, OSError) as error:
+            self._post(ev.SessionsSet(str(error)))
+            asyncio.get_running_loop().call_later(SESSIONS_RETRY_S, self._retry_sessions, command)
         else:
             self._post(ev.SessionsSet())
+
+    def _retry_sessions(self, command: do.SetSessions) -> None:
+        if command is self._sessions:
+            self.task.put(command)
 
     async def _advertise(self, command: do.Advertise) -> None:
         result = CommandResult.DONE

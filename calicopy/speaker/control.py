@@ -14,6 +14,7 @@ import enum
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterable
@@ -21,7 +22,7 @@ from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
 
-from calicopy.seam.speaker import CommandResult, SessionSpec
+from calicopy.seam.speaker import CommandResult, SessionSpec, SpecError
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.launcher import COLD_LINE, ENVFILE
 from calicopy.speaker.render import config_digest, render
@@ -34,6 +35,9 @@ CONFIRM_STEP_S = 0.05
 ORPHAN_S = 3.0  # a bridge that was killed is back in 0.2 s
 WATCH_STEP_S = 0.5
 SessionKey = tuple[str, str, int, int]  # peer, local, local AS, peer AS
+SESSION = re.compile(
+    r"^neighbor (\S+) \{\n.*?^  local-address (\S+);\n  local-as (\d+);\n  peer-as (\d+);\n", re.MULTILINE | re.DOTALL
+)
 
 
 class ConfigRefused(ValueError):  # noqa: N818 - it is the event's name, as people say it
@@ -63,15 +67,21 @@ class SpeakerControl:
 
     async def apply(self, specs: Iterable[SessionSpec]) -> Applied:
         """Make these the sessions. Call it again after each `SpeakerAttached`, which may be of an ExaBGP that started
-        with an older file. Raises SpecError, ConfigRefused, OSError (nothing has changed then).
+        with an older file. Raises ConfigRefused, OSError (nothing has changed then), and SpecError for sessions that
+        cannot be said (after all others were set) or for a set that makes no sense.
         """
         wanted = tuple(specs)
-        text = render(wanted, socket_path=self._client.socket_path, bridge_command=self._bridge_command)
         async with self._lock:
-            return await self._apply(wanted, text)
+            present = self._read()
+            rendered = render(
+                wanted, socket_path=self._client.socket_path, bridge_command=self._bridge_command, present=present
+            )
+            applied = await self._apply(rendered.text, present)
+        if rendered.problems:
+            raise SpecError("; ".join(map(str, rendered.problems)))
+        return applied
 
-    async def _apply(self, wanted: tuple[SessionSpec, ...], text: str) -> Applied:
-        present = self._read()
+    async def _apply(self, text: str, present: str) -> Applied:
         attached = self._client.attached
         if attached is None:
             if text == present:
@@ -86,11 +96,10 @@ class SpeakerControl:
             return Applied.UNCHANGED
         if text != present:
             await self._check_then_write(text)
-        return await self._reload(wanted, attached.instance, digest)
+        return await self._reload(text, attached.instance, digest)
 
-    async def _reload(self, wanted: tuple[SessionSpec, ...], instance: str, digest: str) -> Applied:
-        keys = {session_key(spec) for spec in wanted}
-        if await self._client.reload() is not CommandResult.ERROR and await self._confirm(keys):
+    async def _reload(self, text: str, instance: str, digest: str) -> Applied:
+        if await self._client.reload() is not CommandResult.ERROR and await self._confirm(session_keys(text)):
             self._loaded = (instance, digest)
             return Applied.RELOADED
         attached = self._client.attached
@@ -188,9 +197,9 @@ async def validate(path: Path) -> str:
     return errors.decode("utf-8", "replace").strip() or f"exabgp validate ended with {process.returncode}"
 
 
-def session_key(spec: SessionSpec) -> SessionKey:
-    """What ExaBGP's own list shows of a session, and tells it from others."""
-    return str(ip_address(spec.peer_address)), str(ip_address(spec.local_address)), spec.local_as, spec.peer_as
+def session_keys(text: str) -> set[SessionKey]:
+    """The sessions of a rendered text, by what ExaBGP's own list shows of them."""
+    return {(peer, local, int(local_as), int(peer_as)) for peer, local, local_as, peer_as in SESSION.findall(text)}
 
 
 def listed_sessions(text: str) -> set[SessionKey]:

@@ -2,7 +2,8 @@
 
 Theory of operation: a pure function of the set, apart from reading MD5 keys. The same set gives the same bytes, in the
 order of the peers' addresses, so a session that did not change reads the same and keeps running at a reload. Values are
-checked here, because a field with a space or a semicolon would otherwise be taken as configuration.
+checked here, because a field with a space or a semicolon would otherwise be taken as configuration. One session that
+cannot be said (its key file is missing) does not stop the others: see `Rendered`.
 """
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import hashlib
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -20,13 +22,26 @@ from calicopy.seam.speaker import MAX_MD5_OCTETS, MAX_RESTART_TIME_S, SessionSpe
 BRIDGE = Path(__file__).with_name("bridge.py")
 HEADER = "# Written by the calicopy agent at each change: edits are lost.\n"
 PATH_WORD = re.compile(r"[A-Za-z0-9_./+:@%,=-]+")
+NEIGHBOR = re.compile(r"^neighbor (\S+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 CAPABILITY_DIRECTIONS = {(True, False): "send", (False, True): "receive", (True, True): "send/receive"}
 
 
-def render(specs: Iterable[SessionSpec], *, socket_path: str, bridge_command: tuple[str, ...] | None = None) -> str:
-    """The configuration file's text for these sessions and a bridge that serves `socket_path`.
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The file's text, and what is wrong with the sessions that it holds as they were before, or not at all."""
 
-    Raises SpecError, which names the peer and the field.
+    text: str
+    problems: tuple[SpecError, ...] = ()
+
+
+def render(
+    specs: Iterable[SessionSpec], *, socket_path: str, bridge_command: tuple[str, ...] | None = None, present: str = ""
+) -> Rendered:
+    """The configuration for these sessions and a bridge that serves `socket_path`.
+
+    A session that cannot be said keeps its block of the `present` text, so that one that runs goes on; without such a
+    block it is left out. Raises SpecError where no session could be told from another: an address that is none or that
+    is given twice, a command that cannot be written down.
     """
     ordered = sorted(specs, key=lambda spec: _order(spec.peer_address))
     addresses = [str(ip_address(spec.peer_address)) for spec in ordered]
@@ -37,10 +52,19 @@ def render(specs: Iterable[SessionSpec], *, socket_path: str, bridge_command: tu
         if not PATH_WORD.fullmatch(word):
             raise SpecError(f"the bridge's command holds {word!r}: expected letters, digits and _./+:@%,=-")
     cold = [str(ip_address(spec.peer_address)) for spec in ordered if spec.restarted_without_state]
-    neighbors = "".join(_neighbor(spec) for spec in ordered)
+    before = {block[1]: f"\n{block[0]}" for block in NEIGHBOR.finditer(present)}
+    neighbors, problems = "", []
+    for address, spec in zip(addresses, ordered, strict=True):
+        try:
+            neighbors += _neighbor(spec)
+        except SpecError as error:
+            problems.append(error)
+            neighbors += before.get(address, "")
     words = " ".join((*command, "--config", digest(neighbors)))
     process = f"\nprocess bridge {{\n  run {words};\n  encoder json;\n}}\n"
-    return HEADER + "".join(f"# calicopy: cold {address}\n" for address in cold) + process + neighbors
+    text = HEADER + "".join(f"# calicopy: cold {address}\n" for address in cold) + process + neighbors
+    return Rendered(text, tuple(problems))
+
 
 
 def digest(neighbors: str) -> str:
@@ -139,6 +163,8 @@ def _addresses(spec: SessionSpec) -> tuple[IPv4Address | IPv6Address, IPv4Addres
         peer, local = ip_address(spec.peer_address), ip_address(spec.local_address)
     except ValueError as error:
         raise SpecError(f"session {spec.name}: {error}") from None
+    if "%" in str(peer) or "%" in str(local):
+        raise SpecError(f"session {spec.name}: ExaBGP takes no address with a scope: {local} to {peer}")
     if peer.version != local.version or peer == local:
         raise SpecError(f"session {spec.name}: local {local} and peer {peer} must be two addresses of one family")
     return peer, local
@@ -169,9 +195,11 @@ def _quoted(text: str) -> str:
 def _password(spec: SessionSpec, path: str) -> str:
     """The key in base64, so that no character of it is taken for configuration. A last line end is not part of it."""
     try:
-        key = Path(path).read_bytes().rstrip(b"\r\n")
+        with Path(path).open("rb") as file:
+            key = file.read(MAX_MD5_OCTETS + 3).rstrip(b"\r\n")
     except OSError as error:
         raise SpecError(f"session {spec.name}: cannot read the MD5 key file {path}: {error.strerror}") from None
     if not 1 <= len(key) <= MAX_MD5_OCTETS:
-        raise SpecError(f"session {spec.name}: the key in {path} has {len(key)} octets, expected 1 to {MAX_MD5_OCTETS}")
+        expected = f"expected 1 to {MAX_MD5_OCTETS} octets"
+        raise SpecError(f"session {spec.name}: the key in {path} is empty or too long: {expected}")
     return base64.b64encode(key).decode("ascii")

@@ -44,7 +44,7 @@ USUAL = ORIGIN + AS_PATH + NEXT_HOP + LOCAL_PREF
 def negotiate(directory: Path) -> Any:
     """A real negotiation of the session with itself."""
     config = directory / "exabgp.conf"
-    config.write_text(render([SPEC], socket_path="/run/x.sock"))
+    config.write_text(render([SPEC], socket_path="/run/x.sock").text)
     configuration = Configuration([str(config)])
     assert configuration.reload(), configuration.error
     (neighbor,) = configuration.neighbors.values()

@@ -10,7 +10,7 @@ import pytest
 
 from calicopy.net import Family
 from calicopy.seam.speaker import SessionSpec, SpecError
-from calicopy.speaker.control import validate
+from calicopy.speaker.control import session_keys, validate
 from calicopy.speaker.launcher import cold_peers
 from calicopy.speaker.render import config_digest, default_bridge_command, render
 
@@ -41,7 +41,10 @@ CASES: dict[str, tuple[SessionSpec, ...]] = {
 
 
 def text_of(specs: tuple[SessionSpec, ...]) -> str:
-    return render(specs, socket_path="/run/calicopy/speaker.sock", bridge_command=("/usr/bin/env", "bridge"))
+    rendered = render(specs, socket_path="/run/calicopy/speaker.sock", bridge_command=("/usr/bin/env", "bridge"))
+    if rendered.problems:
+        raise rendered.problems[0]
+    return rendered.text
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +100,7 @@ def test_the_bridge_is_started_as_a_plain_file() -> None:
     [
         ({"peer_address": "ten"}, "ten"),
         ({"local_address": "fd00::1"}, "one family"),
+        ({"peer_address": "fe80::1%a; }", "local_address": "fd00::1"}, "scope"),
         ({"local_address": "10.9.0.2"}, "two addresses"),
         ({"router_id": "1"}, "router_id"),
         ({"peer_as": 0}, "AS number"),
@@ -115,6 +119,26 @@ def test_what_exabgp_cannot_carry_is_refused_with_the_fields_name(changes: dict[
         text_of((dataclasses.replace(PLAIN, **changes),))  # type: ignore[arg-type]  # wrong values are the point
 
 
+def test_a_session_that_cannot_be_said_keeps_its_block_and_stops_no_other(tmp_path: Path) -> None:
+    keyed = dataclasses.replace(PLAIN, name="keyed", peer_address="10.9.0.3", md5_password_file="key")
+    command = ("/usr/bin/env", "bridge")
+    good = render((PLAIN, keyed), socket_path="/x.sock", bridge_command=command)
+    (tmp_path / "key").unlink()
+    first = render((PLAIN, keyed), socket_path="/x.sock", bridge_command=command)
+    assert [str(one) for one in first.problems] == [
+        "session keyed: cannot read the MD5 key file key: No such file or directory"
+    ]
+    assert session_keys(first.text) == {("10.9.0.2", "10.9.0.1", 64512, 64512)}
+    later = render((PLAIN, keyed), socket_path="/x.sock", bridge_command=command, present=good.text)
+    assert later.text == good.text
+    assert later.problems
+
+
+def test_the_sessions_of_a_text_are_those_that_it_was_made_of() -> None:
+    specs = CASES["passive-and-external"]
+    assert session_keys(text_of(specs)) == {(s.peer_address, s.local_address, s.local_as, s.peer_as) for s in specs}
+
+
 def test_two_sessions_with_one_peer_address_are_refused() -> None:
     with pytest.raises(SpecError, match="more than one"):
         text_of((PLAIN, dataclasses.replace(PLAIN, name="again")))
@@ -122,6 +146,6 @@ def test_two_sessions_with_one_peer_address_are_refused() -> None:
 
 def test_a_key_is_never_longer_than_the_kernel_takes(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"x" * 81)
-    with pytest.raises(SpecError, match="81 octets") as refused:
+    with pytest.raises(SpecError, match="expected 1 to 80 octets") as refused:
         text_of(CASES["gtsm-and-key"])
     assert "xxxx" not in str(refused.value)

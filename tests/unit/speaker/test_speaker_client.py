@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import subprocess
 import sys
@@ -19,9 +20,11 @@ from calicopy.seam.speaker import (
     SpeakerAttached,
     SpeakerDetached,
     SpeakerEvent,
+    SpecError,
 )
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl, bridge_instance, listed_sessions
+from calicopy.speaker.render import Rendered
 from calicopy.speaker.unit import listen_addresses, unbindable, wait_for_config
 
 BRIDGE = Path(__file__).parents[3] / "calicopy" / "speaker" / "bridge.py"
@@ -152,17 +155,29 @@ async def test_a_first_configuration_that_exabgp_refuses_is_taken_back(
 ) -> None:
     config = tmp_path / "exabgp.conf"
     control = SpeakerControl(client, config_path=str(config))
-    monkeypatch.setattr("calicopy.speaker.control.render", lambda *_, **__: "neighbor {\n")
+    monkeypatch.setattr("calicopy.speaker.control.render", lambda *_, **__: Rendered("neighbor {\n"))
     with pytest.raises(ConfigRefused):
         await control.apply([SPEC])
     assert not config.exists()
     monkeypatch.undo()
     await control.apply([SPEC])
     good = config.read_text()
-    monkeypatch.setattr("calicopy.speaker.control.render", lambda *_, **__: "neighbor {\n")
+    monkeypatch.setattr("calicopy.speaker.control.render", lambda *_, **__: Rendered("neighbor {\n"))
     with pytest.raises(ConfigRefused):
         await control.apply([SPEC])
     assert config.read_text() == good
+
+
+async def test_a_missing_key_file_is_told_and_the_other_sessions_are_set(client: SpeakerClient, tmp_path: Path) -> None:
+    config = tmp_path / "exabgp.conf"
+    control = SpeakerControl(client, config_path=str(config))
+    keyed = dataclasses.replace(SPEC, name="keyed", peer_address="127.0.0.9", md5_password_file=str(tmp_path / "none"))
+    with pytest.raises(SpecError, match=f"session keyed: cannot read the MD5 key file {tmp_path}/none"):
+        await control.apply([SPEC, keyed])
+    assert "neighbor 127.0.0.9" not in config.read_text()
+    assert f"neighbor {SPEC.peer_address}" in config.read_text()
+    (tmp_path / "none").write_text("secret")
+    assert await control.apply([SPEC, keyed]) is Applied.WRITTEN
 
 
 async def test_the_unit_waits_for_the_file_and_for_its_addresses(client: SpeakerClient, tmp_path: Path) -> None:
