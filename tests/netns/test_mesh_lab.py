@@ -150,7 +150,7 @@ def test_drift_is_healed_and_foreign_routes_are_left_alone(mesh: labs.TestLab) -
     labs.wait_until(lambda: mesh.kernel_routes("n1").get(block) == wanted, within=5, what="a deleted route comes back")
 
     mesh.run("n1", "ip", "route", "replace", "blackhole", block, "proto", "117", "metric", "1024")
-    labs.wait_until(lambda: mesh.kernel_routes("n1").get(block) == wanted, within=5, what="a changed route is put right")
+    labs.wait_until(lambda: mesh.kernel_routes("n1").get(block) == wanted, within=5, what="a change is put right")
 
     assert "203.0.113.0/24" in mesh.run("n1", "ip", "route", "show", "proto", "static")
 
