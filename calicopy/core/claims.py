@@ -8,8 +8,8 @@ confirmed as soon as one of these holds, and never later than the last:
 - at least one peer is up, and the last End-of-RIB is `QUIET_S` ago;
 - `LIMIT_S` have passed since the agent began.
 
-Once a first claim was confirmed, or the store held a block, the gate stays open: later blocks are claimed by an agent that
-has been listening all the time.
+Once a first claim was confirmed, or the store held a block, the gate stays open: later blocks are claimed by an agent
+that has been listening all the time.
 """
 from __future__ import annotations
 
@@ -21,25 +21,17 @@ LIMIT_S = 2.0
 
 @dataclass(slots=True)
 class ClaimGate:
-    """`expected`: keys of the configured peers. Times are monotonic seconds."""
+    """`expected`: keys of the configured peers. `any_up`: whether a session is up. Times are monotonic seconds."""
 
     began_at: float
     expected: frozenset[str]
     is_open: bool = False
-    _up: set[str] = field(default_factory=set)
+    any_up: bool = False
     _heard: set[str] = field(default_factory=set)
     _last_heard_at: float | None = None
 
-    def peer_up(self, peer: str) -> None:
-        """A session came up."""
-        self._up.add(peer)
-
-    def peer_down(self, peer: str) -> None:
-        """A session went down; what it said before still counts."""
-        self._up.discard(peer)
-
     def end_of_rib(self, peer: str, now: float) -> None:
-        """`peer` has sent all it has."""
+        """`peer` has sent all it has; that it goes down later takes nothing back."""
         self._heard.add(peer)
         self._last_heard_at = now
 
@@ -55,6 +47,6 @@ class ClaimGate:
         if self.is_open:
             return None
         limit = self.began_at + LIMIT_S
-        if self._up and self._last_heard_at is not None:
+        if self.any_up and self._last_heard_at is not None:
             return min(limit, self._last_heard_at + QUIET_S)
         return limit

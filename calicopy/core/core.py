@@ -2,24 +2,29 @@
 
 Theory of operation. The core joins the pure parts of one node: sessions, RIB, IPAM and FIB. `handle` takes what has
 happened and gives back what is to be done; `deadline` says when to call again although nothing happens. It never waits,
-reads no clock and does no I/O; what it wants depends on the present state, never on the order of history. Each call ends
-with the same round of steps (`_advance`), each of which compares what is wanted with what is there:
+reads no clock and does no I/O; what it wants depends on the present state, never on the order of history.
 
-1. what has run out: sessions' timers, the gate of the first claim;
+What the speaker says keeps its order and is taken in slices, so that a large table holds nothing up; all else is taken
+at once. Each call then ends with the same round of steps (`_advance`), each of which compares what is wanted with what
+is there:
+
+1. what has run out: sessions' timers, once all that was said is taken;
 2. a slice of the decision process; what it tells about blocks goes to IPAM, what was selected goes to the FIB;
-3. the host: next hops to resolve, the tunnel and its address, forwarding;
-4. IPAM's changes go to the store, and only committed state is announced, blackholed and answered;
-5. what each peer should hear, then End-of-RIB;
-6. a slice of the FIB's delta goes to the kernel, one write at a time.
+3. claims, when the gate is open and nothing that was heard is left undecided;
+4. the host: next hops to resolve, the tunnel and its address, forwarding;
+5. IPAM's changes go to the store, and only committed state is announced, blackholed and answered;
+6. what each peer should hear, then End-of-RIB;
+7. a slice of the FIB's delta goes to the kernel, one write at a time; and, once everything is known, the sweep.
 
 A step that has more to do than its slice says so, and `deadline` is at once.
 """
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 from calicopy.config.resolve import NodeConfig
 from calicopy.core import events as ev
+from calicopy.core.blocks import Blocks
 from calicopy.core.claims import ClaimGate
 from calicopy.core.commands import Command, DumpRoutes, Log, SetSessions, WriteRoutes
 from calicopy.core.exports import Exports
@@ -32,12 +37,20 @@ from calicopy.core.setup import fib_for, ipam_for, rib_for
 from calicopy.core.views import LogView
 from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
-from calicopy.rib import Decisions, Holder
 from calicopy.seam import speaker as sp
 
-DECIDE_SLICE = 4000
+TAKE_SLICE = 64 * 1024  # octets of UPDATEs a call, each counted with BODY_COST more
+BODY_COST = 150
+DECIDE_SLICE = 2000
 WRITE_SLICE = 4000
 DUMP_RETRY_S = 1.0
+LEAST_RESTART_S = 10.0  # an agent is given this long to be in sync, however short the restart time
+
+SPOKEN = (
+    sp.SpeakerAttached, sp.SpeakerDetached, sp.PeerUp, sp.PeerDown, sp.PeerState, sp.UpdatesReceived,
+    sp.NotificationSeen, sp.RefreshReceived, sp.EventsLost, ev.AnnouncedBefore, ev.AdvertiseFailed,
+)  # fmt: skip
+"""The events whose order among each other matters, and that may be many."""
 
 
 class Core:
@@ -63,8 +76,8 @@ class Core:
         self.requests = Requests(self.ipam, emit=emit)
         self.exports = Exports(node, self.rib.context, self.peers, emit=emit)
         self.host = Host(node, emit=emit)
-        self._remote_hosts: dict[Family, dict[Packed, int]] = {family: {} for family in Family}
-        self._pinned = {prefix: owner for prefix, owner in node.pinned.items() if owner != node.name}
+        self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
+        self._spoken: deque[ev.CoreEvent] = deque()
         self._dumped = False
         self._dumping = False
         self._dump_again = False
@@ -72,6 +85,8 @@ class Core:
         self._writing = False
         self._sessions: tuple[sp.SessionSpec, ...] | None = None
         self._cold = True
+        self._workloads_known = False
+        self._undecided = True  # something that was heard is not taken or not decided yet
         self._more = False
         self._ipam_changed = True
         self.note_touched = False  # whether `touched` is kept: somebody watches
@@ -82,7 +97,11 @@ class Core:
     def handle(self, happened: list[ev.CoreEvent], now: float) -> list[Command]:
         """Take what has happened, in order, and give back what is to be done, in order."""
         for event in happened:
-            self._take(event, now)
+            if isinstance(event, SPOKEN):
+                self._spoken.append(event)
+            else:
+                self._take(event, now)
+        self._take_spoken(now)
         self._advance(now)
         commands = self._commands[:]
         self._commands.clear()
@@ -92,18 +111,35 @@ class Core:
         """When to call `handle` with `Ticked` if nothing else happens; `now` when there is more to do at once."""
         if self._more:
             return now
+        sweep_limit = self._sweep_limit
         times = (
             self.sessions.deadline(),
             self.gate.deadline(),
             self.requests.deadline(),
             self.exports.deadline() if self.sessions.attached else None,
-            None if self._writing else self.fib.next_deadline(now),
+            self.fib.next_deadline(now) if self._dumped and not self._writing else None,
             None if self._dumping else self._dump_at,
-            None if self.sweeping else self._sweep_limit,
+            None if self.sweeping or sweep_limit <= now else sweep_limit,
         )
         return min((time for time in times if time is not None), default=None)
 
     # -- events -------------------------------------------------------------------------------------------------
+
+    def _take_spoken(self, now: float) -> None:
+        """Take what the speaker said, as far as the slice goes."""
+        room = TAKE_SLICE
+        while self._spoken and room > 0:
+            event = self._spoken.popleft()
+            room -= BODY_COST
+            if isinstance(event, sp.UpdatesReceived):
+                count = 0
+                while count < len(event.bodies) and (not count or room > 0):
+                    room -= len(event.bodies[count]) + BODY_COST
+                    count += 1
+                if count < len(event.bodies):
+                    self._spoken.appendleft(sp.UpdatesReceived(event.peer, event.bodies[count:]))
+                    event = sp.UpdatesReceived(event.peer, event.bodies[:count])
+            self._take(event, now)
 
     def _take(self, event: ev.CoreEvent, now: float) -> None:
         match event:
@@ -114,9 +150,10 @@ class Core:
             case ev.KernelDumped():
                 self._dumped_now(event, now)
             case ev.KernelDumpFailed():
+                if event.error != self.dump_error:
+                    self._log("kernel", "", "dump-failed", event.error, "error")
                 self.dump_error, self._dumping = event.error, False
                 self._dump_at = now + DUMP_RETRY_S
-                self._log("kernel", "", "dump-failed", event.error, "error")
             case ev.RoutesChanged():
                 for family, changes in event.changes.items():
                     self.fib.kernel_changed(family, changes)
@@ -147,6 +184,7 @@ class Core:
                     for family, prefixes in families.items():
                         self.exports.announced_before(peer, family, prefixes)
             case ev.WorkloadsChanged():
+                self._workloads_known = True
                 self.fib.set_workload_routes(dict(event.routes))
             case ev.Ticked():
                 pass
@@ -177,6 +215,8 @@ class Core:
                 if self.sessions.instance != event.instance:
                     self._log("speaker", event.instance, "attached", f"attached to ExaBGP, process {event.exabgp_pid}")
                     self.exports.speaker_changed()
+                else:
+                    self._log("speaker", event.instance, "attached", "attached to the same ExaBGP again")
                 self.sessions.speaker_attached(event, now)
             case sp.SpeakerDetached():
                 self.sessions.speaker_detached(event, now)
@@ -185,7 +225,6 @@ class Core:
                 self.sessions.peer_up(event, now)
             case sp.PeerDown():
                 self.sessions.peer_down(event, now)
-                self.gate.peer_down(event.peer)
             case sp.PeerState():
                 self.sessions.peer_moved(event, now)
             case sp.NotificationSeen():
@@ -227,13 +266,17 @@ class Core:
     # -- the round ----------------------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
-        self._more = False
         if now >= self._dump_at and not self._dumping:
             self._want_dump()
-        self.sessions.expire(now)
+            self.host.check_again()
+            if self.session_error and self._sessions is not None:
+                self._commands.append(SetSessions(self._sessions))
+        self._more = bool(self._spoken)
+        if not self._spoken:
+            self.sessions.expire(now)
         self._set_sessions()
-        self._claims(now)
         self._decide()
+        self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)
         self._announce(now)
@@ -246,80 +289,40 @@ class Core:
         """
         if not self._dumped or not (self._sessions or self.host.has_addresses(self.node.addresses)):
             return
-        self._cold = self._cold and not self.host.had_routes and not any(peer.is_up for peer in self.peers.values())
-        wanted = tuple(
-            session_spec(session, self.node, restarted_without_state=self._cold) for session in self.node.sessions
-        )
-        if wanted != self._sessions:
-            self._sessions = wanted
-            self._commands.append(SetSessions(wanted))
-
-    def _claims(self, now: float) -> None:
-        for key in self.sessions.fresh:
-            self.gate.peer_up(key)
-        for key in self.sessions.marks:
-            self.gate.end_of_rib(key, now)
-        self.sessions.marks.clear()
-        if not self.gate.check(now):
-            return
-        for claim in self.ipam.pending():
-            self.ipam.confirm(claim.block)
-            self._ipam_changed = True
-            self._log("ipam", str(claim.block), "block-confirmed", f"claimed {claim.block} of pool {claim.pool}")
-        self.requests.retry_parked(now)
+        cold = self._cold and not self.host.had_routes and not any(peer.is_up for peer in self.peers.values())
+        if self._sessions is None or cold is not self._cold:
+            self._cold = cold
+            self._sessions = tuple(
+                session_spec(session, self.node, restarted_without_state=cold) for session in self.node.sessions
+            )
+            self._commands.append(SetSessions(self._sessions))
 
     def _decide(self) -> None:
         decisions = self.rib.decide(DECIDE_SLICE)
-        self._more = self._more or decisions.more
-        self._tell_ipam(decisions)
+        self._undecided = decisions.more or bool(self._spoken)
+        self.blocks.heard(decisions)
         for family, changes in decisions.changes.items():
             self.fib.apply_decisions(family, changes)
             if self.note_touched:
                 self.touched += ((family, packed) for packed, _ in changes)
         for limit in decisions.limits:
             peer = self.peers[limit.peer]
-            peer.stopped = f"more than {limit.limit} prefixes: {limit.refused} were not stored"
+            peer.stopped = f"more than {limit.limit} prefixes: those beyond are not stored"
             self._log("peer", peer.configured.name, "prefix-limit", peer.stopped, "error")
-        for family, holders in self.ipam.take_holder_changes().items():
-            self.rib.set_holders(family, {block: self._holder(family, block, who) for block, who in holders.items()})
-            self._more = True
+        if self.blocks.tell_rib():
+            self._undecided = True
+        self._more = self._more or self._undecided
 
-    def _holder(self, family: Family, block: Packed, router_id: int | None) -> Holder | None:
-        if router_id is None:
-            return None
-        return Holder(router_id, pinned=Prefix(family, block) in self._pinned)
-
-    def _tell_ipam(self, decisions: Decisions) -> None:
-        blocks = [row for row in (*decisions.owners_seen, *decisions.conflicts) if row[1][0] < row[0].bits]
-        self._ipam_changed = self._ipam_changed or bool(blocks or decisions.conflicts_over)
-        if blocks:
-            self.ipam.seen(blocks)
-        for family, packed, router_id in decisions.conflicts_over:
-            if packed[0] < family.bits:
-                self.ipam.conflict_over(Prefix(family, packed), router_id)
-        for family in Family:
-            if self._learn_hosts(family, decisions):
-                self._ipam_changed = True
-                self.ipam.remote_host_routes(family, self._remote_hosts[family])
-
-    def _learn_hosts(self, family: Family, decisions: Decisions) -> bool:
-        """Keep the host prefixes that other nodes announce; whether any changed."""
-        hosts, bits = self._remote_hosts[family], family.bits
-        rows: dict[Packed, int | None] = {
-            packed: selection.best.owner if selection is not None else None
-            for packed, selection in decisions.changes.get(family, ())
-            if packed[0] == bits
-        }
-        for kind, packed, _ in decisions.conflicts_over:
-            if kind is family and packed[0] == bits:
-                rows[packed] = None
-        for kind, packed, router_id in decisions.conflicts:
-            if kind is family and packed[0] == bits:
-                rows[packed] = router_id
-        for packed in rows:
-            hosts.pop(packed, None)
-        hosts.update({packed: owner for packed, owner in rows.items() if owner is not None})
-        return bool(rows)
+    def _claims(self, now: float) -> None:
+        self.gate.any_up = any(peer.is_up for peer in self.peers.values())
+        for key in self.sessions.marks:
+            self.gate.end_of_rib(key, now)
+        self.sessions.marks.clear()
+        if self._undecided or not self.gate.check(now):
+            return
+        if self.ipam.pending():
+            self.blocks.confirm()
+        self.requests.retry_parked(now)
 
     def _commit(self, now: float) -> None:
         self.requests.flush(now)
@@ -327,8 +330,12 @@ class Core:
             return
         self._ipam_changed = False
         announced, blackholes = self.ipam.announcements(), self.ipam.blackholes()
+        for prefix in sorted(announced - self.exports.prefixes):
+            self._log("ipam", str(prefix), "block-confirmed", f"{prefix} is ours, and announced")
         self.exports.set_prefixes(announced)
         self.fib.set_blackholes(blackholes)
+        self.blocks.own_changed()
+        self.blocks.report()
         own = {prefix for prefix in announced | blackholes if not prefix.is_host}
         used = [Prefix.host(record.address) for record in self.ipam.addresses()]
         for family in Family:
@@ -348,25 +355,34 @@ class Core:
 
     @property
     def _sweep_limit(self) -> float:
-        return self.began_at + self.node.cluster.bgp.graceful_restart_time_s
+        return self.began_at + max(self.node.cluster.bgp.graceful_restart_time_s, LEAST_RESTART_S)
 
     @property
     def in_sync(self) -> bool:
         """Whether every configured peer has said all it has."""
         return all(peer.in_sync for peer in self.peers.values())
 
+    @property
+    def _everything_known(self) -> bool:
+        """Whether the routes that we want are all that we shall want, as far as anybody can tell."""
+        return (
+            not self._more
+            and self.in_sync
+            and self._workloads_known
+            and self.host.is_known(self.ipam)
+            and self.fib.settled
+        )
+
     def _write(self, now: float) -> None:
         if not self._dumped or self._writing:
             return
-        if not self.sweeping and self.gate.is_open and (self.in_sync or now >= self._sweep_limit):
-            if self._more:  # in sync on the wire, but not all of it is decided yet
-                return
-            self.sweeping = True
-            self.fib.allow_sweep(True)
         batches = self.fib.delta(WRITE_SLICE, now)
         if batches:
             self._writing = True
             self._commands.append(WriteRoutes(tuple(batches)))
+        if not self.sweeping and self.gate.is_open and (self._everything_known or now >= self._sweep_limit):
+            self.sweeping = True
+            self.fib.allow_sweep(True)  # what it makes ready goes with the next write
 
     def _log(self, component: str, subject: str, code: str, message: str, level: str = "info") -> None:
         self._commands.append(Log(LogView(component, subject, code, message, level)))

@@ -1,21 +1,23 @@
 """What each peer should hear of us, what it was told, and when End-of-RIB goes out.
 
-Theory of operation: the whole set of prefixes to announce is known (`set_prefixes`); per peer that is up the Adj-RIB-Out
-knows what was handed to the speaker, and the difference goes out, announcements before withdrawals. On a new session
-nothing was heard: everything is announced, then End-of-RIB for every negotiated family, at once: a claim that is still
-pending does not hold it. A hand-over that failed is forgotten, so that all of it goes out again: it is idempotent. A
-prefix that was withdrawn while nobody knows whether the peer was told stays on the list of withdrawals until confirmed.
+Theory of operation: the whole set of prefixes to announce is known (`set_prefixes`); per peer that is up the
+Adj-RIB-Out knows what was handed to the speaker, and the difference goes out, announcements before withdrawals. On a
+new session nothing was heard: everything is announced, then End-of-RIB for every negotiated family, at once: a claim
+that is still pending does not hold it. When a hand-over failed, nobody knows what the peer heard: all announcements,
+all withdrawals and End-of-RIB go out again, which does no harm. So withdrawn prefixes are remembered as long as the
+speaker lives.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from calicopy.bgp import AttributeCode, attribute_list
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Advertise, Command, SendEndOfRib
 from calicopy.core.events import AdvertiseFailed
 from calicopy.core.peers import Peer
-from calicopy.net import Family, Packed, Prefix, format_packed
+from calicopy.net import Family, IPAddress, Packed, Prefix, format_packed
 from calicopy.rib import AdjRibOut, OutBatch, PeerInfo, RibContext, export_own
 from calicopy.seam.speaker import AnnounceGroup, RawAttribute
 
@@ -34,7 +36,9 @@ class Exports:
         self._emit = emit
         self.out = AdjRibOut()
         self.prefixes: frozenset[Prefix] = frozenset()
-        self._withdrawn: dict[str, set[Prefix]] = {}
+        self._gone: dict[str, set[Prefix]] = {}  # to withdraw, also where the session is down now
+        self._withdrawn: dict[str, set[Prefix]] = {}  # withdrawals that were handed over
+        self._stirred: set[str] = set()  # peers that may have something to hear
         self._retry_at: dict[str, float] = {}
 
     def set_prefixes(self, prefixes: frozenset[Prefix]) -> None:
@@ -42,23 +46,29 @@ class Exports:
         if prefixes == self.prefixes:
             return
         gone = self.prefixes - prefixes
-        for key in self._peers:
-            withdrawn = self._withdrawn.setdefault(key, set())
-            withdrawn |= gone
-            withdrawn -= prefixes
         self.prefixes = prefixes
-        for peer in self._peers.values():
+        for key, peer in self._peers.items():
+            self._withdraw(key, gone)
             self._want(peer)
+
+    def _withdraw(self, key: str, prefixes: Iterable[Prefix]) -> None:
+        """Have the peer told that these are gone, but for those that are announced again."""
+        gone = self._gone.setdefault(key, set())
+        gone.update(prefixes)
+        gone -= self.prefixes
+        self._stirred.add(key)
 
     def speaker_changed(self) -> None:
         """Another ExaBGP process: it holds no announcement of ours."""
         for key in self._peers:
             self.out.reset(key)
+        self._gone.clear()
         self._withdrawn.clear()
 
     def failed(self, event: AdvertiseFailed, now: float) -> None:
         """Nobody knows what the peer was told: tell it all again, after a pause."""
-        self._retry_at[event.peer] = now + RETRY_S
+        if event.peer in self._peers:
+            self._retry_at[event.peer] = now + RETRY_S
 
     def deadline(self) -> float | None:
         """When something that failed is tried again."""
@@ -66,21 +76,24 @@ class Exports:
 
     def announced_before(self, peer: str, family: Family, prefixes: Iterable[Packed]) -> None:
         """What an agent before us announced on a session that is still up: withdrawn unless it is wanted."""
-        stale = {Prefix(family, packed) for packed in prefixes} - self.prefixes
-        self._withdrawn.setdefault(peer, set()).update(stale)
+        if peer in self._peers:
+            self._withdraw(peer, (Prefix(family, packed) for packed in prefixes))
 
-    def advance(self, fresh: list[str], now: float) -> None:
+    def advance(self, fresh: Iterable[str], now: float) -> None:
         """Tell every peer that is up what it has not heard; `fresh` are those whose session is new to us."""
         due = [key for key, at in self._retry_at.items() if now >= at]
         for key in due:
             del self._retry_at[key]
+            for sync in self._peers[key].families.values():
+                sync.end_of_rib_sent = False
+            self._withdraw(key, self._withdrawn.pop(key, ()))
         for key in (*due, *fresh):
             self.out.reset(key)
-            if (peer := self._peers.get(key)) is not None:
-                self._want(peer)
-        for peer in self._peers.values():
-            if peer.is_up:
-                self._tell(peer)
+            self._want(self._peers[key])
+        for key in sorted(self._stirred):
+            if self._peers[key].is_up:
+                self._tell(self._peers[key])
+        self._stirred.clear()
 
     def _want(self, peer: Peer) -> None:
         """Compute what `peer` should hear. What depends on its OPEN is not needed for our own prefixes."""
@@ -95,17 +108,28 @@ class Exports:
             node=session.node,
         )
         for family in session.families:
+            next_hop = self._next_hop(peer, family)
             packed = [prefix.packed for prefix in self.prefixes if prefix.family is family]
-            exported = export_own(self._context, info, next_hop=session.local_address, prefixes=packed)
+            exported = export_own(self._context, info, next_hop=next_hop, prefixes=packed) if next_hop else {}
             self.out.set(peer.key, family, exported)
+        self._stirred.add(peer.key)
+
+    def _next_hop(self, peer: Peer, family: Family) -> IPAddress | None:
+        """Our end of the session, or our address of the other family; without one nothing can be announced in it."""
+        version = 4 if family is Family.IPV4 else 6
+        ours = (peer.configured.local_address, *self._node.addresses)
+        return next((address for address in ours if address.version == version), None)
 
     def _tell(self, peer: Peer) -> None:
+        """Hand over what the peer has not heard."""
         delta = self.out.delta(peer.key)
-        withdrawn = self._withdrawn.pop(peer.key, set())
+        gone = self._gone.pop(peer.key, set())
+        withdrawn = self._withdrawn.setdefault(peer.key, set())
         for family in sorted(peer.families):
             announce = tuple(self._group(peer, batch) for batch in delta.announce if batch.family is family)
             withdraw = {packed for batch in delta.withdraw if batch.family is family for packed in batch.prefixes}
-            withdraw |= {prefix.packed for prefix in withdrawn if prefix.family is family}
+            withdraw |= {prefix.packed for prefix in gone if prefix.family is family}
+            withdrawn.update(Prefix(family, packed) for packed in withdraw)
             if announce or withdraw:
                 self._emit(Advertise(peer.key, family, announce, tuple(sorted(withdraw))))
         self.out.confirm(peer.key, delta)
@@ -115,6 +139,7 @@ class Exports:
                 self._emit(SendEndOfRib(peer.key, sync.family))
 
     def _group(self, peer: Peer, batch: OutBatch) -> AnnounceGroup:
+        """AS_PATH in four octets always: the speaker writes two where the peer is that old."""
         if batch.attributes is None or peer.negotiated is None:
             raise ValueError("only an announcement to a peer that is up has attributes")
         return AnnounceGroup(
@@ -122,7 +147,7 @@ class Exports:
             next_hop=str(batch.attributes.next_hop),
             attributes=tuple(
                 RawAttribute(one.code, one.flags, one.value)
-                for one in attribute_list(batch.attributes.attributes, peer.negotiated.send)
+                for one in attribute_list(batch.attributes.attributes, replace(peer.negotiated.send, asn4=True))
                 if one.code != AttributeCode.NEXT_HOP
             ),
             prefixes=tuple(format_packed(packed, batch.family) for packed in batch.prefixes),

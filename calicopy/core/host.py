@@ -1,12 +1,14 @@
 """What the host itself needs for the routes: next hops to resolve, the tunnel, forwarding, masquerading.
 
-Theory of operation: whole desired sets, compared with what was asked for last. The tunnel device is wanted when a pool of
-ours encapsulates; its address is one of our own blocks' under a handle of its own, and its MTU that of the interface that
-really leads to the other nodes, less the outer header.
+Theory of operation: whole desired sets, compared with what was asked for last. The tunnel device is wanted when a pool
+encapsulates; its address is one of our own blocks' under a handle of its own, and its MTU that of the interface that
+really leads to the other nodes, less the outer header. `check_again` asks for what no event keeps true: those who carry
+it out look first, and change what differs.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -43,6 +45,7 @@ class Host:
         self.had_routes = False
         self.tunnel: TunnelState | None = None
         self.tunnel_wanted: SetTunnel | None = None
+        self._tunnel_assigned = False  # in this life: it may not be on disk yet
         self._resolving: frozenset[IPAddress] | None = None
         self._asked: SetHost | None = None
         self._nodes = frozenset(
@@ -58,6 +61,16 @@ class Host:
     def tunnel_set(self, event: TunnelSet) -> None:
         """The answer to `SetTunnel`."""
         self.tunnel = TunnelState(event.ifindex, event.error)
+
+    def check_again(self) -> None:
+        """Ask for the tunnel and the settings again: somebody may have changed them, or what was in the way is gone."""
+        self.tunnel_wanted = self._asked = None
+
+    def is_known(self, ipam: Ipam) -> bool:
+        """Whether the kernel has answered all that the routes depend on: interfaces, next hops, the tunnel."""
+        if not self.interfaces or self._resolving is None or not self._resolving <= self.facts.keys():
+            return False
+        return not self.needs_tunnel or self.tunnel is not None or not _has_block(ipam)
 
     def advance(self, next_hops: Collection[IPAddress], ipam: Ipam) -> None:
         """Compare and ask."""
@@ -96,21 +109,20 @@ class Host:
     def _set_tunnel(self, ipam: Ipam) -> None:
         held = [each.address for each in ipam.held_by(TUNNEL_HANDLE) if isinstance(each.address, IPv4Address)]
         if not held:
-            if not any(prefix.family is Family.IPV4 and not prefix.is_host for prefix in ipam.announcements()):
-                return
-            try:
-                ipam.assign(TUNNEL_HANDLE, family=Family.IPV4)
-            except IpamError:
-                return  # no address yet: the next round asks again
+            if _has_block(ipam):
+                with suppress(IpamError):  # none is free yet: the next round asks again
+                    ipam.assign(TUNNEL_HANDLE, family=Family.IPV4)
+                    self._tunnel_assigned = True
             return  # it is used when it is on disk
-        if ipam.in_flight or ipam.has_changes:
+        if self._tunnel_assigned and (ipam.in_flight or ipam.has_changes):
             return
+        self._tunnel_assigned = False
         mtu = min((interface.mtu for interface in self.underlay if not interface.loopback), default=DEFAULT_MTU)
         wanted = SetTunnel(held[0], mtu - IPIP_OVERHEAD)
         if wanted != self.tunnel_wanted:
             self.tunnel_wanted = wanted
             self._emit(wanted)
 
-    def reset_tunnel(self) -> None:
-        """Somebody changed the device: ask for it again."""
-        self.tunnel_wanted = None
+
+def _has_block(ipam: Ipam) -> bool:
+    return any(prefix.family is Family.IPV4 and not prefix.is_host for prefix in ipam.announcements())

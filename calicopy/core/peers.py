@@ -9,7 +9,8 @@ Theory of operation. ExaBGP holds the session; this holds what follows from it. 
 - IN_SYNC: complete. Only now is anything of the peer swept.
 
 A peer that cannot send End-of-RIB (no graceful restart capability) is taken as complete after QUIET_S of silence; one
-that could but never does, when its limit has passed. Nothing here does I/O; `now` is monotonic seconds.
+that could but never does, when its limit has passed. A deadline that is met LATE_S late says nothing: we were stopped,
+and what was said meanwhile is still to be read; so it is put off. Nothing here does I/O; `now` is monotonic seconds.
 """
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ from calicopy.seam.speaker import FsmState
 
 QUIET_S = 1.0
 MAX_S = 5.0
+LATE_S = 0.5
 
 
 class Phase(enum.Enum):
@@ -55,12 +57,17 @@ class FamilySync:
         self.end_of_rib_received = False
         self.end_of_rib_sent = False
 
-    def refresh(self, now: float, *, enhanced: bool) -> None:
-        """The table was asked for again on a running session."""
+    def refresh(self, now: float, *, enhanced: bool, limit_s: float = MAX_S) -> None:
+        """The table comes again on a running session, with marks around it if `enhanced` (RFC 7313)."""
         self.phase = Phase.REFRESHING
         self.expects_mark = enhanced
         self.last_update_at = now
-        self.limit_at = now + MAX_S
+        self.limit_at = now + limit_s
+
+    def put_off(self, now: float) -> None:
+        """Listen for QUIET_S more."""
+        self.last_update_at = now
+        self.limit_at = max(self.limit_at, now + QUIET_S)
 
     def heard(self, now: float) -> None:
         """An UPDATE of the family came."""
@@ -100,7 +107,8 @@ class Peer:
     options: SessionOptions = field(default_factory=SessionOptions)
     families: dict[Family, FamilySync] = field(default_factory=dict)
     stale_until: float | None = None
-    stopped: str = ""  # why the session is held down by us: a prefix limit
+    reset_asked: bool = False  # we ask the speaker once to end a session
+    stopped: str = ""  # why not all that it sends is taken: its prefix limit
     counters: PeerCounters = field(default_factory=PeerCounters)
 
     @property
@@ -117,10 +125,6 @@ class Peer:
     def in_sync(self) -> bool:
         """Whether everything that the peer has to say was heard."""
         return self.is_up and all(sync.phase is Phase.IN_SYNC for sync in self.families.values())
-
-    def family(self, family: Family) -> FamilySync:
-        """Its row for `family`, made when there is none."""
-        return self.families.setdefault(family, FamilySync(family))
 
     def deadline(self) -> float | None:
         """When something of it runs out."""

@@ -2,8 +2,8 @@
 
 Theory of operation. IPAM answers a request at once in memory and leaves changes; the store commits them; only then the
 caller is answered. One batch is in flight at a time: answers that come about meanwhile wait for the next. When a commit
-fails, IPAM rolls back and every answer that waited is a refusal. A request that meets a pending claim is parked, and tried
-again when the claim was confirmed, for PARK_S at most.
+fails, IPAM rolls back and every answer that waited is a refusal. A request that meets a pending claim is parked, and
+tried again when the claim was confirmed, for PARK_S at most.
 """
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 """What the core does with the speaker's events: sessions come and go, tables are learnt, marked stale and swept.
 
-Theory of operation. The speaker says what happened on the wire; this module keeps each `Peer` true to it and tells the RIB.
-Graceful restart (RFC 4724), as helper: paths of a session that broke without a NOTIFICATION are retained as stale, until
-the peer's restart time has passed, or the new session's End-of-RIB, or at once when its new OPEN says that forwarding state
-was not preserved. When our own speaker restarted, the same rule holds for all peers. When only the agent restarted, the
-sessions never broke: the table is asked for again (RFC 2918), and what does not come again is swept.
+Theory of operation. The speaker says what happened on the wire; this module keeps each `Peer` true to it and tells the
+RIB. Graceful restart (RFC 4724), as helper: paths of a session that broke without a NOTIFICATION are retained as stale,
+until the peer's restart time has passed, or the new session's End-of-RIB, or at once when its new OPEN says that
+forwarding state was not preserved. When our own speaker restarted, the same rule holds for all peers. When only the
+agent restarted, or was detached for a while, the sessions may never have broken: the table is asked for again (RFC
+2918), what does not come again is swept, and the peer is told anew what it should hear. While detached no time runs
+out, since nothing can be heard.
 """
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from calicopy.bgp import (
     negotiate,
 )
 from calicopy.core.commands import Command, Log, ResetPeer, SendRefresh
-from calicopy.core.peers import Peer, Phase
+from calicopy.core.peers import LATE_S, MAX_S, QUIET_S, FamilySync, Peer, Phase
 from calicopy.core.views import LogView
 from calicopy.net import Family
 from calicopy.rib import PeerInfo, Rib
@@ -44,7 +46,7 @@ from calicopy.seam.speaker import (
 
 
 class SessionEvents:
-    """Keeps `peers` (by key) and tells `rib`. `emit` takes commands; `on_up` is called for each session that is new to us.
+    """Keeps `peers` (by key) and tells `rib`. `emit` takes commands.
 
     `instance` names the ExaBGP process that holds the sessions, empty before the first is known.
     """
@@ -76,6 +78,8 @@ class SessionEvents:
                     self._lose(peer, "the speaker was restarted", now, retain=True)
         self.instance, self.speaker_pid, self.attached = event.instance, event.exabgp_pid, True
         self.detached_reason = ""
+        for peer in self._peers.values():
+            peer.reset_asked = False
         known = {snapshot.peer: snapshot for snapshot in event.peers}
         for key, peer in self._peers.items():
             self._adopt(peer, known.get(key), now)
@@ -91,7 +95,7 @@ class SessionEvents:
         elif snapshot.local_open and snapshot.peer_open:
             self._begin(peer, snapshot.local_open, snapshot.peer_open, now, running=True)
         elif peer.is_up:
-            self._relearn(peer, now)
+            self._resume(peer, now)
         else:
             self._reset(peer, "its OPEN messages are not known any more")
 
@@ -114,6 +118,7 @@ class SessionEvents:
         peer = self._peers.get(event.peer)
         if peer is None:
             return
+        peer.reset_asked = False
         if not event.local_open or not event.peer_open:
             self._reset(peer, "the session came up without its OPEN messages")
             return
@@ -130,6 +135,7 @@ class SessionEvents:
         peer = self._peers.get(event.peer)
         if peer is None:
             return
+        peer.reset_asked = False
         reason = peer.notification or event.reason
         if peer.is_up:
             self._lose(peer, reason, now, retain=not peer.notification)
@@ -151,27 +157,40 @@ class SessionEvents:
         except OpenError as error:
             self._reset(peer, f"its OPEN cannot be read: {error}")
             return
-        adopted = peer.is_up and running
-        if peer.is_up and not running:
+        known = peer.is_up
+        if known and not running:
             self._lose(peer, "a new session took its place", now, retain=True)
         peer.opened, peer.negotiated = opened, negotiate(local, opened)
         peer.options = peer.negotiated.receive
-        peer.notification = ""
+        peer.families = {family: FamilySync(family) for family in sorted(peer.negotiated.families)}
+        peer.notification, peer.stopped, peer.stale_until = "", "", None
         self._move(peer, FsmState.ESTABLISHED, now)
-        if not adopted:
-            peer.counters.sessions_established += 1
-            self._rib.peer_up(self._info(peer, opened))
+        self._rib.peer_up(self._info(peer, opened))
+        for family in Family:
+            if family not in peer.families:
+                self._flush(peer, family)
+        if running:
+            self._resume(peer, now)
+        else:
             self.fresh.append(peer.key)
-        for family in sorted(peer.negotiated.families):
-            if running:
-                self._refresh(peer, family, now)
-            else:
-                self._learn(peer, family, now)
-        peer.stale_until = None if running else self._stale_limit(peer, now)
-        if not peer.negotiated.families:
+            for sync in peer.families.values():
+                self._learn(peer, sync, now)
+        if not peer.families:
+            self.marks.append(peer.key)
             self._say(peer, "no-common-family", "no address family in common", "warning")
-        if not adopted:
+        if not (known and running):
+            peer.counters.sessions_established += 1
             self._say(peer, "peer-up", f"session with {peer.configured.name} is up")
+
+    def _resume(self, peer: Peer, now: float) -> None:
+        """A session that runs since before we attached: learn its table again, and tell it all once more.
+
+        It may have broken and come back meanwhile: then the peer waits for our End-of-RIB, which else does no harm.
+        """
+        for sync in peer.families.values():
+            sync.end_of_rib_sent = False
+        self.fresh.append(peer.key)
+        self._relearn(peer, now)
 
     def _info(self, peer: Peer, opened: Open) -> PeerInfo:
         configured = peer.configured
@@ -187,42 +206,46 @@ class SessionEvents:
             prefix_limit=configured.prefix_limit,
         )
 
-    def _learn(self, peer: Peer, family: Family, now: float) -> None:
+    def _learn(self, peer: Peer, sync: FamilySync, now: float) -> None:
         restart = peer.negotiated.graceful_restart if peer.negotiated else None
-        preserved = restart is not None and restart.preserves(family)
-        self._rib.begin_refresh(peer.key, family)
-        if not preserved:  # RFC 4724 section 4.2: what was retained goes at once
-            self._rib.end_refresh(peer.key, family)
-        limit = self.restart_time_s if restart is not None else 5.0
-        sync = peer.family(family)
+        if restart is None or not restart.preserves(sync.family):
+            self._flush(peer, sync.family)  # RFC 4724 section 4.2: what was retained goes at once
+        limit = max(MAX_S, self.restart_time_s) if restart is not None else MAX_S
         sync.learn(now, expects_mark=restart is not None, limit_s=limit)
 
-    def _refresh(self, peer: Peer, family: Family, now: float) -> None:
+    def _flush(self, peer: Peer, family: Family) -> None:
+        """All that the peer, which is up, has sent of the family so far goes."""
+        self._rib.begin_refresh(peer.key, family)
+        self._rib.end_refresh(peer.key, family)
+
+    def _relearn(self, peer: Peer, now: float) -> None:
+        """Ask for the tables again. A peer that cannot send them again is reset, under graceful restart."""
         if peer.negotiated is None or not peer.negotiated.route_refresh:
             self._reset(peer, "it cannot send its table again (no route refresh)")
             return
-        self._rib.begin_refresh(peer.key, family)
-        peer.family(family).refresh(now, enhanced=peer.negotiated.enhanced_refresh)
-        self._emit(SendRefresh(peer.key, family))
-
-    def _relearn(self, peer: Peer, now: float) -> None:
-        for family in sorted(peer.negotiated.families if peer.negotiated else ()):
-            self._refresh(peer, family, now)
-
-    def _stale_limit(self, peer: Peer, now: float) -> float:
-        return now + self.restart_time_s
+        for sync in peer.families.values():
+            self._rib.begin_refresh(peer.key, sync.family)
+            sync.refresh(now, enhanced=peer.negotiated.enhanced_refresh)
+            self._emit(SendRefresh(peer.key, sync.family))
 
     def _lose(self, peer: Peer, reason: str, now: float, *, retain: bool) -> None:
         restart = peer.negotiated.graceful_restart if peer.negotiated else None
-        retain = retain and restart is not None and bool(restart.families)
-        self._rib.peer_down(peer.key, retain=retain)
-        peer.stale_until = now + restart.restart_time_s if retain and restart is not None else None
+        kept = ""
+        if retain and restart is not None and restart.families:
+            for family in peer.families:
+                if not restart.covers(family):
+                    self._flush(peer, family)
+            self._rib.peer_down(peer.key, retain=True)
+            peer.stale_until = now + restart.restart_time_s
+            kept = f"; its routes are kept for {restart.restart_time_s} s"
+        else:
+            self._rib.peer_down(peer.key, retain=False)
+            peer.stale_until = None
         peer.negotiated = None
-        peer.families.clear()
+        peer.families = {}
         peer.counters.sessions_lost += 1
         peer.failure, peer.failed_at = reason, now
         self._move(peer, FsmState.IDLE, now)
-        kept = f"; its routes are kept for {restart.restart_time_s} s" if retain and restart else ""
         self._say(peer, "peer-down", f"session with {peer.configured.name} is down: {reason}{kept}", "warning")
 
     # tables
@@ -260,8 +283,13 @@ class SessionEvents:
             return
         if refresh.family is None or refresh.family not in peer.families:
             return
+        sync = peer.families[refresh.family]
+        if sync.phase not in (Phase.REFRESHING, Phase.IN_SYNC):
+            return  # RFC 7313 section 4: not before the initial table is complete
         if refresh.kind is RefreshKind.BEGIN:
             self._rib.begin_refresh(peer.key, refresh.family)
+            if sync.phase is Phase.IN_SYNC:  # the peer's own wish
+                sync.refresh(now, enhanced=True, limit_s=max(MAX_S, self.restart_time_s))
         elif refresh.kind is RefreshKind.END:
             self._complete(peer, refresh.family)
 
@@ -277,26 +305,38 @@ class SessionEvents:
         self._rib.end_refresh(peer.key, family)
         peer.families[family].phase = Phase.IN_SYNC
         if peer.in_sync:
-            peer.stale_until = None
             self.marks.append(peer.key)
 
     # time
 
     def expire(self, now: float) -> None:
-        """Do what has become due."""
+        """Do what has become due; what is due for long is put off (see `calicopy.core.peers`)."""
+        if not self.attached:
+            return
         for peer in self._peers.values():
-            for sync in list(peer.families.values()):
+            for sync in peer.families.values():
                 deadline = sync.deadline()
-                if deadline is not None and now >= deadline:
+                if deadline is None or now < deadline:
+                    continue
+                if now > deadline + LATE_S:
+                    sync.put_off(now)
+                else:
                     self._complete(peer, sync.family)
             if peer.stale_until is not None and now >= peer.stale_until:
-                peer.stale_until = None
-                if not peer.is_up:
-                    self._rib.peer_down(peer.key, retain=False)
-                    self._say(peer, "stale-flushed", "the restart time has passed: its routes are removed", "warning")
+                self._expire_stale(peer, peer.stale_until, now)
+
+    def _expire_stale(self, peer: Peer, deadline: float, now: float) -> None:
+        if now > deadline + LATE_S:
+            peer.stale_until = now + QUIET_S
+            return
+        peer.stale_until = None
+        self._rib.peer_down(peer.key, retain=False)
+        self._say(peer, "stale-flushed", "the restart time has passed: its routes are removed", "warning")
 
     def deadline(self) -> float | None:
         """When something becomes due."""
+        if not self.attached:
+            return None
         return min((time for peer in self._peers.values() if (time := peer.deadline()) is not None), default=None)
 
     # small things
@@ -306,6 +346,9 @@ class SessionEvents:
             peer.state, peer.changed_at = state, now
 
     def _reset(self, peer: Peer, reason: str) -> None:
+        if peer.reset_asked:
+            return
+        peer.reset_asked = True
         self._say(peer, "peer-reset", f"session with {peer.configured.name} is reset: {reason}", "warning")
         self._emit(ResetPeer(peer.key, reason))
 

@@ -1,7 +1,7 @@
 """Pictures of the core's state for the API: reading only, never on the hot path.
 
-Theory of operation: each function takes the core as it is and gives a view. `clock` turns the core's monotonic seconds into
-wall-clock seconds. Routes come in pages, so that a table of 100,000 is shown without holding up the agent.
+Theory of operation: each function takes the core as it is and gives a view. `clock` turns the core's monotonic seconds
+into wall-clock seconds. Routes come in pages, so that a table of 100,000 is shown without holding up the agent.
 """
 from __future__ import annotations
 
@@ -101,7 +101,8 @@ def _capabilities(negotiated: Negotiated | None) -> tuple[str, ...]:
         "add-path-send": bool(negotiated.add_path_send),
         "add-path-receive": bool(negotiated.add_path_receive),
     }
-    return (*(f"{family}-unicast" for family in sorted(negotiated.families)), *(name for name, on in flags.items() if on))
+    families = (f"{family}-unicast" for family in sorted(negotiated.families))
+    return (*families, *(name for name, on in flags.items() if on))
 
 
 # -- routes -----------------------------------------------------------------------------------------------------
@@ -159,9 +160,11 @@ def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> 
     kernel = kernel_view(core, prefix)
     if query is RouteQuery.ADVERTISED and peer is not None:
         return RouteView(prefix, (_advertised(core, prefix, peer),), kernel)
-    paths = [view for view in core.rib.lookup(prefix.family, prefix.packed) if peer is None or view.path.peer.key == peer.key]
+    paths = core.rib.lookup(prefix.family, prefix.packed)
+    if peer is not None:
+        paths = tuple(view for view in paths if view.path.peer.key == peer.key)
     if query is RouteQuery.REJECTED:
-        paths = [view for view in paths if view.state is RibState.REJECTED]
+        paths = tuple(view for view in paths if view.state is RibState.REJECTED)
         if not paths:
             return None
     views = tuple(path_view(core, view) for view in paths)

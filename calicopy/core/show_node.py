@@ -110,9 +110,11 @@ def problems(core: Core) -> Iterator[ProblemView]:
         yield _problem("kernel", "", "dump-failed", core.dump_error)
     if core.host.interfaces and not core.host.has_addresses(core.node.addresses):
         listed = ", ".join(map(str, core.node.addresses))
-        yield _problem("kernel", listed, "no-address", f"this node's address {listed} is on no interface: waiting for it")
+        text = f"this node's address {listed} is on no interface: waiting for it"
+        yield _problem("kernel", listed, "no-address", text)
     for name in core.node.unreachable_nodes:
-        yield _problem("config", name, "no-node-address", f"node {name} has no address in the cluster file to peer with")
+        text = f"node {name} has no address in the cluster file to peer with"
+        yield _problem("config", name, "no-node-address", text)
     for peer in core.peers.values():
         if peer.stopped:
             yield _problem("peer", peer.configured.name, "prefix-limit", peer.stopped)
@@ -123,7 +125,8 @@ def problems(core: Core) -> Iterator[ProblemView]:
     if counts.failed:
         yield _problem("kernel", "", "routes-failed", f"{counts.failed} routes could not be written")
     if counts.unprogrammed:
-        yield _problem("kernel", "", "routes-unprogrammed", f"{counts.unprogrammed} learned prefixes have no usable way")
+        text = f"{counts.unprogrammed} learned prefixes have no usable way"
+        yield _problem("kernel", "", "routes-unprogrammed", text)
     if core.requests.store_error:
         yield _problem("ipam", "store", "store-failed", core.requests.store_error)
     for block in core.ipam.block_conflicts():

@@ -220,7 +220,7 @@ class Fib:
 
         Results of batches in flight are such an input.
         """
-        if self._underlay_changed or any(learned.to_visit is not None for learned in self._learned.values()):
+        if not self.settled:
             return now
         if not self._dump_seen:
             return None
@@ -230,14 +230,14 @@ class Fib:
         return min((retry for retry in retries if retry is not None), default=None)
 
     @property
+    def settled(self) -> bool:
+        """Whether every desired route follows from the present inputs: nothing is left to be visited."""
+        return not self._underlay_changed and all(learned.to_visit is None for learned in self._learned.values())
+
+    @property
     def in_sync(self) -> bool:
         """Whether a dump was seen and the kernel holds exactly what is desired, as far as known."""
-        return (
-            self._dump_seen
-            and not self._underlay_changed
-            and all(learned.to_visit is None for learned in self._learned.values())
-            and all(tracker.idle for tracker in self._trackers.values())
-        )
+        return self._dump_seen and self.settled and all(tracker.idle for tracker in self._trackers.values())
 
     # Views
 

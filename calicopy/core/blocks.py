@@ -1,0 +1,120 @@
+"""Between the RIB and IPAM: what other nodes announce, what we claim, and where two want the same.
+
+Theory of operation: the RIB tells which blocks and host prefixes it heard from which node; IPAM keeps reservations and
+settles conflicts, and tells who may announce what, which goes back to the RIB. A claim is confirmed only when all that
+was heard before the gate opened has been told to IPAM. Of the host prefixes that others announce only those inside our
+blocks matter (the winner of a conflict must not assign them), so that a large table of them costs nothing here.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from calicopy.config.resolve import NodeConfig
+from calicopy.core.commands import Command, Log
+from calicopy.core.views import LogView
+from calicopy.ipam import Ipam
+from calicopy.net import Family, Packed, Prefix, pack
+from calicopy.rib import Decisions, Holder, Rib
+
+
+class Blocks:
+    """Keeps `ipam` and `rib` of one mind about blocks."""
+
+    def __init__(self, node: NodeConfig, rib: Rib, ipam: Ipam, *, emit: Callable[[Command], None]) -> None:
+        self._rib = rib
+        self._ipam = ipam
+        self._emit = emit
+        self._pinned = {prefix for prefix, owner in node.pinned.items() if owner != node.name}
+        self._hosts: dict[Family, dict[Packed, int]] = {family: {} for family in Family}
+        self._told: dict[Family, dict[Packed, int]] = {family: {} for family in Family}
+        self._conflicts: dict[tuple[str, str], str] = {}
+
+    def heard(self, decisions: Decisions) -> None:
+        """Tell IPAM what the decision process came across."""
+        rows = [*decisions.owners_seen, *decisions.conflicts]
+        if rows:
+            self._ipam.seen(rows)
+        for family, packed, router_id in decisions.conflicts_over:
+            self._ipam.conflict_over(Prefix(family, packed), router_id)
+        for family in Family:
+            self._learn_hosts(family, decisions)
+        if rows or decisions.conflicts_over:
+            self.report()
+
+    def _learn_hosts(self, family: Family, decisions: Decisions) -> None:
+        """Keep the host prefixes that other nodes announce, those that were refused in a conflict too."""
+        hosts, bits = self._hosts[family], family.bits
+        changed = False
+        for kind, packed, router_id in decisions.conflicts_over:
+            if kind is family and hosts.get(packed) == router_id:
+                del hosts[packed]
+                changed = True
+        for packed, selection in decisions.changes.get(family, ()):
+            if packed[0] != bits:
+                continue
+            owner = None if selection is None else selection.best.owner
+            if hosts.get(packed) != owner:
+                changed = True
+                if owner is None:
+                    del hosts[packed]
+                else:
+                    hosts[packed] = owner
+        for kind, packed, router_id in decisions.conflicts:
+            if kind is family and packed[0] == bits and packed not in hosts:
+                hosts[packed] = router_id
+                changed = True
+        if changed:
+            self._tell_hosts(family)
+
+    def _tell_hosts(self, family: Family) -> None:
+        hosts = self._hosts[family]
+        inside: dict[Packed, int] = {}
+        for view in self._ipam.blocks() if hosts else ():
+            block = view.prefix
+            if block.family is not family:
+                continue
+            if block.size > len(hosts):
+                inside.update({host: owner for host, owner in hosts.items() if Prefix(family, host) in block})
+                continue
+            for number in range(block.first, block.first + block.size):
+                host = pack(number, family.bits, family)
+                if host in hosts:
+                    inside[host] = hosts[host]
+        if inside != self._told[family]:
+            self._told[family] = inside
+            self._ipam.remote_host_routes(family, inside)
+            self.report()
+
+    def confirm(self) -> None:
+        """Every claim that waits holds."""
+        for claim in self._ipam.pending():
+            self._ipam.confirm(claim.block)
+        self.own_changed()
+
+    def own_changed(self) -> None:
+        """Our blocks are others than before: other host prefixes lie in them."""
+        for family in Family:
+            self._tell_hosts(family)
+
+    def tell_rib(self) -> bool:
+        """Who may announce which block from now on; whether anything changed."""
+        changes = self._ipam.take_holder_changes()
+        for family, holders in changes.items():
+            self._rib.set_holders(family, {block: self._holder(family, block, who) for block, who in holders.items()})
+        return bool(changes)
+
+    def _holder(self, family: Family, block: Packed, router_id: int | None) -> Holder | None:
+        if router_id is None:
+            return None
+        return Holder(router_id, pinned=bool(self._pinned) and Prefix(family, block) in self._pinned)
+
+    def report(self) -> None:
+        """Log conflicts that are new, and those that are over."""
+        found = {("block-conflict", str(one.block)): str(one) for one in self._ipam.block_conflicts()}
+        found |= {("address-conflict", str(one.address)): str(one) for one in self._ipam.address_conflicts()}
+        for key, text in found.items():
+            if key not in self._conflicts:
+                self._emit(Log(LogView("ipam", key[1], key[0], text, "warning")))
+        for key in self._conflicts.keys() - found.keys():
+            self._emit(Log(LogView("ipam", key[1], f"{key[0]}-over", f"the conflict over {key[1]} is over")))
+        self._conflicts = found

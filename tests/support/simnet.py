@@ -1,0 +1,386 @@
+"""A network of cores in memory: each node has a core, a speaker that outlives it, a kernel, a disk; time is simulated.
+
+The speakers exchange UPDATE bodies as on the wire. Nothing here decides: commands are carried out, and answered.
+"""
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, ip_address
+
+from calicopy.bgp import encode_end_of_rib
+from calicopy.bgp.capabilities import Capabilities, GracefulRestart
+from calicopy.bgp.encode import encode_attribute
+from calicopy.bgp.nlri import encode_nlri
+from calicopy.bgp.open import Open, encode_open
+from calicopy.config.model import ClusterConfig
+from calicopy.config.resolve import NodeConfig, resolve
+from calicopy.core import commands as do
+from calicopy.core import events as ev
+from calicopy.core.core import Core
+from calicopy.fib import KernelDump, RouteOp, RouteTarget, WriteResult
+from calicopy.ipam import (
+    AddressFreed,
+    AddressRemoved,
+    AddressSaved,
+    BlockRemoved,
+    BlockSaved,
+    Change,
+    CounterSaved,
+    ReservationRemoved,
+    ReservationSaved,
+    Snapshot,
+)
+from calicopy.net import Family, IPAddress, Packed, Prefix
+from calicopy.net.interface import InterfaceFacts
+from calicopy.net.nexthop import NextHopFacts
+from calicopy.seam import speaker as sp
+
+ETH = 2
+TUNNEL = 9
+WIRE_S = 0.001
+
+
+@dataclass
+class Disk:
+    """What a node has stored; `fails` makes every commit fail."""
+
+    blocks: dict[Prefix, object] = field(default_factory=dict)
+    addresses: dict[IPAddress, object] = field(default_factory=dict)
+    reservations: dict[Prefix, object] = field(default_factory=dict)
+    counter: int = 0
+    fails: bool = False
+
+    def commit(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            match change:
+                case BlockSaved(record):
+                    self.blocks[record.prefix] = record
+                case BlockRemoved(prefix):
+                    self.blocks.pop(prefix, None)
+                case AddressSaved(record) | AddressFreed(record):
+                    self.addresses[record.address] = record
+                case AddressRemoved(address):
+                    self.addresses.pop(address, None)
+                case ReservationSaved(record):
+                    self.reservations[record.prefix] = record
+                case ReservationRemoved(prefix):
+                    self.reservations.pop(prefix, None)
+                case CounterSaved(value):
+                    self.counter = value
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(
+            tuple(self.blocks.values()), tuple(self.addresses.values()), tuple(self.reservations.values()), self.counter
+        )
+
+
+def config(names: Iterable[str], **parts: object) -> ClusterConfig:
+    """A cluster of nodes 10.0.0.1/24, 10.0.0.2/24 ... in this order; `parts` are further sections of the file."""
+    nodes = [{"name": name, "address": f"10.0.0.{number}/24"} for number, name in enumerate(names, 1)]
+    pools = [{"cidr": "10.244.0.0/22", "block_size": 26}]
+    return ClusterConfig.model_validate({"nodes": nodes, "pools": pools, **parts})
+
+
+def open_body(asn: int, router_id: object, *, restart: GracefulRestart | None = None, **capabilities: object) -> bytes:
+    """An OPEN of IPv4 unicast with route refresh, graceful restart with the F bit, and whatever is said otherwise."""
+    if restart is None:
+        restart = GracefulRestart(120, ((Family.IPV4, True),))
+    known: dict[str, object] = {
+        "families": (Family.IPV4,), "route_refresh": True, "asn4": asn, "graceful_restart": restart, **capabilities
+    }  # fmt: skip
+    return encode_open(Open(asn, 9, IPv4Address(str(router_id)), Capabilities(**known)))  # type: ignore[arg-type]
+
+
+def update_body(
+    prefixes: Iterable[str], *, next_hop: str = "", attributes: Iterable[sp.RawAttribute] = (),
+    withdraw: Iterable[Packed] = (),
+) -> bytes:  # fmt: skip
+    """One UPDATE of IPv4 unicast."""
+    parts = {one.code: encode_attribute(one.flags, one.code, one.value) for one in attributes}
+    if next_hop:
+        parts[3] = encode_attribute(0x40, 3, ip_address(next_hop).packed)
+    encoded = b"".join(parts[code] for code in sorted(parts))
+    gone = encode_nlri(list(withdraw), None)
+    nlri = encode_nlri([Prefix.parse(prefix).packed for prefix in prefixes], None)
+    return len(gone).to_bytes(2, "big") + gone + len(encoded).to_bytes(2, "big") + encoded + nlri
+
+
+class Speaker:
+    """What ExaBGP and its bridge do for one node: sessions, and what was announced on each."""
+
+    def __init__(self, net: Network, node: NodeConfig) -> None:
+        self.net = net
+        self.node = node
+        self.instance = 0
+        self.configured = False
+        self.up: set[str] = set()
+        self.out: dict[str, dict[str, sp.AnnounceGroup]] = {}
+        self.alive = True
+        self.enhanced_refresh = False
+        self.withdrawn: list[str] = []
+        self.resets: list[str] = []
+
+    def open_of(self, peer: str) -> bytes:
+        spec = next(one for one in self.node.sessions if str(one.address) == peer)
+        return open_body(spec.local_asn, self.node.router_id)
+
+
+class Host:
+    """One node. `core` is None while no agent runs."""
+
+    def __init__(self, net: Network, node: NodeConfig) -> None:
+        self.net = net
+        self.node = node
+        self.speaker = Speaker(net, node)
+        self.disk = Disk()
+        self.kernel: dict[Packed, RouteTarget] = {}
+        self.core: Core | None = None
+        self.life = 0
+        self.replies: dict[int, do.Reply] = {}
+        self.logs: list[str] = []
+        self.deleted: list[Packed] = []
+        self.commands = 0
+        self._requests = itertools.count(1)
+
+    @property
+    def address(self) -> str:
+        return str(self.node.addresses[0])
+
+    # -- the agent's life
+
+    def start(self) -> None:
+        """An agent starts, on the disk, kernel and speaker that there are."""
+        self.life += 1
+        self.core = Core(self.node, self.disk.snapshot(), now=self.net.now)
+        address = self.node.addresses[0]
+        self.tell(ev.InterfacesChanged((InterfaceFacts(ETH, "eth0", True, True, 1500, ((address, 24),)),)))
+        self.tell(ev.WorkloadsChanged({}))
+        self.attach()
+
+    def attach(self) -> None:
+        """The agent attaches to the bridge."""
+        speaker = self.speaker
+        if not speaker.alive:
+            return
+        snapshots = tuple(
+            sp.PeerSnapshot(
+                peer=key, state=sp.FsmState.ESTABLISHED,
+                local_open=speaker.open_of(key), peer_open=self.net.at(key).speaker.open_of(self.address),
+            )
+            for key in sorted(speaker.up)
+        )  # fmt: skip
+        self.tell(sp.SpeakerAttached(f"{self.node.name}-{speaker.instance}", 1, snapshots))
+        if snapshots:
+            before = {key: {Family.IPV4: tuple(Prefix.parse(p).packed for p in speaker.out.get(key, ()))}
+                      for key in speaker.up}
+            self.tell(ev.AnnouncedBefore(before))
+
+    def kill(self) -> None:
+        """The agent dies, without a word."""
+        self.core = None
+        self.life += 1
+
+    def kill_speaker(self) -> None:
+        """ExaBGP dies, and starts again soon."""
+        for key in sorted(self.speaker.up):
+            self.net.end_session(self.address, key, "connection reset", silent=self)
+        self.speaker.out.clear()
+        self.speaker.instance += 1
+        self.speaker.alive = False
+        self.tell(sp.SpeakerDetached("gone"))
+
+        def again() -> None:
+            self.speaker.alive = True
+            if self.core is not None:
+                self.attach()
+
+        self.net.later(0.2, again)
+
+    def assign(self, handle: str) -> int:
+        """Ask for an address; gives the number of the request."""
+        number = next(self._requests)
+        self.tell(ev.AddressRequested(number, handle, Family.IPV4))
+        return number
+
+    # -- the loop
+
+    def tell(self, *events: ev.CoreEvent) -> None:
+        """Tell the core of this life."""
+        life = self.life
+        for event in events:
+            self.net.later(0.0, lambda event=event: self._step(event) if life == self.life else None)
+
+    def _step(self, event: ev.CoreEvent) -> None:
+        if self.core is None:
+            return
+        for command in self.core.handle([event], self.net.now):
+            self.commands += 1
+            self._carry_out(command)
+
+    def _carry_out(self, command: do.Command) -> None:
+        match command:
+            case do.SetSessions():
+                self.speaker.configured = True
+                self.net.later(0.01, self.net.dial)
+                self.tell(ev.SessionsSet())
+            case do.Log():
+                self.logs.append(f"{command.line.code}: {command.line.message}")
+            case do.Reply():
+                self.replies[command.request] = command
+            case do.Persist():
+                if self.disk.fails:
+                    self.tell(ev.PersistFailed(command.token, "disk full"))
+                else:
+                    self.disk.commit(command.changes)
+                    self.tell(ev.Persisted(command.token))
+            case do.ResolveNextHops():
+                facts = {
+                    address: NextHopFacts(address, True, on_link=True, ifindex=ETH) for address in command.addresses
+                }
+                self.tell(ev.NextHopsResolved(facts))
+            case do.SetTunnel():
+                self.tell(ev.TunnelSet(TUNNEL))
+            case do.DumpRoutes():
+                self.tell(ev.KernelDumped(KernelDump({Family.IPV4: dict(self.kernel)})))
+            case do.WriteRoutes():
+                self._write(command)
+            case _:
+                if self.speaker.alive:
+                    self._speak(command)
+
+    def _write(self, command: do.WriteRoutes) -> None:
+        for batch in command.batches:
+            for packed in batch.prefixes:
+                if batch.op is RouteOp.DELETE:
+                    del self.kernel[packed]
+                    self.deleted.append(packed)
+                else:
+                    assert batch.target is not None
+                    self.kernel[packed] = batch.target
+        self.tell(ev.RoutesWritten(tuple(WriteResult(batch) for batch in command.batches)))
+
+    def _speak(self, command: do.Command) -> None:
+        speaker = self.speaker
+        match command:
+            case do.Advertise():
+                out = speaker.out.setdefault(command.peer, {})
+                for group in command.announce:
+                    out.update((prefix, replace(group, prefixes=(prefix,))) for prefix in group.prefixes)
+                gone = [str(Prefix(command.family, packed)) for packed in command.withdraw]
+                speaker.withdrawn += [prefix for prefix in gone if out.pop(prefix, None)]
+                if command.peer in speaker.up:
+                    for group in command.announce:
+                        self._send(command.peer, _body(group))
+                    if gone:
+                        self._send(command.peer, update_body((), withdraw=command.withdraw))
+            case do.SendEndOfRib() if command.peer in speaker.up:
+                self._send(command.peer, encode_end_of_rib(command.family))
+            case do.SendRefresh() if command.peer in speaker.up:
+                key = command.peer
+                self.net.later(WIRE_S, lambda: self.net.at(key).send_all(self.address))
+            case do.ResetPeer():
+                speaker.resets.append(command.peer)
+                self.net.end_session(self.address, command.peer, "reset by us")
+
+    def send_all(self, peer: str) -> None:
+        """All that was announced to a peer, again."""
+        for group in self.speaker.out.get(peer, {}).values():
+            self._send(peer, _body(group))
+
+    def _send(self, peer: str, body: bytes) -> None:
+        self.net.deliver(self.address, peer, body)
+
+    @property
+    def own(self) -> set[str]:
+        """The blocks that are on this node's disk."""
+        return set(map(str, self.disk.blocks))
+
+
+def _body(group: sp.AnnounceGroup) -> bytes:
+    return update_body(group.prefixes, next_hop=group.next_hop, attributes=group.attributes)
+
+
+class Network:
+    """All hosts, the wire, and the clock."""
+
+    def __init__(self, file: ClusterConfig, *, others: dict[str, ClusterConfig] | None = None) -> None:
+        """`others` gives single nodes another file."""
+        self.now = 100.0
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = itertools.count()
+        self.hosts: dict[str, Host] = {}
+        for entry in file.nodes:
+            own = (others or {}).get(entry.name, file)
+            host = Host(self, resolve(own, entry.name))
+            self.hosts[host.address] = host
+
+    def at(self, address: str) -> Host:
+        return self.hosts[address]
+
+    def __getitem__(self, name: str) -> Host:
+        return next(host for host in self.hosts.values() if host.node.name == name)
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Do it then; what is due at one time is done in the order in which it was asked for."""
+        heapq.heappush(self._due, (self.now + seconds, next(self._number), call))
+
+    def deliver(self, sender: str, receiver: str, body: bytes) -> None:
+        """A message on a session, if that session still lives when it comes."""
+        def arrive() -> None:
+            if sender in self.at(receiver).speaker.up:
+                self.at(receiver).tell(sp.UpdatesReceived(sender, (body,)))
+
+        self.later(WIRE_S, arrive)
+
+    def dial(self) -> None:
+        """Every session that both sides want and that is not up comes up."""
+        for one, other in itertools.combinations(sorted(self.hosts), 2):
+            ours, theirs = self.at(one).speaker, self.at(other).speaker
+            wanted = ours.configured and theirs.configured and ours.alive and theirs.alive
+            known = {str(spec.address) for spec in ours.node.sessions}
+            if not wanted or other in ours.up or other not in known:
+                continue
+            ours.up.add(other)
+            theirs.up.add(one)
+            for me, peer in ((one, other), (other, one)):
+                bodies = self.at(me).speaker.open_of(peer), self.at(peer).speaker.open_of(me)
+                self.at(me).tell(sp.PeerUp(peer, *bodies))
+                self.at(me).send_all(peer)  # ExaBGP holds on to what was announced
+
+    def end_session(self, one: str, other: str, reason: str, *, silent: Host | None = None) -> None:
+        """The TCP connection breaks; both dial again."""
+        for me, peer in ((one, other), (other, one)):
+            host = self.at(me)
+            if peer in host.speaker.up:
+                host.speaker.up.discard(peer)
+                if host is not silent:
+                    host.tell(sp.PeerDown(peer, reason))
+        self.later(0.3, self.dial)
+
+    def run(self, seconds: float) -> None:
+        """Let that much time pass; a core that never comes to rest fails the test."""
+        end = self.now + seconds
+        steps = 0
+        while True:
+            steps += 1
+            assert steps < 200_000, "the cores never come to rest"
+            ticks = [
+                (deadline, host) for host in self.hosts.values()
+                if host.core is not None and (deadline := host.core.deadline(self.now)) is not None
+            ]  # fmt: skip
+            tick = min(ticks, key=lambda one: one[0], default=None)
+            due = self._due[0][0] if self._due else None
+            at = min((time for time in (due, tick[0] if tick else None) if time is not None), default=end)
+            if at > end:
+                break
+            if due is None and tick is None:
+                break
+            self.now = max(self.now, at)
+            if due is not None and due <= self.now:
+                heapq.heappop(self._due)[2]()
+            elif tick is not None:
+                tick[1]._step(ev.Ticked())
+        self.now = end
