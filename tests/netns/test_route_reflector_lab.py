@@ -29,7 +29,7 @@ def test_blocks_are_learnt_through_the_reflector_with_their_owners_and_pods_ping
                 assert path["owner"] == other
                 assert path["originator_id"] == path["next_hop"]
 
-        table = lab.run("rr", "birdc", "show", "route")
+        table = lab.run("rr", "birdc", "-s", "/run/bird.ctl", "show", "route")
         print(table)
         assert all(block in table for block in blocks.values())
 
