@@ -56,6 +56,8 @@ class AgentBackend:
         self._next_request = 0
         self._sinks: list[ChangeSink] = []
         self._revision = 0
+        self.on_watched: Callable[[], None] = lambda: None
+        """Called when the first watcher comes, before it is shown anything."""
         self.workload_calls: Workloads | None = None
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -197,6 +199,8 @@ class AgentBackend:
 
     def subscribe(self, sink: ChangeSink) -> None:
         """From now on every change goes to `sink`."""
+        if not self._sinks:
+            self.on_watched()
         self._sinks.append(sink)
 
     def unsubscribe(self, sink: ChangeSink) -> None:

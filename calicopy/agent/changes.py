@@ -1,8 +1,8 @@
 """What watchers are told: the difference between the pictures of before and of now.
 
 Theory of operation: nothing is computed while nobody watches. With watchers, pictures are taken at most every `PACE_S`
-after something happened, so that a storm of changes costs a bounded share of the loop; only what differs goes out. Routes
-are too many for that: the core notes which prefixes changed, and only those are looked at, in slices.
+after something happened, so that a storm of changes costs a bounded share of the loop; only what differs goes out.
+Routes are too many for that: the core notes which prefixes changed, and only those are looked at, in slices.
 """
 from __future__ import annotations
 
@@ -32,6 +32,15 @@ class Changes:
         self._wake = asyncio.Event()
         self._pictures: dict[str, Mapping[Hashable, object]] = {}
         self._touched: dict[tuple[Family, Packed], None] = {}
+        backend.on_watched = self.begin
+
+    def begin(self) -> None:
+        """The first watcher comes: take the pictures that its snapshot will show, so that no change after is missed."""
+        self._core.touched.clear()
+        self._core.note_touched = True
+        self._touched.clear()
+        self._pictures.clear()
+        self._objects()
 
     def happened(self) -> None:
         """After each step of the core."""
