@@ -23,8 +23,10 @@ from calicopy.core.core import Core
 from calicopy.fib import KernelDump, RouteOp, RouteTarget, WriteResult
 from calicopy.ipam import (
     AddressFreed,
+    AddressRecord,
     AddressRemoved,
     AddressSaved,
+    BlockRecord,
     BlockRemoved,
     BlockSaved,
     Change,
@@ -82,6 +84,15 @@ def config(names: Iterable[str], **parts: object) -> ClusterConfig:
     nodes = [{"name": name, "address": f"10.0.0.{number}/24"} for number, name in enumerate(names, 1)]
     pools = [{"cidr": "10.244.0.0/22", "block_size": 26}]
     return ClusterConfig.model_validate({"nodes": nodes, "pools": pools, **parts})
+
+
+def stored_block(block: str, *, used: str = "") -> list[Change]:
+    """What makes a disk hold a block, with an address of it in use by `pod` if `used` lies in it."""
+    prefix = Prefix.parse(block)
+    changes: list[Change] = [BlockSaved(BlockRecord(prefix, "10.244.0.0/22", 1)), CounterSaved(2)]
+    if used and ip_address(used) in prefix:
+        changes.append(AddressSaved(AddressRecord(ip_address(used), prefix, "pod", 2)))
+    return changes
 
 
 def open_body(asn: int, router_id: object, *, restart: GracefulRestart | None = None, **capabilities: object) -> bytes:
@@ -196,6 +207,7 @@ class Host:
             self.speaker.alive = True
             if self.core is not None:
                 self.attach()
+            self.net.later(0.1, self.net.dial)
 
         self.net.later(0.2, again)
 
