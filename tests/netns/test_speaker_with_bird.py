@@ -32,6 +32,7 @@ from calicopy.seam.speaker import (
 )
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl
+from calicopy.speaker.render import Rendered
 
 pytestmark = pytest.mark.netns
 
@@ -318,7 +319,8 @@ async def test_a_config_that_exabgp_refuses_never_reaches_the_reload(
 ) -> None:
     await agent.started()
     good = pair.config.read_text()
-    monkeypatch.setattr("calicopy.speaker.control.render", lambda *_, **__: good.replace("hold-time 9", "hold-time no"))
+    bad = Rendered(good.replace("hold-time 9", "hold-time no"))
+    monkeypatch.setattr("calicopy.speaker.control.render", lambda *_, **__: bad)
     with pytest.raises(ConfigRefused, match="hold-time"):
         await agent.control.apply([SPEC])
     monkeypatch.undo()
