@@ -110,18 +110,28 @@ class Host:
         held = [each.address for each in ipam.held_by(TUNNEL_HANDLE) if isinstance(each.address, IPv4Address)]
         if not held:
             if _has_block(ipam):
-                with suppress(IpamError):  # none is free yet: the next round asks again
-                    ipam.assign(TUNNEL_HANDLE, family=Family.IPV4)
-                    self._tunnel_assigned = True
+                self._assign_tunnel_address(ipam)
             return  # it is used when it is on disk
         if self._tunnel_assigned and (ipam.in_flight or ipam.has_changes):
             return
+        links = [interface.mtu for interface in self.underlay if not interface.loopback]
+        if not links or not self._nodes <= self.facts.keys():
+            return  # before the way to the nodes is known, a start would set an MTU that is not the right one
         self._tunnel_assigned = False
-        mtu = min((interface.mtu for interface in self.underlay if not interface.loopback), default=DEFAULT_MTU)
-        wanted = SetTunnel(held[0], mtu - IPIP_OVERHEAD)
+        wanted = SetTunnel(held[0], min(links) - IPIP_OVERHEAD)
         if wanted != self.tunnel_wanted:
             self.tunnel_wanted = wanted
             self._emit(wanted)
+
+    def _assign_tunnel_address(self, ipam: Ipam) -> None:
+        """From a pool that is encapsulated, where we have one: what the host itself sends to pods bears this source."""
+        pools = [pool for pool in self._node.pools if pool.cidr.family is Family.IPV4]
+        tunnelled: list[str | None] = [pool.label for pool in pools if pool.encapsulation is Encapsulation.IPIP]
+        for label in tunnelled or [None]:
+            with suppress(IpamError):  # none is free yet: the next round asks again
+                ipam.assign(TUNNEL_HANDLE, family=Family.IPV4, pool=label)
+                self._tunnel_assigned = True
+                return
 
 
 def _has_block(ipam: Ipam) -> bool:

@@ -19,8 +19,6 @@ from calicopy.net import Prefix
 from calicopy.net.interface import InterfaceFacts
 
 IPIP_DEVICE = "tunl0"
-IPIP_OVERHEAD = 20
-"""Octets of the outer IPv4 header."""
 
 
 @dataclass(frozen=True, slots=True)
