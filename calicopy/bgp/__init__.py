@@ -9,18 +9,15 @@ packed.
 from __future__ import annotations
 
 from calicopy.bgp.as_path import AsPath, Segment, SegmentKind
-from calicopy.bgp.attributes import Aggregator, AttributeCode, LargeCommunity, Origin, PathAttributes, UnknownAttribute
+from calicopy.bgp.attributes import Aggregator, AttributeCode, LargeCommunity, Origin, PathAttributes, RawAttribute
 from calicopy.bgp.capabilities import Capabilities, Fqdn, GracefulRestart, LongLivedFamily, PathMode
 from calicopy.bgp.communities import (
-    CommunityError,
     format_community,
     format_large_community,
-    parse_community,
-    parse_large_community,
 )
-from calicopy.bgp.encode import attribute_list, encode_attributes, encode_end_of_rib, encode_update, generic_attribute
+from calicopy.bgp.encode import attribute_list, encode_attributes, encode_end_of_rib, encode_update
 from calicopy.bgp.notification import Notification, decode_notification, encode_notification
-from calicopy.bgp.open import Negotiated, Open, OpenError, Role, decode_open, encode_open, negotiate
+from calicopy.bgp.open import Negotiated, Open, OpenError, decode_open, encode_open, negotiate
 from calicopy.bgp.refresh import RefreshError, RefreshKind, RouteRefresh, decode_route_refresh, encode_route_refresh
 from calicopy.bgp.session import SessionOptions
 from calicopy.bgp.update import AttributeCache, NlriBatch, Update, decode_update
@@ -32,7 +29,6 @@ __all__ = [
     "AttributeCache",
     "AttributeCode",
     "Capabilities",
-    "CommunityError",
     "Fault",
     "FaultKind",
     "Fqdn",
@@ -47,14 +43,13 @@ __all__ = [
     "Origin",
     "PathAttributes",
     "PathMode",
+    "RawAttribute",
     "RefreshError",
     "RefreshKind",
-    "Role",
     "RouteRefresh",
     "Segment",
     "SegmentKind",
     "SessionOptions",
-    "UnknownAttribute",
     "Update",
     "Verdict",
     "attribute_list",
@@ -70,8 +65,5 @@ __all__ = [
     "encode_update",
     "format_community",
     "format_large_community",
-    "generic_attribute",
     "negotiate",
-    "parse_community",
-    "parse_large_community",
 ]

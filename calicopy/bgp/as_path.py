@@ -95,10 +95,6 @@ class AsPath:
                 return segment.asns[-1] if segment.kind is SegmentKind.AS_SEQUENCE else None
         return None
 
-    def contains(self, asn: int) -> bool:
-        """Whether `asn` stands anywhere in the path: the loop check of RFC 4271 section 9.1.2."""
-        return any(asn in segment.asns for segment in self.segments)
-
     @property
     def has_confed(self) -> bool:
         """Whether it has a confederation segment."""

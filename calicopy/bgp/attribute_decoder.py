@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from calicopy.bgp.attribute_rules import KIND_BITS, RULES, Draft, MalformedError
-from calicopy.bgp.attributes import AttributeCode, AttributeFlag, PathAttributes, UnknownAttribute
+from calicopy.bgp.attributes import AttributeCode, AttributeFlag, PathAttributes, RawAttribute
 from calicopy.bgp.session import SessionOptions
 from calicopy.bgp.verdict import Fault, FaultKind, Verdict
 
@@ -20,15 +20,6 @@ _OPTIONAL = int(AttributeFlag.OPTIONAL)
 _TRANSITIVE = int(AttributeFlag.TRANSITIVE)
 _EXTENDED_LENGTH = int(AttributeFlag.EXTENDED_LENGTH)
 _MP_CODES = frozenset({int(AttributeCode.MP_REACH_NLRI), int(AttributeCode.MP_UNREACH_NLRI)})
-
-
-@dataclass(frozen=True, slots=True)
-class RawAttribute:
-    """One attribute as it stood in the message: flags octet, type code, value."""
-
-    flags: int
-    code: int
-    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,5 +194,5 @@ def _read_unknown(draft: Draft, attribute: RawAttribute) -> Fault | None:
         text = f"attribute {attribute.code} claims to be well-known, but no such attribute is"
         return Fault(Verdict.SESSION_RESET, FaultKind.ATTRIBUTE_UNRECOGNIZED, attribute.code, text)
     if attribute.flags & _TRANSITIVE:
-        draft.unknown.append(UnknownAttribute(attribute.flags & ~_EXTENDED_LENGTH, attribute.code, attribute.value))
+        draft.unknown.append(RawAttribute(attribute.flags & ~_EXTENDED_LENGTH, attribute.code, attribute.value))
     return None

@@ -22,7 +22,7 @@ from calicopy.bgp.attributes import (
     LargeCommunity,
     Origin,
     PathAttributes,
-    UnknownAttribute,
+    RawAttribute,
 )
 from calicopy.bgp.session import SessionOptions
 from calicopy.bgp.verdict import FaultKind, Verdict
@@ -59,7 +59,7 @@ class Draft:
     originator_id: IPv4Address | None = None
     cluster_list: tuple[IPv4Address, ...] = ()
     large_communities: tuple[LargeCommunity, ...] = ()
-    unknown: list[UnknownAttribute] = field(default_factory=list)
+    unknown: list[RawAttribute] = field(default_factory=list)
 
     def finish(self) -> PathAttributes:
         """The values as one set, the AS4 attributes of a 2-octet session folded in (RFC 6793 section 4.2.3)."""
@@ -180,12 +180,12 @@ def _read_cluster_list(draft: Draft, value: bytes) -> None:
 
 def _read_extended_communities(draft: Draft, value: bytes) -> None:
     _multiple(value, 8, "EXTENDED_COMMUNITIES")
-    draft.unknown.append(UnknownAttribute(KIND_BITS, int(AttributeCode.EXTENDED_COMMUNITIES), value))
+    draft.unknown.append(RawAttribute(KIND_BITS, int(AttributeCode.EXTENDED_COMMUNITIES), value))
 
 
 def _read_ipv6_extended_communities(draft: Draft, value: bytes) -> None:
     _multiple(value, 20, "IPv6 EXTENDED_COMMUNITIES")
-    draft.unknown.append(UnknownAttribute(KIND_BITS, int(AttributeCode.IPV6_EXTENDED_COMMUNITIES), value))
+    draft.unknown.append(RawAttribute(KIND_BITS, int(AttributeCode.IPV6_EXTENDED_COMMUNITIES), value))
 
 
 def _read_as4_path(draft: Draft, value: bytes) -> None:
@@ -203,7 +203,7 @@ def _read_large_communities(draft: Draft, value: bytes) -> None:
 
 def _read_only_to_customer(draft: Draft, value: bytes) -> None:
     _length(value, 4, "ONLY_TO_CUSTOMER")
-    draft.unknown.append(UnknownAttribute(KIND_BITS, int(AttributeCode.ONLY_TO_CUSTOMER), value))
+    draft.unknown.append(RawAttribute(KIND_BITS, int(AttributeCode.ONLY_TO_CUSTOMER), value))
 
 
 _WELL_KNOWN = _TRANSITIVE

@@ -73,18 +73,12 @@ class Aggregator:
 
 
 @dataclass(frozen=True, slots=True)
-class UnknownAttribute:
-    """An optional transitive attribute that calicopy does not look into: flags (extended length bit cleared), type
-    code, value.
-    """
+class RawAttribute:
+    """A path attribute as on the wire (RFC 4271 section 4.3): flags octet, type code, value."""
 
     flags: int
     code: int
     value: bytes
-
-    def partial(self) -> UnknownAttribute:
-        """As it has to be passed on: with the Partial bit set (RFC 4271 section 5)."""
-        return UnknownAttribute(self.flags | AttributeFlag.PARTIAL, self.code, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +102,7 @@ class PathAttributes:
     originator_id: IPv4Address | None = None
     cluster_list: tuple[IPv4Address, ...] = ()
     large_communities: tuple[LargeCommunity, ...] = ()
-    unknown: tuple[UnknownAttribute, ...] = ()
+    unknown: tuple[RawAttribute, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

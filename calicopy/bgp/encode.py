@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 
 from calicopy.bgp.as_path import AS_TRANS, AsPath, Segment, encode_as_path
-from calicopy.bgp.attributes import Aggregator, AttributeCode, AttributeFlag, PathAttributes, UnknownAttribute
+from calicopy.bgp.attributes import Aggregator, AttributeCode, AttributeFlag, PathAttributes, RawAttribute
 from calicopy.bgp.nlri import encode_nlri
 from calicopy.bgp.session import SessionOptions
 from calicopy.bgp.update import NlriBatch, Update
@@ -44,14 +44,14 @@ def encode_attribute(flags: int, code: int, value: bytes) -> bytes:
     return bytes((flags, code, len(value))) + value
 
 
-def attribute_list(attributes: PathAttributes, session: SessionOptions) -> list[UnknownAttribute]:
+def attribute_list(attributes: PathAttributes, session: SessionOptions) -> list[RawAttribute]:
     """The path attributes one by one (flags, code, value), in order of code, without MP_REACH and MP_UNREACH_NLRI.
 
     LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST are left out towards an external peer. On a 2-octet session, AS4_PATH and
     AS4_AGGREGATOR are added where an AS number needs them (RFC 6793 section 4.2.2).
     """
     parts = [
-        UnknownAttribute(_FLAGS.get(code, _WELL_KNOWN), code, value) for code, value in _values(attributes, session)
+        RawAttribute(_FLAGS.get(code, _WELL_KNOWN), code, value) for code, value in _values(attributes, session)
     ]
     return sorted((*parts, *attributes.unknown), key=lambda part: part.code)
 
@@ -60,11 +60,6 @@ def encode_attributes(attributes: PathAttributes, session: SessionOptions) -> by
     """The path attributes as octets: those of `attribute_list`, one after the other."""
     parts = attribute_list(attributes, session)
     return b"".join(encode_attribute(one.flags, one.code, one.value) for one in parts)
-
-
-def generic_attribute(attribute: UnknownAttribute) -> str:
-    """An attribute the way ExaBGP takes one that it does not know: `[0xc0 0x20 0x0000fc00..]`: flags, code, value."""
-    return f"[0x{attribute.flags:02x} 0x{attribute.code:02x} 0x{attribute.value.hex()}]"
 
 
 def _values(attributes: PathAttributes, session: SessionOptions) -> Iterator[tuple[AttributeCode, bytes]]:

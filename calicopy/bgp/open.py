@@ -7,7 +7,6 @@ raises only where the message cannot be read at all; a capability of a wrong len
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -48,16 +47,6 @@ class Open:
     router_id: IPv4Address
     capabilities: Capabilities = NO_CAPABILITIES
     version: int = 4
-
-
-class Role(enum.IntEnum):
-    """BGP role (RFC 9234 section 4.1), the value of `Capabilities.role`."""
-
-    PROVIDER = 0
-    ROUTE_SERVER = 1
-    ROUTE_SERVER_CLIENT = 2
-    CUSTOMER = 3
-    PEER = 4
 
 
 @dataclass(frozen=True, slots=True)

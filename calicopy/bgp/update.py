@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 
-from calicopy.bgp.attribute_decoder import AttributeCache, AttributesField, RawAttribute, decode_attributes
-from calicopy.bgp.attributes import AttributeCode, AttributeFlag, PathAttributes
+from calicopy.bgp.attribute_decoder import AttributeCache, AttributesField, decode_attributes
+from calicopy.bgp.attributes import AttributeCode, AttributeFlag, PathAttributes, RawAttribute
 from calicopy.bgp.nlri import NlriError, decode_nlri
 from calicopy.bgp.session import SessionOptions
 from calicopy.bgp.verdict import Fault, FaultKind, Verdict, strictest

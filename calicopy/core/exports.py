@@ -19,7 +19,7 @@ from calicopy.core.events import AdvertiseFailed
 from calicopy.core.peers import Peer
 from calicopy.net import Family, IPAddress, Packed, Prefix, format_packed
 from calicopy.rib import AdjRibOut, OutBatch, PeerInfo, RibContext, export_own
-from calicopy.seam.speaker import AnnounceGroup, RawAttribute
+from calicopy.seam.speaker import AnnounceGroup
 
 RETRY_S = 1.0
 
@@ -146,7 +146,7 @@ class Exports:
             family=batch.family,
             next_hop=str(batch.attributes.next_hop),
             attributes=tuple(
-                RawAttribute(one.code, one.flags, one.value)
+                one
                 for one in attribute_list(batch.attributes.attributes, replace(peer.negotiated.send, asn4=True))
                 if one.code != AttributeCode.NEXT_HOP
             ),

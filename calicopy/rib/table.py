@@ -12,7 +12,7 @@ Theory of operation: most prefixes share their attributes with thousands of othe
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from weakref import WeakValueDictionary
 
 from calicopy.net import Family, IPAddress, Packed
@@ -329,9 +329,3 @@ class FamilyTable:
         return [
             (self.family, prefix, router_id) for prefix, outcome in self._loc.items() for router_id in outcome.conflicts
         ]
-
-    def each_selection(self, visit: Callable[[Packed, Selection], None]) -> None:
-        """Call `visit` with every prefix that is reached."""
-        for prefix, outcome in self._loc.items():
-            if outcome.selection is not None:
-                visit(prefix, outcome.selection)

@@ -1,6 +1,6 @@
 """What crosses the seam between the agent and the speaker: sessions wanted, announcements, events.
 
-Theory of operation: everything here is plain data, standard library only, so that tests and an event log can use it.
+Theory of operation: everything here is plain data, so that tests and an event log can use it.
 A peer is named by its address as text in canonical form (`ipaddress`'s), which is also ExaBGP's key. BGP messages
 travel as raw bodies (what follows the 19-octet header, RFC 4271 section 4.1): this package never decodes an UPDATE.
 """
@@ -10,6 +10,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from calicopy.bgp.attributes import RawAttribute
 from calicopy.net.family import Family
 
 BGP_PORT = 179
@@ -63,18 +64,12 @@ class SessionSpec:
     description: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RawAttribute:
-    """A path attribute as on the wire: type code, flags octet, value. AS_PATH (2) with four-octet AS numbers always."""
-
-    code: int
-    flags: int
-    value: bytes
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnnounceGroup:
-    """Prefixes of one family that share a next hop and all attributes (NEXT_HOP and MP attributes are not listed)."""
+    """Prefixes of one family that share a next hop and all attributes.
+
+    NEXT_HOP and the MP attributes are not listed; AS_PATH has four-octet AS numbers always.
+    """
 
     family: Family
     next_hop: str

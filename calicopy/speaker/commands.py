@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from calicopy.bgp.attributes import RawAttribute
 from calicopy.net.family import Family
-from calicopy.seam.speaker import AnnounceGroup, RawAttribute, SpecError
+from calicopy.seam.speaker import AnnounceGroup, SpecError
 
 PREFIXES_PER_LINE = 500
 AS_PATH = 2

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from calicopy.bgp import RawAttribute
 from calicopy.net import Family
 from calicopy.seam.speaker import (
     AnnounceGroup,
@@ -22,7 +23,6 @@ from calicopy.seam.speaker import (
     FsmState,
     PeerDown,
     PeerUp,
-    RawAttribute,
     RefreshReceived,
     SessionSpec,
     SpeakerAttached,
@@ -37,7 +37,7 @@ from calicopy.speaker.render import Rendered
 pytestmark = pytest.mark.netns
 
 NUMBERS = count()
-OWNER = RawAttribute(32, 0xC0, bytes.fromhex("0000fc00000000010a090001"))
+OWNER = RawAttribute(0xC0, 32, bytes.fromhex("0000fc00000000010a090001"))
 SPEC = SessionSpec(
     name="bird", peer_address="10.9.0.2", local_address="10.9.0.1", local_as=64512, peer_as=64512, router_id="10.9.0.1",
     hold_time_s=9,
@@ -409,7 +409,7 @@ async def test_an_external_ipv6_session_with_key_and_gtsm_carries_routes_both_wa
     await agent.control.apply([spec])
     await eventually(lambda: agent.of(PeerUp))
     await eventually(lambda: any(b"\x40\xfd\x01" in body for body in agent.bodies()))
-    path = RawAttribute(2, 0x40, bytes.fromhex("02010000fc00"))
+    path = RawAttribute(0x40, 2, bytes.fromhex("02010000fc00"))
     group = AnnounceGroup(family=Family.IPV6, next_hop="fd00:9::1", attributes=(path, OWNER), prefixes=("fd05::/64",))
     assert await agent.client.announce("fd00:9::2", [group]) is CommandResult.DONE
     await eventually(lambda: "fd05::/64" in pair.birdc("show", "route", "protocol", "n6"))

@@ -14,11 +14,9 @@ from calicopy.bgp import (
     Segment,
     SegmentKind,
     SessionOptions,
-    UnknownAttribute,
     Update,
     encode_attributes,
     encode_update,
-    generic_attribute,
 )
 from calicopy.bgp.nlri import NlriError, decode_nlri
 from calicopy.net import Family, Prefix
@@ -48,11 +46,6 @@ def test_an_as_path_answers_the_questions_of_the_decision(
     assert (as_path.length, as_path.neighbor_as, as_path.origin_as, str(as_path)) == (length, neighbor, origin, text)
 
 
-def test_a_loop_is_found_in_any_segment() -> None:
-    as_path = path((CONFED, (9,)), (SEQUENCE, (1, 2)), (SET, (3, 4)))
-    assert [asn for asn in range(10) if as_path.contains(asn)] == [1, 2, 3, 4, 9]
-
-
 def test_equal_attribute_sets_are_one_key() -> None:
     one = PathAttributes(as_path=AsPath.sequence(1), med=5)
     two = replace(PathAttributes(as_path=AsPath.sequence(1)), med=5)
@@ -74,11 +67,6 @@ def test_what_an_external_peer_must_not_hear_is_left_out() -> None:
     assert external.hex() == "40010100" + "400200" + "4003040a000001"
     internal = encode_attributes(attributes, SessionOptions(ibgp=True))
     assert internal.hex() == external.hex() + "40050400000064" + "8009040a000002" + "800a040a000003"
-
-
-def test_an_unknown_attribute_is_passed_on_as_partial_in_the_words_of_exabgp() -> None:
-    attribute = UnknownAttribute(0xC0, 0x63, b"\xbe\xef")
-    assert generic_attribute(attribute.partial()) == "[0xe0 0x63 0xbeef]"
 
 
 def test_a_long_sequence_is_split_into_segments_of_255() -> None:

@@ -12,10 +12,10 @@ from calicopy.bgp import (
     AttributeCache,
     FaultKind,
     Origin,
+    RawAttribute,
     Segment,
     SegmentKind,
     SessionOptions,
-    UnknownAttribute,
     Update,
     Verdict,
     decode_update,
@@ -107,7 +107,7 @@ def test_every_attribute_is_read() -> None:
     assert values.originator_id == IPv4Address("10.0.0.2")
     assert values.cluster_list == (IPv4Address("10.0.0.3"), IPv4Address("10.0.0.4"))
     assert values.large_communities == ((64512, 1, 0x0A000001),)
-    assert values.unknown == (UnknownAttribute(0xC0, 99, b"\xbe\xef"),), "optional non-transitive goes no further"
+    assert values.unknown == (RawAttribute(0xC0, 99, b"\xbe\xef"),), "optional non-transitive goes no further"
 
 
 def test_withdrawn_routes_need_no_attributes() -> None:

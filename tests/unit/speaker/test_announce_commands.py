@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import pytest
 
+from calicopy.bgp import RawAttribute
 from calicopy.net import Family
-from calicopy.seam.speaker import AnnounceGroup, RawAttribute, SpecError
+from calicopy.seam.speaker import AnnounceGroup, SpecError
 from calicopy.speaker.commands import announce_lines, attribute_words, withdraw_lines
 
-OWNER = RawAttribute(32, 0xC0, bytes.fromhex("0000fc00000000010a090001"))
+OWNER = RawAttribute(0xC0, 32, bytes.fromhex("0000fc00000000010a090001"))
 
 
 def group(*prefixes: str, attributes: tuple[RawAttribute, ...] = (), family: Family = Family.IPV4) -> AnnounceGroup:
@@ -16,8 +17,8 @@ def group(*prefixes: str, attributes: tuple[RawAttribute, ...] = (), family: Fam
 
 
 def test_a_group_is_one_line_with_all_its_attributes() -> None:
-    path = RawAttribute(2, 0x40, bytes.fromhex("02020000fc0000010000"))
-    preference = RawAttribute(5, 0x40, (200).to_bytes(4, "big"))
+    path = RawAttribute(0x40, 2, bytes.fromhex("02020000fc0000010000"))
+    preference = RawAttribute(0x40, 5, (200).to_bytes(4, "big"))
     wanted = group("10.1.0.0/26", "10.1.0.64/26", attributes=(path, preference, OWNER))
     lines = list(announce_lines("10.9.0.2", [wanted]))
     assert lines == [
@@ -36,7 +37,7 @@ def test_five_hundred_prefixes_make_a_line() -> None:
 
 def test_as_path_and_origin_are_always_said_so_that_exabgp_prepends_nothing() -> None:
     assert list(attribute_words(())) == ["origin igp", "as-path [ ]"]
-    assert list(attribute_words((RawAttribute(1, 0x40, b"\2"), RawAttribute(2, 0x40, b"")))) == [
+    assert list(attribute_words((RawAttribute(0x40, 1, b"\2"), RawAttribute(0x40, 2, b"")))) == [
         "origin incomplete",
         "as-path [  ]",
     ]
@@ -51,12 +52,12 @@ def test_withdraw_names_no_attributes() -> None:
 @pytest.mark.parametrize(
     "attributes",
     [
-        (RawAttribute(14, 0x80, b""),),
-        (RawAttribute(3, 0x40, b"\x0a\x09\x00\x01"),),
+        (RawAttribute(0x80, 14, b""),),
+        (RawAttribute(0x40, 3, b"\x0a\x09\x00\x01"),),
         (OWNER, OWNER),
-        (RawAttribute(1, 0x40, b"\x03"),),
-        (RawAttribute(2, 0x40, bytes.fromhex("01010000fc00")),),
-        (RawAttribute(2, 0x40, bytes.fromhex("02020000fc00")),),
+        (RawAttribute(0x40, 1, b"\x03"),),
+        (RawAttribute(0x40, 2, bytes.fromhex("01010000fc00")),),
+        (RawAttribute(0x40, 2, bytes.fromhex("02020000fc00")),),
     ],
     ids=["MP_REACH", "NEXT_HOP", "twice", "ORIGIN 3", "AS_SET", "AS_PATH cut"],
 )
