@@ -10,7 +10,8 @@ It is one loop over four descriptors, standard library only, run as a plain file
 - The backlog towards a slow agent is bounded in bytes. Over it UPDATEs are dropped and counted, and `#lost` tells.
 - Commands come as `ID TEXT`, go out one at a time as whole lines, and end with `#answer ID done|error|timeout`; output
   lines come before as `#output ID TEXT`. ExaBGP's answers carry no id, so after a time-out nothing goes out until a
-  command with a recognisable output has been answered.
+  command with a recognisable output has been answered; where one of that kind was overdue too, until all were, or
+  no more comes.
 - While a long command runs, single spaces keep ExaBGP's loop turning: it works off 50 prefixes a turn and then
   sleeps. They become the (ignored) indent of the next command.
 """
@@ -161,6 +162,8 @@ class Bridge:
         self.queued = 0
         self.running: Command | None = None
         self.stale = False  # an answer is overdue: what comes may belong to an older command
+        self.overdue_syncs = 0  # of the overdue, those whose answer looks like that of SYNC
+        self.settling: list[bytes] = []  # the last such answer, while more may come
         self.outgoing = b""
         self.agent: socket.socket | None = None
         self.agent_partial = b""
@@ -443,7 +446,11 @@ class Bridge:
             return
         if time.monotonic() >= command.deadline:
             self.running = None
+            if self.settling:
+                self._settled(command)
+                return
             self.stale = True
+            self.overdue_syncs += command.text == SYNC
             if command.ident is not None:
                 self._tell(b"#answer " + command.ident + b" timeout\n")
             self._next()
@@ -464,7 +471,14 @@ class Bridge:
             if not any(text.startswith(b"[") for text in command.output):
                 command.output.clear()
                 return  # of a command that timed out
-            self.stale = False
+            if self.overdue_syncs:
+                self.overdue_syncs -= 1
+                self.settling, command.output = command.output, []
+                command.deadline = time.monotonic() + self.timeout
+                return  # of an older one, as far as anybody can tell
+            self.settling = command.output
+            self._settled(command)
+            return
         self.running = None
         if command.ident is None:
             self._own_done(command)
@@ -472,6 +486,13 @@ class Bridge:
             for text in command.output:
                 self._tell(b"#output " + command.ident + b" " + text + b"\n")
             self._tell(b"#answer " + command.ident + b" " + line + b"\n")
+        self._next()
+
+    def _settled(self, command: Command) -> None:
+        """SYNC has its answer: what comes from now on is of what we send from now on."""
+        command.output, self.settling = self.settling, []
+        self.running, self.stale, self.overdue_syncs = None, False, 0
+        self._own_done(command)
         self._next()
 
     def _own_done(self, command: Command) -> None:

@@ -252,6 +252,52 @@ def test_a_missing_answer_times_out_and_late_ones_are_not_taken_for_others(tmp_p
         rig.end()
 
 
+def test_late_answers_that_look_like_the_awaited_one_are_all_waited_for(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, "--answer-timeout", "0.4")
+    try:
+        agent = rig.agent()
+        agent.until(b"#ready")
+        agent.send(b"1 show neighbor json\n2 next\n")
+        assert [rig.command(), rig.command()] == [b"show neighbor json"] * 2  # the agent's, then the bridge's own
+        assert agent.line() == b"#answer 1 timeout"
+        rig.feed(b"[]\ndone\n")
+        assert rig.silent(0.1)
+        rig.feed(b"[]\ndone\n")
+        assert rig.command() == b"next"
+        rig.feed(b"done\n")
+        assert agent.line() == b"#answer 2 done"
+    finally:
+        rig.end()
+
+
+def test_an_overdue_answer_that_never_comes_holds_nothing_up_for_ever(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, "--answer-timeout", "0.3")
+    try:
+        agent = rig.agent()
+        agent.until(b"#ready")
+        agent.send(b"1 show neighbor json\n2 next\n")
+        assert [rig.command(), rig.command()] == [b"show neighbor json"] * 2
+        rig.feed(b"[]\ndone\n")
+        assert rig.command() == b"next"
+    finally:
+        rig.end()
+
+
+def test_an_agent_is_greeted_by_a_bridge_that_was_killed_though_an_answer_got_lost(tmp_path: Path) -> None:
+    first = Rig(tmp_path)
+    first.feed(SESSION_UP)
+    first.agent().until(b"#ready")
+    first.end()
+    rig = Rig(tmp_path, "--answer-timeout", "0.3")
+    try:
+        agent = rig.agent()
+        assert [rig.command(), rig.command()] == [b"show neighbor json"] * 2
+        rig.feed(b"[]\ndone\n")
+        assert agent.until(b"#ready")
+    finally:
+        rig.end()
+
+
 def test_a_slow_agent_costs_updates_that_are_counted_but_no_states(tmp_path: Path) -> None:
     rig = Rig(tmp_path, "--backlog-bytes", "1000000")
     try:
