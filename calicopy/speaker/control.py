@@ -153,6 +153,7 @@ class SpeakerControl:
         fresh = self._path.with_name(self._path.name + ".new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)  # one that was left behind keeps its own mode
             file.write(text)
             file.flush()
             os.fsync(descriptor)

@@ -139,6 +139,7 @@ async def test_the_first_configuration_is_written_at_once_and_only_root_can_read
     exabgp: FakeExabgp, client: SpeakerClient, tmp_path: Path
 ) -> None:
     config = tmp_path / "exabgp.conf"
+    config.with_name("exabgp.conf.new").touch(0o644)
     control = SpeakerControl(client, config_path=str(config))
     apply = asyncio.get_running_loop().create_task(control.apply([SPEC]))
     while not config.exists():
