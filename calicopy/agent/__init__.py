@@ -7,6 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_REFUSED = 4  # the cluster file is wrong: restarting does not help
@@ -20,6 +22,7 @@ def main(config: Path, node: str | None = None) -> int:
     from calicopy.config.resolve import NodeNotFoundError
     from calicopy.store import StoreError
 
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop takes it: whoever sends one means no harm
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         cluster = read_config(config)
@@ -34,6 +37,7 @@ def main(config: Path, node: str | None = None) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, _told_to_reload, config)
         await run_agent(cluster, name, config_file=config, stopping=stopping)
 
     try:
@@ -42,3 +46,7 @@ def main(config: Path, node: str | None = None) -> int:
         print(f"calicopy agent: {error}", file=sys.stderr)
         return EXIT_ERROR
     return EXIT_OK
+
+
+def _told_to_reload(config: Path) -> None:
+    log.warning("SIGHUP: %s is read at start only; restart the agent to have it read again", config)

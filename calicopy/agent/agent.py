@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.core import Core
-from calicopy.core.host import DEFAULT_MTU, IPIP_OVERHEAD
+from calicopy.core.host import IPIP_OVERHEAD
 from calicopy.core.views import ChangeView, WorkloadView
 from calicopy.ipam import AddressRecord, Snapshot
 from calicopy.kernel.kernel import Kernel
@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 INSPECT_WORKLOADS_S = 30.0
 INSTALL_TIMEOUT_S = 5.0
+DEFAULT_MTU = 1500  # octets, of Ethernet
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -44,7 +45,8 @@ async def run_agent(config: ClusterConfig, name: str, *, config_file: Path, stop
     """
     settings = config.agent
     async with AsyncExitStack() as stack:
-        Path(settings.run_dir).mkdir(mode=0o750, parents=True, exist_ok=True)
+        run_dir = Path(settings.run_dir)
+        await asyncio.to_thread(run_dir.mkdir, mode=0o750, parents=True, exist_ok=True)
         store = await asyncio.to_thread(Store, Path(settings.state_dir))
         stack.callback(store.close)
         stored = await asyncio.to_thread(store.load)
@@ -110,7 +112,8 @@ class Agent:
                 "kernel routes": self.kernel.routes.run(),
                 "kernel host": self.kernel.host.run(),
                 "store": self.store.task.run(),
-                "workloads": _every(INSPECT_WORKLOADS_S, calls.inspect),
+                "workloads": self._look_after(calls),
+                "host checks": self.kernel.recheck(self.node.cluster.agent.resync_interval_s),
             }.items()
         ]
         self.loop.post(ev.Ticked())
@@ -128,6 +131,7 @@ class Agent:
             for task in (stop, *tasks):
                 task.cancel()
             await asyncio.gather(stop, *tasks, return_exceptions=True)
+            await asyncio.to_thread(self.store.close)
 
     # -- commands -----------------------------------------------------------------------------------------------
 
@@ -190,6 +194,14 @@ class Agent:
             changed=changed,
         )
 
+    async def _look_after(self, calls: Workloads) -> None:
+        handles = [record.handle for record in self.core.ipam.addresses() if record.handle is not None]
+        await calls.inspect()
+        await calls.free_leftovers(handles)
+        while True:
+            await asyncio.sleep(INSPECT_WORKLOADS_S)
+            await calls.inspect()
+
     async def _installed(self, prefix: Prefix) -> None:
         """Wait until the kernel holds the route. Raises RefusedError when it does not come."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -208,8 +220,3 @@ class Agent:
         underlay = (interface.mtu for interface in self.core.host.underlay if not interface.loopback)
         return min(underlay, default=DEFAULT_MTU) - (IPIP_OVERHEAD if self.core.host.needs_tunnel else 0)
 
-
-async def _every(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await work()
-        await asyncio.sleep(seconds)

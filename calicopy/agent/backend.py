@@ -29,7 +29,14 @@ from calicopy.core.views import (
     RouteView,
     WorkloadView,
 )
-from calicopy.ipam import AddressRecord, ClaimPendingError, IpamError, PoolExhaustedError, UnknownBlockError
+from calicopy.ipam import (
+    AddressRecord,
+    ClaimPendingError,
+    IpamError,
+    PoolExhaustedError,
+    UnknownBlockError,
+    UnknownPoolError,
+)
 from calicopy.net import Family, IPAddress, Prefix
 
 REQUEST_TIMEOUT_S = 15.0
@@ -225,6 +232,7 @@ def refusal(error: IpamError) -> RefusedError:
         (ClaimPendingError, RefusalKind.UNAVAILABLE),
         (PoolExhaustedError, RefusalKind.EXHAUSTED),
         (UnknownBlockError, RefusalKind.NOT_FOUND),
+        (UnknownPoolError, RefusalKind.INVALID),
     )
     kind = next((kind for cls, kind in kinds if isinstance(error, cls)), RefusalKind.CONFLICT)
     name = type(error).__name__.removesuffix("Error")

@@ -134,13 +134,14 @@ class StoreEdge:
     async def _persist(self, command: do.Persist) -> None:
         try:
             await self.commit(list(command.changes))
-        except StoreError as error:
+        except Exception as error:  # the core waits for an answer, whatever went wrong
+            if not isinstance(error, StoreError):
+                log.exception("store: commit failed")
             self._post(ev.PersistFailed(command.token, str(error)))
         else:
             self._post(ev.Persisted(command.token))
 
     def close(self) -> None:
-        """End the thread; the store is closed in it, after what was begun."""
-        self._thread.submit(self._store.close)
-        self._thread.shutdown(wait=True)
+        """End the thread, after what was begun. The store may be closed then."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
 

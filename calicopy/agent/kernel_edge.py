@@ -1,18 +1,24 @@
 """The kernel as the agent drives it: routes in one ordered task, everything else in another.
 
-Theory of operation: a dump and the writes around it keep their order, so the FIB can tell what a dump has seen. Interfaces
-and next hops are read again when an event says that they may have changed, and told to the core only when they did.
+Theory of operation: a dump and the writes around it keep their order, so the FIB can tell what a dump has seen.
+Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
+they did. The core has one write or dump under way and waits for its end, so each is answered, also when the edge
+fails. What is ensured on the host (tunnel, sysctls, nft) is looked at again when a link changes, and from time to
+time, since a sysctl sends no event.
 """
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
 from calicopy.core import events as ev
+from calicopy.fib import RouteBatch, WriteResult
 from calicopy.kernel.events import KernelEventsLost, LinksChanged, RoutesChanged, UnderlayChanged
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nat import NatSpec
@@ -24,8 +30,16 @@ from calicopy.net.nexthop import NextHopFacts
 
 log = logging.getLogger(__name__)
 
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """Time has passed: look again at all that was ensured on the host."""
+
+
 RouteCommand = do.DumpRoutes | do.WriteRoutes
-HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
+HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged | Recheck
+
+RETRY_S = 1.0
 
 
 class KernelPort(Protocol):
@@ -53,6 +67,12 @@ class KernelEdge:
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
 
+    async def recheck(self, interval_s: float) -> None:
+        """Look at the host again every `interval_s` seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(interval_s)
+            self.host.put(Recheck())
+
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
         self.host.put(LinksChanged())
@@ -71,7 +91,12 @@ class KernelEdge:
     async def _do_routes(self, command: RouteCommand) -> None:
         match command:
             case do.WriteRoutes():
-                self._post(ev.RoutesWritten(tuple(await self._kernel.write(command.batches))))
+                try:
+                    results = await self._kernel.write(command.batches)
+                except OSError as error:  # what of it the kernel took is not known: all of it is tried again
+                    log.error("routes were not written: %s", reason_of(error))
+                    results = [_failed(batch, error.errno or errno.EIO) for batch in command.batches]
+                self._post(ev.RoutesWritten(tuple(results)))
             case do.DumpRoutes():
                 try:
                     self._post(ev.KernelDumped(await self._kernel.dump()))
@@ -79,6 +104,14 @@ class KernelEdge:
                     self._post(ev.KernelDumpFailed(reason_of(error)))
 
     async def _do_host(self, command: HostCommand) -> None:
+        try:
+            await self._carry_out(command)
+        except OSError as error:  # a dump that was overrun or interrupted, for one: everything is read again
+            log.warning("%s: %s; trying again", type(command).__name__, reason_of(error))
+            lost = command.lost if isinstance(command, LinksChanged) else frozenset[int]()
+            asyncio.get_running_loop().call_later(RETRY_S, self.host.put, LinksChanged(lost))
+
+    async def _carry_out(self, command: HostCommand) -> None:
         match command:
             case do.ResolveNextHops():
                 self._wanted = command.addresses
@@ -87,15 +120,20 @@ class KernelEdge:
                 await self._read_interfaces()
                 self._post(ev.LinksLost(command.lost))
                 await self._resolve()
-                await self._again()
+                await self._check_links()
             case UnderlayChanged():
                 await self._resolve()
             case do.SetTunnel():
                 self._tunnel = command
-                await self._set_tunnel(command)
+                await self._check_links()  # the new device has settings too
             case do.SetHost():
                 self._host = command
-                await self._set_host(command)
+                await self._check_links()
+                await self._check_rest(command)
+            case Recheck():
+                await self._check_links()
+                if self._host is not None:
+                    await self._check_rest(self._host)
 
     async def _read_interfaces(self) -> None:
         interfaces = await self._kernel.interfaces()
@@ -110,12 +148,16 @@ class KernelEdge:
         if changed:
             self._post(ev.NextHopsResolved(changed))
 
-    async def _again(self) -> None:
-        """A link changed: what was ensured on it may be gone. Ensuring reads first, so it costs little."""
+    async def _check_links(self) -> None:
+        """What is ensured on links may be gone with one. Ensuring reads first, so it costs little."""
         if self._tunnel is not None:
             await self._set_tunnel(self._tunnel)
-        if self._host is not None:
-            await self._set_host(self._host)
+        if self._host is None:
+            return
+        tunnel = IPIP_DEVICE if self._tunnel is not None else None
+        found = await self._kernel.ensure_sysctls(SysctlSpec(underlay=self._host.underlay, tunnel=tunnel))
+        problems = [problem.as_problem() for problem in found]
+        self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
 
     async def _set_tunnel(self, command: do.SetTunnel) -> None:
         spec = TunnelSpec(command.address, command.mtu, self._pools)
@@ -123,15 +165,16 @@ class KernelEdge:
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(status.ifindex if status.up else None, error))
 
-    async def _set_host(self, command: do.SetHost) -> None:
-        tunnel = IPIP_DEVICE if self._tunnel is not None else None
-        found = await self._kernel.ensure_sysctls(SysctlSpec(underlay=command.underlay, tunnel=tunnel))
-        problems = [problem.as_problem() for problem in found]
-        self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
+    async def _check_rest(self, command: do.SetHost) -> None:
+        """What no link takes away: it starts a process, so not with every link event."""
         nat = await self._kernel.ensure_nat(NatSpec(command.nat_pools, command.all_pools))
         self._post(ev.HostChecked("nat", {one.object: one.message for one in nat}))
         denied = await self._kernel.permission_problem()
         self._post(ev.HostChecked("kernel", {denied.object: denied.message} if denied is not None else {}))
+
+
+def _failed(batch: RouteBatch, code: int) -> WriteResult:
+    return WriteResult(batch, [(packed, code) for packed in batch.prefixes], [])
 
 
 def reason_of(error: OSError) -> str:

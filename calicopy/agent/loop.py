@@ -1,8 +1,8 @@
 """The agent's loop: gather what has happened, let the core decide, hand its commands to the edges.
 
-Theory of operation: edges post events from their own tasks; the loop takes them in slices, so that no call of the core is
-long (design rule 9), and dispatches the commands in order. It never awaits an edge. Between slices it yields to the event
-loop, so that the API and link events are served while a large table comes in.
+Theory of operation: edges post events from their own tasks; the loop takes them in slices, so that no call of the
+core is long (design rule 9), and dispatches the commands in order. It never awaits an edge. Between slices it yields
+to the event loop, so that the API and link events are served while a large table comes in.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What has to be there before the core can begin: a valid file, this node in it, and the node's address.
 
-Theory of operation: an agent that exits because something is not there yet never recovers in a container lab. A file that
-is wrong ends it with every error named; an address that is missing is waited for.
+Theory of operation: an agent that exits because something is not there yet never recovers in a container lab. A file
+that is wrong ends it with every error named; an address that is missing is waited for.
 """
 from __future__ import annotations
 

@@ -1,17 +1,22 @@
 """Attaching and detaching workloads: an address, then the record, then the interface, then the host route.
 
-Theory of operation: each step is durable before the next begins, and each can be done again. An attach that was cut short
-by a kill is completed by the next call with the same name; at start the recorded workloads are looked at, and those whose
-interface is there get their host route back. Calls for one name run one after the other.
+Theory of operation: each step is durable before the next begins, and each can be done again. An attach that was cut
+short by a kill is completed by the next call with the same name; what it left of an address without a record is freed
+at start.
+
+At start all recorded workloads are looked at before their host routes are told, and before any call: the set is told
+whole or not at all, since the FIB sweeps what is not in it. A workload that cannot be looked at keeps the host route
+that it has. Calls for one name run one after the other.
 """
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 from calicopy.api.backend import RefusalKind, RefusedError
 from calicopy.core.views import WorkloadView
@@ -19,6 +24,8 @@ from calicopy.ipam import AddressRecord
 from calicopy.net import IPAddress, Prefix
 from calicopy.store import StoreChange, WorkloadRecord, WorkloadRemoved, WorkloadSaved
 from calicopy.workload import AttachSpec, WorkloadError, attach, detach, host_interface_name, inspect
+
+log = logging.getLogger(__name__)
 
 HANDLE_PREFIX = "workload:"
 _KINDS = {
@@ -59,7 +66,12 @@ class Workloads:
     def __init__(self, records: Sequence[WorkloadRecord], ports: WorkloadPorts) -> None:
         self._live = {record.name: _Live(record) for record in records}
         self._ports = ports
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # those that are in use
+        self._unseen = set(self._live)
+        self._first_look = asyncio.Event()
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
 
     # -- calls --------------------------------------------------------------------------------------------------
 
@@ -67,7 +79,8 @@ class Workloads:
         self, netns: str, name: str, *, interface: str, address: IPAddress | None, pool: str
     ) -> tuple[WorkloadView, bool]:
         """Give the namespace an interface; the flag says whether this call made it. Raises RefusedError."""
-        async with self._locks[name]:
+        await self._first_look.wait()
+        async with self._lock(name):
             known = self._live.get(name)
             if known is not None:
                 self._check_same(known.record, netns, interface, address)
@@ -94,7 +107,8 @@ class Workloads:
 
     async def detach(self, name: str) -> bool:
         """Undo it; False when there was none. Raises RefusedError."""
-        async with self._locks[name]:
+        await self._first_look.wait()
+        async with self._lock(name):
             live = self._live.get(name)
             if live is None:
                 await self._ports.release(HANDLE_PREFIX + name)
@@ -118,16 +132,36 @@ class Workloads:
     async def inspect(self) -> None:
         """Look at every recorded workload, and correct its host route."""
         for name in sorted(self._live):
-            async with self._locks[name]:
+            async with self._lock(name):
                 live = self._live.get(name)
                 if live is None:
                     continue
                 found = await asyncio.to_thread(inspect, _spec(live.record))
                 before = live.ifindex, live.problem
-                live.ifindex, live.problem = found.host_ifindex, found.problem
+                live.problem = found.problem
+                if found.looked:
+                    live.ifindex = found.host_ifindex
+                    self._unseen.discard(name)
                 if before != (live.ifindex, live.problem):
                     self._ports.changed(_view(live), False)
         self._tell_routes()
+        self._first_look.set()
+
+    async def free_leftovers(self, handles: Sequence[str]) -> None:
+        """Free the addresses of workloads without a record: an attach or a detach was killed between the two."""
+        for handle in handles:
+            name = handle.removeprefix(HANDLE_PREFIX)
+            if name == handle:
+                continue
+            async with self._lock(name):
+                if name in self._live:
+                    continue
+                try:
+                    await self._ports.release(handle)
+                except RefusedError as error:
+                    log.warning("workload %s: the address of an attach cut short was not released: %s", name, error)
+                else:
+                    log.info("workload %s: released the address of an attach cut short", name)
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -164,11 +198,14 @@ class Workloads:
         return record
 
     async def _forget(self, record: WorkloadRecord) -> None:
-        self._live.pop(record.name, None)
         await self._ports.commit([WorkloadRemoved(record.name)])
+        self._live.pop(record.name, None)
+        self._unseen.discard(record.name)
         await self._ports.release(HANDLE_PREFIX + record.name)
 
     def _tell_routes(self) -> None:
+        if self._unseen:
+            return
         routes = {
             Prefix.host(address): live.ifindex
             for live in self._live.values()

@@ -90,7 +90,7 @@ def inspect(spec: AttachSpec) -> Inspection:
             ensure_guard(ipv4_only=versions(spec) == [4])
             return Inspection(ifindex, next(_problems(host, link, spec), ""))
     except WorkloadError as error:
-        return Inspection(ifindex, str(error))
+        return Inspection(ifindex, str(error), looked=ifindex is not None)
 
 
 def _problems(host: NetlinkSocket, link: LinkState, spec: AttachSpec) -> Iterator[str]:

@@ -56,10 +56,14 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is there. `host_ifindex` is None when the host interface is not; `problem` is empty when all is well."""
+    """What is there. `host_ifindex` is None when the host interface is not; `problem` is empty when all is well.
+
+    `looked` is False when the host interface could not be looked at: then nothing is known of it.
+    """
 
     host_ifindex: int | None
     problem: str
+    looked: bool = True
 
 
 def host_interface_name(name: str) -> str:
