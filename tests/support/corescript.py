@@ -23,13 +23,13 @@ N1, N2, N3 = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 def owner(number: int) -> sp.RawAttribute:
     """The large community that names node `number` as the owner."""
     value = (64512).to_bytes(4, "big") + (1).to_bytes(4, "big") + bytes((10, 0, 0, number))
-    return sp.RawAttribute(32, 0xC0, value)
+    return sp.RawAttribute(flags=0xC0, code=32, value=value)
 
 
 def attributes(number: int) -> tuple[sp.RawAttribute, ...]:
     """What an internal peer announces with its blocks."""
-    return sp.RawAttribute(1, 0x40, b"\0"), sp.RawAttribute(2, 0x40, b""), sp.RawAttribute(5, 0x40, bytes(
-        (0, 0, 0, 100))), owner(number)  # fmt: skip
+    values = {1: b"\0", 2: b"", 5: (100).to_bytes(4, "big")}
+    return (*(sp.RawAttribute(flags=0x40, code=code, value=value) for code, value in values.items()), owner(number))
 
 
 class Script:
