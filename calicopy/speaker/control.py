@@ -123,14 +123,19 @@ class SpeakerControl:
         """Run for ever: end an ExaBGP that lives without its bridge (it drops it at a failed reload), so that its
         supervisor starts it again. Sessions without a bridge would go on with nobody hearing them.
         """
-        tried = ""
+        seen, seen_at, tried = "", 0.0, ""
         while True:
             await asyncio.sleep(WATCH_STEP_S)
+            now = asyncio.get_running_loop().time()
             since = self._client.unreachable_since
-            if since is None or asyncio.get_running_loop().time() - since < ORPHAN_S:
-                tried = ""
+            if since is None:
+                seen = tried = ""
                 continue
             instance = await asyncio.to_thread(bridge_instance, self._client.socket_path)
+            if instance != seen:  # it may have started only now, long after we began to call
+                seen, seen_at = instance, now
+            if now - max(since, seen_at) < ORPHAN_S or await asyncio.to_thread(has_bridge, instance):
+                continue
             number = signal.SIGKILL if instance == tried else signal.SIGTERM
             if end_exabgp(instance, number):
                 log.error("speaker: ExaBGP (%s) runs without its bridge, sent it %s", instance, number.name)
@@ -219,6 +224,17 @@ def bridge_instance(socket_path: str) -> str:
     with suppress(OSError, ValueError, KeyError, TypeError):
         return str(json.loads(Path(f"{socket_path}.peers").read_text(encoding="ascii"))["instance"])
     return ""
+
+
+def has_bridge(instance: str) -> bool:
+    """Whether ExaBGP, `instance` being its `PID.START`, has a living child: a slow bridge is not a gone one."""
+    pid = instance.partition(".")[0]
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = path.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[:2]
+            if parent == pid and state not in "ZX":
+                return True
+    return False
 
 
 def end_exabgp(instance: str, number: signal.Signals) -> bool:
