@@ -12,7 +12,7 @@ from collections.abc import Callable
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, Log
 from calicopy.core.views import LogView
-from calicopy.ipam import Ipam
+from calicopy.ipam import BlockState, Ipam
 from calicopy.net import Family, Packed, Prefix, pack
 from calicopy.rib import Decisions, Holder, Rib
 
@@ -33,13 +33,24 @@ class Blocks:
         """Tell IPAM what the decision process came across."""
         rows = [*decisions.owners_seen, *decisions.conflicts]
         if rows:
-            self._ipam.seen(rows)
+            self._see(rows)
         for family, packed, router_id in decisions.conflicts_over:
             self._ipam.conflict_over(Prefix(family, packed), router_id)
         for family in Family:
             self._learn_hosts(family, decisions)
         if rows or decisions.conflicts_over:
             self.report()
+
+    def _see(self, rows: list[tuple[Family, Packed, int]]) -> None:
+        """Tell IPAM of blocks at other nodes, and say which of ours it gave up for that."""
+        before = {view.prefix: view.state for view in self._ipam.blocks()}
+        self._ipam.seen(rows)
+        after = {view.prefix for view in self._ipam.blocks()}
+        for block, state in before.items():
+            if block not in after:
+                kind = "claim" if state is BlockState.PENDING else "block"
+                text = f"the {kind} {block} is given up: another node owns it"
+                self._emit(Log(LogView("ipam", str(block), f"{kind}-lost", text, "warning")))
 
     def _learn_hosts(self, family: Family, decisions: Decisions) -> None:
         """Keep the host prefixes that other nodes announce, those that were refused in a conflict too."""

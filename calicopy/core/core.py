@@ -39,9 +39,9 @@ from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
 from calicopy.seam import speaker as sp
 
-TAKE_SLICE = 64 * 1024  # octets of UPDATEs a call, each counted with BODY_COST more
-BODY_COST = 150
-DECIDE_SLICE = 2000
+TAKE_SLICE = 32 * 1024  # octets of UPDATEs a call, each counted with BODY_COST more
+BODY_COST = 300
+DECIDE_SLICE = 800
 WRITE_SLICE = 4000
 DUMP_RETRY_S = 1.0
 LEAST_RESTART_S = 10.0  # an agent is given this long to be in sync, however short the restart time
