@@ -47,6 +47,7 @@ class FamilySync:
     limit_at: float = 0.0
     end_of_rib_received: bool = False
     end_of_rib_sent: bool = False
+    again: bool = False  # something was lost while refreshing: this refresh proves nothing, another follows it
 
     def learn(self, now: float, *, expects_mark: bool, limit_s: float) -> None:
         """A new session: the table comes, then End-of-RIB if `expects_mark`, in `limit_s` seconds at most."""

@@ -224,9 +224,15 @@ class SessionEvents:
             self._reset(peer, "it cannot send its table again (no route refresh)")
             return
         for sync in peer.families.values():
-            self._rib.begin_refresh(peer.key, sync.family)
-            sync.refresh(now, enhanced=peer.negotiated.enhanced_refresh)
-            self._emit(SendRefresh(peer.key, sync.family))
+            if sync.phase is Phase.REFRESHING:  # its end would be taken for that of a second one
+                sync.again = True
+            else:
+                self._refresh(peer, sync, now, enhanced=peer.negotiated.enhanced_refresh)
+
+    def _refresh(self, peer: Peer, sync: FamilySync, now: float, *, enhanced: bool) -> None:
+        self._rib.begin_refresh(peer.key, sync.family)
+        sync.refresh(now, enhanced=enhanced)
+        self._emit(SendRefresh(peer.key, sync.family))
 
     def _lose(self, peer: Peer, reason: str, now: float, *, retain: bool) -> None:
         restart = peer.negotiated.graceful_restart if peer.negotiated else None
@@ -265,7 +271,7 @@ class SessionEvents:
                 self._reset(peer, "; ".join(map(str, update.faults)))
                 break
             if update.end_of_rib is not None:
-                self._end_of_rib(peer, update.end_of_rib)
+                self._end_of_rib(peer, update.end_of_rib, now)
             else:
                 self._rib.update(peer.key, update)
         for sync in peer.families.values():
@@ -291,19 +297,24 @@ class SessionEvents:
             if sync.phase is Phase.IN_SYNC:  # the peer's own wish
                 sync.refresh(now, enhanced=True, limit_s=max(MAX_S, self.restart_time_s))
         elif refresh.kind is RefreshKind.END:
-            self._complete(peer, refresh.family)
+            self._complete(peer, refresh.family, now)
 
-    def _end_of_rib(self, peer: Peer, family: Family) -> None:
+    def _end_of_rib(self, peer: Peer, family: Family, now: float) -> None:
         sync = peer.families.get(family)
         if sync is None:
             return
         sync.end_of_rib_received = True
         if sync.phase is Phase.LEARNING:
-            self._complete(peer, family)
+            self._complete(peer, family, now)
 
-    def _complete(self, peer: Peer, family: Family) -> None:
+    def _complete(self, peer: Peer, family: Family, now: float) -> None:
+        sync = peer.families[family]
+        if sync.again and peer.negotiated is not None:
+            sync.again = False
+            self._refresh(peer, sync, now, enhanced=peer.negotiated.enhanced_refresh)
+            return
         self._rib.end_refresh(peer.key, family)
-        peer.families[family].phase = Phase.IN_SYNC
+        sync.phase = Phase.IN_SYNC
         if peer.in_sync:
             self.marks.append(peer.key)
 
@@ -321,7 +332,7 @@ class SessionEvents:
                 if now > deadline + LATE_S:
                     sync.put_off(now)
                 else:
-                    self._complete(peer, sync.family)
+                    self._complete(peer, sync.family, now)
             if peer.stale_until is not None and now >= peer.stale_until:
                 self._expire_stale(peer, peer.stale_until, now)
 

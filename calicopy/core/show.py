@@ -5,8 +5,10 @@ into wall-clock seconds. Routes come in pages, so that a table of 100,000 is sho
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from heapq import heapify, heappop
 from ipaddress import IPv4Address
+from itertools import islice
 
 from calicopy.bgp import Negotiated, format_community, format_large_community
 from calicopy.core.core import Core
@@ -24,10 +26,11 @@ from calicopy.core.views import (
 )
 from calicopy.fib import RouteOrigin, RouteStatus, Unprogrammed, UnprogrammedReason, format_target
 from calicopy.net import Family, IPAddress, Packed, Prefix
+from calicopy.rib import OutAttributes
 from calicopy.rib import PathState as RibState
 from calicopy.rib import PathView as RibPath
 
-PAGE = 1000
+PAGE = 200  # some milliseconds
 Clock = Callable[[float], float]
 _STATES = {
     RibState.BEST: PathState.BEST,
@@ -115,31 +118,39 @@ def routes(
     for one in Family if family is None else (family,):
         if within is not None and within.family is not one:
             continue
-        wanted = sorted(Prefix(one, packed) for packed in _prefixes(core, query, one, peer))
+        found: Iterable[Packed] = _prefixes(core, query, one, peer)
         if within is not None:
-            wanted = _matching(wanted, within)
-        yield from _pages(filter(None, (_route(core, query, prefix, peer) for prefix in wanted)))
+            found = _matching(set(found), within)
+        yield from _pages(_route(core, query, prefix, peer) for prefix in _in_order(one, found))
 
 
-def _pages(views: Iterable[RouteView | None]) -> Iterator[Sequence[RouteView]]:
-    page: list[RouteView] = []
-    for view in views:
-        if view is not None:
-            page.append(view)
-        if len(page) == PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
+def _in_order(family: Family, prefixes: Iterable[Packed]) -> Iterator[Prefix]:
+    """By address, then by length. A heap, since sorting a large table would take long before the first is shown."""
+    heap = [(packed[1:], packed[0]) for packed in prefixes]
+    heapify(heap)
+    while heap:
+        network, length = heappop(heap)
+        yield Prefix(family, bytes((length,)) + network)
 
 
-def _matching(prefixes: list[Prefix], within: Prefix) -> list[Prefix]:
-    if within in prefixes:
-        return [within]
-    holding = [prefix for prefix in prefixes if within in prefix]
-    if not within.is_host:
-        return holding[-1:] + [prefix for prefix in prefixes if prefix in within]
-    return sorted(holding, key=lambda prefix: prefix.length)[-1:]
+def _pages(views: Iterator[RouteView | None]) -> Iterator[Sequence[RouteView]]:
+    """A page for every PAGE prefixes that were looked at, without those that do not fit the query: it may be empty."""
+    while seen := list(islice(views, PAGE)):
+        yield [view for view in seen if view is not None]
+
+
+def _matching(prefixes: Collection[Packed], within: Prefix) -> list[Packed]:
+    """`within` itself, else what lies in it and what holds it next; of an address, the longest that holds it."""
+    if within.packed in prefixes:
+        return [within.packed]
+    holding = (within.supernet(length).packed for length in reversed(range(within.length)))
+    next_holding = [packed for packed in holding if packed in prefixes][:1]
+    if within.is_host:
+        return next_holding
+    low, bits = within.packed[1:], within.family.bits
+    high = (within.first + within.size - 1).to_bytes(bits // 8, "big")
+    # Octets compare as numbers do: what is inside has at least as many as `low`, and no more than `high`.
+    return next_holding + [packed for packed in prefixes if packed[0] > within.length and low <= packed[1:] <= high]
 
 
 def _prefixes(core: Core, query: RouteQuery, family: Family, peer: Peer | None) -> Iterable[Packed]:
@@ -157,16 +168,20 @@ def _prefixes(core: Core, query: RouteQuery, family: Family, peer: Peer | None) 
 
 
 def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> RouteView | None:
+    """One prefix; None when it is gone by the time that its page is made."""
     kernel = kernel_view(core, prefix)
     if query is RouteQuery.ADVERTISED and peer is not None:
-        return RouteView(prefix, (_advertised(core, prefix, peer),), kernel)
+        told = core.exports.out.told(peer.key, prefix.family).get(prefix.packed)
+        return None if told is None else RouteView(prefix, (_advertised(core, told, peer),), kernel)
     paths = core.rib.lookup(prefix.family, prefix.packed)
     if peer is not None:
         paths = tuple(view for view in paths if view.path.peer.key == peer.key)
     if query is RouteQuery.REJECTED:
         paths = tuple(view for view in paths if view.state is RibState.REJECTED)
-        if not paths:
-            return None
+    if query is RouteQuery.INSTALLED and kernel is None:
+        return None
+    if not paths and (peer is not None or query in (RouteQuery.REJECTED, RouteQuery.RECEIVED)):
+        return None
     views = tuple(path_view(core, view) for view in paths)
     if query is RouteQuery.ALL and prefix in core.exports.prefixes:
         views = (_local(core), *views)
@@ -223,8 +238,7 @@ def _local(core: Core) -> PathView:
     return _own_path(core, None, next_hop=None, local_pref=None, large_communities=())
 
 
-def _advertised(core: Core, prefix: Prefix, peer: Peer) -> PathView:
-    told = core.exports.out.told(peer.key, prefix.family)[prefix.packed]
+def _advertised(core: Core, told: OutAttributes, peer: Peer) -> PathView:
     return _own_path(
         core,
         peer,

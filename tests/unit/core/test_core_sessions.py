@@ -134,6 +134,16 @@ def test_lost_events_have_the_table_asked_for_again_and_sweep_only_what_is_gone(
     assert script.routes == {OURS, THEIRS}
 
 
+def test_what_is_lost_during_a_refresh_makes_another_follow_and_nothing_is_swept_by_the_first() -> None:
+    script = settled().tell(sp.EventsLost(N2, "a gap"), sp.EventsLost(N2, "another"))
+    assert len(script.take(do.SendRefresh)) == 1
+    script.tell(marker(RefreshKind.BEGIN), marker(RefreshKind.END))
+    assert script.routes == {OURS, THEIRS}
+    assert script.seen(do.SendRefresh) == [do.SendRefresh(N2, V4)]
+    script.tell(marker(RefreshKind.BEGIN), marker(RefreshKind.END))
+    assert script.routes == {OURS}
+
+
 def test_lost_events_of_a_peer_without_refresh_reset_it_once() -> None:
     script = Script(node(), snapshot(OURS)).boot().up(N2, route_refresh=False).hear(N2, THEIRS).end_of_rib(N2)
     script.tell(sp.EventsLost(None, "a gap"), sp.EventsLost(None, "a gap"))
