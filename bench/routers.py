@@ -1,0 +1,235 @@
+"""The routers that are measured: calicopy nodes, and BIRD beside them."""
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import indent
+
+import grpc
+
+from bench.fabric import BenchError, Fabric, wait_for
+from calicopy.v1 import ipam_pb2_grpc, peer_pb2, peer_pb2_grpc
+
+OUR_PROTOCOL, BIRD_PROTOCOL = 117, 12  # of routes in the kernel
+AS = 64512
+AGENT_UP = "agent is up"
+POOL = "10.0.0.0/8"
+
+
+def blocks(count: int, *, first: int = 0) -> list[str]:
+    """`count` blocks of the pool."""
+    numbers = ((10 << 24) + (number << 6) for number in range(first, first + count))
+    return [f"{socket.inet_ntoa(number.to_bytes(4, 'big'))}/26" for number in numbers]
+
+
+class Node:
+    """`calicopy node` in a host: supervisor, ExaBGP, its bridge, and the agent."""
+
+    def __init__(self, fabric: Fabric, name: str, config: str) -> None:
+        self.fabric = fabric
+        self.name = name
+        self.directory = fabric.directory / name
+        self.directory.mkdir(exist_ok=True)
+        self.run_dir = self.directory / "run"
+        self.config = self.directory / "cluster.yaml"
+        agent = f"agent:\n  state_dir: {self.directory}/state\n  run_dir: {self.run_dir}\n"
+        self.config.write_text(config + agent)
+        self.socket = str(self.run_dir / "calicopy.sock")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.up = 0.0
+        self.log: list[str] = []
+
+    def start(self) -> None:
+        """Start it; `started` and `up` are monotonic seconds."""
+        self.up, self.log = 0.0, []
+        self.started = time.monotonic()
+        self.process = self.fabric.spawn(
+            self.name, str(Path(sys.executable).with_name("calicopy")), "node", "--run-dir", str(self.run_dir),
+            "--config", str(self.config), "--node", self.name,
+        )  # fmt: skip
+        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        with process.stderr as lines:
+            for line in lines:
+                if not self.up and AGENT_UP.encode() in line:
+                    self.up = time.monotonic()
+                self.log.append(line.decode(errors="replace").rstrip())
+
+    def stop(self) -> None:
+        """End it and wait for that."""
+        if self.process is not None:
+            self.fabric.stop(self.process)
+            self.process = None
+
+    def wait_up(self) -> float:
+        """When the agent's start-up was done: its API is served, and it says so."""
+        self.wait_for(lambda: self.up, what=f"{self.name}: agent is up")
+        return self.up
+
+    def wait_for(self, check: object, *, what: str, within: float = 30.0) -> None:
+        """As `fabric.wait_for`, with the node's log in the error."""
+        assert callable(check)
+        try:
+            wait_for(check, what=what, within=within)
+        except BenchError as error:
+            raise BenchError(f"{error}\n" + "\n".join(self.log[-20:])) from error
+
+    @contextmanager
+    def channel(self) -> Iterator[grpc.Channel]:
+        """A channel to its API."""
+        with grpc.insecure_channel(f"unix:{self.socket}") as channel:
+            yield channel
+
+    @contextmanager
+    def ipam(self) -> Iterator[ipam_pb2_grpc.IpamServiceStub]:
+        """Its IPAM service."""
+        with self.channel() as channel:
+            yield ipam_pb2_grpc.IpamServiceStub(channel)
+
+    def wait_established(self, count: int, *, within: float = 60.0) -> None:
+        """Until so many peers are Established and have sent their End-of-RIB."""
+        self.wait_up()
+        with self.channel() as channel:
+            stub = peer_pb2_grpc.PeerServiceStub(channel)
+
+            def established() -> bool:
+                peers = stub.ListPeers(peer_pb2.ListPeersRequest(), timeout=10).peers
+                return sum(peer.state == peer_pb2.SESSION_STATE_ESTABLISHED for peer in peers) >= count
+
+            self.wait_for(established, what=f"{self.name}: {count} peers Established", within=within)
+
+    def processes(self) -> dict[str, int]:
+        """Pids of its parts."""
+        parts = {"agent": ("calicopy", "agent"), "exabgp": ("calicopy", "speaker"), "bridge": ("bridge",),
+                 "supervisor": ("calicopy", "node")}  # fmt: skip
+        found = {}
+        for part, words in parts.items():
+            pids = [pid for pid in self.fabric.pids(self.name, *words) if pid not in found.values()]
+            if not pids:
+                raise BenchError(f"{self.name}: no process {words}")
+            found[part] = pids[0]
+        return found
+
+
+def cluster(
+    nodes: Mapping[str, tuple[str, Sequence[str]]], *, peers: Mapping[str, str] | None = None, mesh: bool = True,
+    pool: str = POOL, block_size: int = 26,
+) -> str:
+    """A cluster file: nodes as name -> (address, pinned blocks), peers as name -> address."""
+    lines = [f"cluster: {{name: bench, as: {AS}}}", "nodes:"]
+    for name, (address, pinned) in nodes.items():
+        held = f", blocks: [{', '.join(pinned)}]" if pinned else ""
+        lines.append(f"  - {{name: {name}, address: {address}/24{held}}}")
+    lines += [f"pools: [{{name: pods, cidr: {pool}, block_size: {block_size}}}]", "bgp:", f"  mesh: {str(mesh).lower()}"]
+    if peers:
+        lines.append("  peers:")
+        lines += [f"    - {{name: {name}, address: {address}, as: {AS}}}" for name, address in peers.items()]
+    return "\n".join(lines) + "\n"
+
+
+class Bird:
+    """BIRD in a host, and a connection to its control socket that stays open."""
+
+    def __init__(
+        self, fabric: Fabric, host: str, neighbors: Sequence[str], *, name: str = "", address: str = "",
+        statics: Mapping[str, Sequence[str]] | None = None, kernel: bool = True, passive: bool = False,
+        enabled: bool = False,
+    ) -> None:  # fmt: skip
+        self.fabric, self.host, self.name = fabric, host, name or host
+        self.address = address or fabric.address(host)
+        directory = fabric.directory / f"bird-{self.name}"
+        directory.mkdir(exist_ok=True)
+        self.config, self.control = directory / "bird.conf", directory / "bird.ctl"
+        self.neighbors = neighbors
+        self.process: subprocess.Popen[bytes] | None = None
+        self._connection: socket.socket | None = None
+        parts = [f"router id {self.address};\nprotocol device {{}}\n"]
+        if kernel:
+            parts.append("protocol kernel { ipv4 { import none; export all; }; }\n")
+        for title, routes in (statics or {}).items():
+            lines = "".join(f"  route {route} blackhole;\n" for route in routes)
+            disabled = "" if enabled else "  disabled yes;\n"
+            parts.append(f"protocol static {title} {{\n{disabled}  ipv4;\n{lines}}}\n")
+        for number, neighbor in enumerate(neighbors, 1):
+            options = "passive on;" if passive else "connect delay time 1; connect retry time 1;"
+            body = (f"local {self.address} as {AS}; neighbor {neighbor} as {AS}; strict bind on; {options}\n"
+                    "hold time 9; keepalive time 3; graceful restart on;\n"
+                    "ipv4 { import all; export where source = RTS_STATIC; next hop self; };")  # fmt: skip
+            parts.append(f"protocol bgp peer{number} {{\n{indent(body, '  ')}\n}}\n")
+        self.config.write_text("".join(parts))
+        self.started = 0.0
+
+    def start(self) -> None:
+        """Start it; `started` is when that was (monotonic seconds)."""
+        self.started = time.monotonic()
+        log = str(self.config.with_name("log").relative_to(self.fabric.directory))
+        self.process = self.fabric.spawn(self.host, "bird", "-f", "-c", str(self.config), "-s", str(self.control), log=log)
+
+    def stop(self) -> None:
+        """End it and wait for that."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self.process is not None:
+            self.fabric.stop(self.process)
+            self.process = None
+
+    def wait_up(self) -> float:
+        """When it answers."""
+        wait_for(self._answers, what=f"BIRD in {self.host} answers")
+        return time.monotonic()
+
+    def _answers(self) -> bool:
+        if self.process is not None and self.process.poll() is not None:
+            raise BenchError(f"BIRD {self.name} ended: {self.config.with_name('log').read_text()}")
+        return self._connect()
+
+    def _connect(self) -> bool:
+        if self._connection is not None:
+            return True
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(10)
+        try:
+            connection.connect(str(self.control))
+            self._connection = connection
+            self._answer()
+        except OSError:
+            connection.close()
+            self._connection = None
+            return False
+        return True
+
+    def tell(self, command: str) -> str:
+        """A command of birdc; its answer."""
+        self.wait_up()
+        assert self._connection is not None
+        self._connection.sendall(command.encode() + b"\n")
+        return self._answer()
+
+    def _answer(self) -> str:
+        """Until a line with a code and no dash after it."""
+        assert self._connection is not None
+        text = ""
+        while True:
+            received = self._connection.recv(65536).decode()
+            if not received:
+                raise ConnectionResetError(f"BIRD {self.name} closed its control socket")
+            text += received
+            last = text.rstrip("\n").rsplit("\n", 1)[-1]
+            if text.endswith("\n") and last[:4].isdigit() and last[4:5] == " ":
+                return text
+
+    def wait_established(self, count: int = 0, *, within: float = 60.0) -> None:
+        """Until so many (default: all) of its sessions are up."""
+        wanted = count or len(self.neighbors)
+        wait_for(lambda: self.tell("show protocols").count("Established") >= wanted,
+                 what=f"BIRD {self.name}: {wanted} sessions", within=within)  # fmt: skip
