@@ -24,6 +24,7 @@ class Cluster:
         for node in nodes:
             for block in node.pinned:
                 self.pins.setdefault(block, node)
+        self._pin_lengths = {block.length for block in self.pins}
         self._dealt: dict[str, dict[str, int]] = {}
         self._block_ranges: dict[tuple[Family, int], list[tuple[int, int]]] = {}
         for pool in pools:  # per family and block length: (bits after the pool's length, the pool's own bits)
@@ -63,10 +64,10 @@ class Cluster:
 
     def pinned_to(self, block: Prefix) -> NodeSpec | None:
         """The node that the block, or one that overlaps it, is pinned to."""
-        if not self.pins:
-            return None
         exact = self.pins.get(block)
-        return exact or next((node for pinned, node in self.pins.items() if pinned.overlaps(block)), None)
+        if exact is not None or self._pin_lengths <= {block.length}:  # none of another length, so none that overlaps
+            return exact
+        return next((node for pinned, node in self.pins.items() if pinned.overlaps(block)), None)
 
     def winner(self, block: Prefix, one: NodeSpec, other: NodeSpec) -> tuple[NodeSpec, ConflictRule]:
         """Who keeps a block that both own: the node it is pinned to, else the one with the lower router id."""

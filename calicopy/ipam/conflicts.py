@@ -33,16 +33,19 @@ def observe(state: State, announced: Iterable[tuple[Family, Packed, int]]) -> bo
         current = tables[family].get(packed)
         if current == node.name or not cluster.is_block(family, packed):
             continue
-        if own[family]:
-            block = Prefix(family, packed)
-            mine = [ours for ours in own[family] if ours.overlaps(block)]
-            for ours in mine:
-                state.rivals.setdefault(ours, {})[node.name] = block
-            if mine:
-                changed = True
-                continue
+        mine = [ours for ours in own[family] if _overlap(ours, packed)]
+        for ours in mine:
+            state.rivals.setdefault(ours, {})[node.name] = Prefix(family, packed)
+        if mine:
+            changed = True
+            continue
         changed |= _reserve(state, family, packed, node)
     return changed
+
+
+def _overlap(ours: Prefix, packed: Packed) -> bool:
+    """Whether two blocks of one family overlap. Nearly all have one length, and then a comparison of octets tells."""
+    return ours.packed == packed if ours.length == packed[0] else ours.overlaps(Prefix(ours.family, packed))
 
 
 def _reserve(state: State, family: Family, packed: Packed, node: NodeSpec) -> bool:

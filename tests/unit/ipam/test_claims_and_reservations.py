@@ -342,3 +342,11 @@ def test_a_node_that_is_not_in_the_file_is_refused() -> None:
 def test_its_repr_is_made_for_people() -> None:
     ipam = make()
     assert repr(ipam) == "<Ipam node1: 10.244.14.128/26 pending 0/64>"
+
+
+def test_a_pin_of_another_block_size_holds_what_it_overlaps() -> None:
+    nodes = [NodeSpec("n1", 1, ()), NodeSpec("n2", 2, (Prefix.parse("10.244.0.0/25"),)), NodeSpec("n3", 3, ())]
+    ipam = Ipam("n1", nodes=nodes, pools=[PoolSpec("p", Prefix.parse("10.244.0.0/24"), 26, None)])
+    block = Prefix.parse("10.244.0.64/26")
+    ipam.seen([(block.family, block.packed, 3)])
+    assert block not in {one.prefix for one in ipam.reservations()}
