@@ -18,7 +18,8 @@ def main(config: Path, node: str | None = None) -> int:
     """Run the agent with the cluster file `config`, as `node` (default: the hostname). The process's exit code."""
     # The heavy parts are imported here, so that `calicopy --help` does not wait for them.
     from calicopy.agent.agent import run_agent
-    from calicopy.agent.startup import ConfigFileError, read_config, this_node
+    from calicopy.agent.startup import read_config, this_node
+    from calicopy.config.errors import ClusterFileError
     from calicopy.config.resolve import NodeNotFoundError
     from calicopy.store import StoreError
 
@@ -27,7 +28,7 @@ def main(config: Path, node: str | None = None) -> int:
     try:
         cluster = read_config(config)
         name = this_node(cluster, node)
-    except (ConfigFileError, NodeNotFoundError) as error:
+    except (ClusterFileError, NodeNotFoundError) as error:
         print(error, file=sys.stderr)
         return EXIT_REFUSED
     logging.getLogger().setLevel(cluster.agent.log_level.value.upper())

@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
@@ -40,16 +38,6 @@ RouteCommand = do.DumpRoutes | do.WriteRoutes
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged | Recheck
 
 RETRY_S = 1.0
-
-
-class KernelPort(Protocol):
-    """What finding the node's address needs of the kernel."""
-
-    async def interfaces(self) -> Mapping[int, InterfaceFacts]:
-        """All interfaces."""
-
-    async def resolve(self, addresses: list[IPAddress]) -> Mapping[IPAddress, NextHopFacts]:
-        """How the addresses are reached."""
 
 
 class KernelEdge:

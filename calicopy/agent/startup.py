@@ -11,12 +11,12 @@ import socket
 from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 
-from calicopy.agent.kernel_edge import KernelPort
 from calicopy.config import load_file
 from calicopy.config.detect import AddressFact, Detection, choose_address
 from calicopy.config.fields import DetectionMethod
 from calicopy.config.model import AddressDetection, ClusterConfig
 from calicopy.config.resolve import NodeConfig, find_node, resolve
+from calicopy.kernel.kernel import KernelPort
 from calicopy.net import Family
 
 log = logging.getLogger(__name__)
@@ -25,18 +25,12 @@ LOOK_AGAIN_S = 1.0
 DEFAULT = IPv4Address("203.0.113.1")  # TEST-NET-3 (RFC 5737): only the default route leads there
 
 
-class ConfigFileError(Exception):
-    """The cluster file cannot be used: one line for each error."""
-
-
 def read_config(path: Path) -> ClusterConfig:
-    """The cluster file at `path`. Raises ConfigFileError naming every error with its place."""
+    """The cluster file at `path`. Raises ClusterFileError naming every error with its place."""
     result = load_file(str(path))
     for warning in result.warnings:
         log.warning("%s", warning)
-    if result.config is None:
-        raise ConfigFileError("\n".join(map(str, result.errors)))
-    return result.config
+    return result.require()
 
 
 def this_node(config: ClusterConfig, node: str | None) -> str:
@@ -51,7 +45,10 @@ async def wait_for_address(config: ClusterConfig, name: str, kernel: KernelPort)
         node = resolve(config, name)
         if node.ready or node.detection is None:
             return node
-        found = await _detect(node.detection, config, kernel)
+        try:
+            found = await _detect(node.detection, config, kernel)
+        except OSError as error:  # a dump that was interrupted, for one
+            found = Detection(None, f"the kernel's interfaces cannot be read: {error.strerror or error}")
         address = found.address
         if address is not None and address.version == 4:
             log.info("node address %s: %s", address, found.reason)

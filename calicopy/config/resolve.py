@@ -70,11 +70,6 @@ class SessionConfig:
         """Whether both sides have one AS."""
         return self.asn == self.local_asn
 
-    @property
-    def keepalive_s(self) -> float:
-        """Time between keepalives: a third of the hold time (RFC 4271 section 10); 0 for none."""
-        return self.hold_time_s / 3
-
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:

@@ -90,13 +90,6 @@ class Fib:
             self._underlay_changed = True
             self.retry_now()
 
-    def forget_next_hops(self, kept: Collection[IPAddress]) -> None:
-        """Drop the facts of every next hop that is not in `kept`."""
-        gone = self._underlay.next_hops.keys() - set(kept)
-        for address in gone:
-            del self._underlay.next_hops[address]
-        self._underlay_changed = self._underlay_changed or bool(gone)
-
     def set_tunnel(self, ifindex: int | None) -> None:
         """The interface index of tunl0; None where there is none that works."""
         if self._underlay.tunnel != ifindex:

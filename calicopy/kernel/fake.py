@@ -145,23 +145,23 @@ class FakeKernel:
         self.down.discard(ifindex)
 
     async def dump(self) -> KernelDump:
-        """See `KernelEdge`."""
+        """See `KernelPort`."""
         return self.dump_now()
 
     async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
-        """See `KernelEdge`."""
+        """See `KernelPort`."""
         return self.write_now(batches)
 
     async def resolve(self, addresses: Iterable[IPAddress]) -> dict[IPAddress, NextHopFacts]:
-        """See `KernelEdge`."""
+        """See `KernelPort`."""
         return {address: self.next_hops.get(address, NextHopFacts.unreachable(address)) for address in addresses}
 
     async def interfaces(self) -> dict[int, InterfaceFacts]:
-        """See `KernelEdge`."""
+        """See `KernelPort`."""
         return dict(self.links)
 
     async def events(self) -> AsyncIterator[KernelEvent]:
-        """See `KernelEdge`: nothing happens by itself in here."""
+        """See `KernelPort`: nothing happens by itself in here."""
         nothing: tuple[KernelEvent, ...] = ()
         for event in nothing:
             yield event

@@ -35,7 +35,7 @@ from calicopy.net.nexthop import NextHopFacts
 _Result = TypeVar("_Result")
 
 
-class KernelEdge(Protocol):
+class KernelPort(Protocol):
     """What the agent asks of the kernel; `Kernel` is the real one, `FakeKernel` keeps routes in memory."""
 
     async def dump(self) -> KernelDump:
