@@ -113,7 +113,6 @@ class Agent:
                 "kernel host": self.kernel.host.run(),
                 "store": self.store.task.run(),
                 "workloads": self._look_after(calls),
-                "host checks": self.kernel.recheck(self.node.cluster.agent.resync_interval_s),
             }.items()
         ]
         self.loop.post(ev.Ticked())

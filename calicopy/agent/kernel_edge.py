@@ -3,15 +3,14 @@
 Theory of operation: a dump and the writes around it keep their order, so the FIB can tell what a dump has seen.
 Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
 they did. The core has one write or dump under way and waits for its end, so each is answered, also when the edge
-fails. What is ensured on the host (tunnel, sysctls, nft) is looked at again when a link changes, and from time to
-time, since a sysctl sends no event.
+fails. What is ensured on links (tunnel, sysctls) is looked at again when a link changes, and all of it whenever the core
+asks, which it does from time to time, since a sysctl sends no event.
 """
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
-from dataclasses import dataclass
 
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
@@ -28,14 +27,8 @@ from calicopy.net.nexthop import NextHopFacts
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Recheck:
-    """Time has passed: look again at all that was ensured on the host."""
-
-
 RouteCommand = do.DumpRoutes | do.WriteRoutes
-HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged | Recheck
+HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
 
@@ -54,12 +47,6 @@ class KernelEdge:
         self._host: do.SetHost | None = None
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
-
-    async def recheck(self, interval_s: float) -> None:
-        """Look at the host again every `interval_s` seconds, until cancelled."""
-        while True:
-            await asyncio.sleep(interval_s)
-            self.host.put(Recheck())
 
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
@@ -118,10 +105,6 @@ class KernelEdge:
                 self._host = command
                 await self._check_links()
                 await self._check_rest(command)
-            case Recheck():
-                await self._check_links()
-                if self._host is not None:
-                    await self._check_rest(self._host)
 
     async def _read_interfaces(self) -> None:
         interfaces = await self._kernel.interfaces()

@@ -162,14 +162,14 @@ class Core:
                 self.counters["kernel.events_lost"] += 1
                 self._want_dump()
             case ev.InterfacesChanged():
-                self.host.interfaces = event.interfaces
+                self.host.interfaces_changed(event.interfaces)
                 self.fib.set_interfaces({interface.ifindex: interface for interface in event.interfaces})
             case ev.LinksLost():
                 self.fib.interfaces_lost(event.ifindexes)
             case ev.NextHopsResolved():
                 self.rib.set_next_hops(event.facts)
                 self.fib.set_next_hops(event.facts)
-                self.host.facts.update(event.facts)
+                self.host.next_hops_resolved(event.facts)
             case ev.TunnelSet():
                 self.host.tunnel_set(event)
                 self.fib.set_tunnel(event.ifindex)
@@ -368,7 +368,6 @@ class Core:
         return (
             not self._more
             and self.in_sync
-            and self._workloads_known
             and self.host.is_known(self.ipam)
             and self.fib.settled
         )
@@ -380,7 +379,9 @@ class Core:
         if batches:
             self._writing = True
             self._commands.append(WriteRoutes(tuple(batches)))
-        if not self.sweeping and self.gate.is_open and (self._everything_known or now >= self._sweep_limit):
+        if self.sweeping or not (self._workloads_known and self.gate.is_open):
+            return  # host routes of workloads that are not known yet are never swept, however late it is
+        if self._everything_known or now >= self._sweep_limit:
             self.sweeping = True
             self.fib.allow_sweep(True)  # what it makes ready goes with the next write
 
