@@ -84,7 +84,9 @@ class SpeakerEdge:
             case do.Advertise():
                 await self._advertise(command)
             case do.SendEndOfRib():
-                await client.end_of_rib(command.peer, command.family)
+                result = await client.end_of_rib(command.peer, command.family)
+                if result is not CommandResult.DONE:
+                    self._post(ev.AdvertiseFailed(command.peer, command.family, result.value))
             case do.SendRefresh():
                 await client.route_refresh(command.peer, command.family)
             case do.ResetPeer():

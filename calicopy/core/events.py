@@ -102,7 +102,7 @@ class SessionsSet:
 
 @dataclass(frozen=True, slots=True)
 class AdvertiseFailed:
-    """The speaker did not take what `peer` should hear, or nobody knows whether it did."""
+    """The speaker did not take what `peer` should hear (End-of-RIB too), or nobody knows whether it did."""
 
     peer: str
     family: Family

@@ -7,7 +7,7 @@ it out look first, and change what differs.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -48,6 +48,7 @@ class Host:
         self._tunnel_assigned = False  # in this life: it may not be on disk yet
         self._resolving: frozenset[IPAddress] | None = None
         self._asked: SetHost | None = None
+        self._underlay: tuple[InterfaceFacts, ...] | None = None  # as last found; None: to be found anew
         self._nodes = frozenset(
             address for other in node.nodes if other.name != node.name for address in other.addresses
         )
@@ -57,6 +58,15 @@ class Host:
         """Whether all of `addresses` are on interfaces of this host."""
         held = {address for interface in self.interfaces for address, _ in interface.addresses}
         return held.issuperset(addresses)
+
+    def interfaces_changed(self, interfaces: tuple[InterfaceFacts, ...]) -> None:
+        """All interfaces, as they are now."""
+        self.interfaces, self._underlay = interfaces, None
+
+    def next_hops_resolved(self, facts: Mapping[IPAddress, NextHopFacts]) -> None:
+        """What is known of these next hops now."""
+        self.facts.update(facts)
+        self._underlay = None
 
     def tunnel_set(self, event: TunnelSet) -> None:
         """The answer to `SetTunnel`."""
@@ -85,13 +95,15 @@ class Host:
     @property
     def underlay(self) -> tuple[InterfaceFacts, ...]:
         """The interfaces that lead to the other nodes, and those that hold our own addresses."""
-        used = {self.facts[address].ifindex for address in self._nodes if address in self.facts}
-        own = set(self._node.addresses)
-        return tuple(
-            interface
-            for interface in self.interfaces
-            if interface.ifindex in used or any(address in own for address, _ in interface.addresses)
-        )
+        if self._underlay is None:
+            used = {self.facts[address].ifindex for address in self._nodes if address in self.facts}
+            own = set(self._node.addresses)
+            self._underlay = tuple(
+                interface
+                for interface in self.interfaces
+                if interface.ifindex in used or any(address in own for address, _ in interface.addresses)
+            )
+        return self._underlay
 
     def _set_host(self) -> None:
         if not self.interfaces:

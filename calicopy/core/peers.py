@@ -108,6 +108,7 @@ class Peer:
     options: SessionOptions = field(default_factory=SessionOptions)
     families: dict[Family, FamilySync] = field(default_factory=dict)
     stale_until: float | None = None
+    malformed_at: float | None = None  # when a malformed UPDATE was last said
     reset_asked: bool = False  # we ask the speaker once to end a session
     stopped: str = ""  # why not all that it sends is taken: its prefix limit
     counters: PeerCounters = field(default_factory=PeerCounters)

@@ -44,6 +44,8 @@ from calicopy.seam.speaker import (
     UpdatesReceived,
 )
 
+MALFORMED_PAUSE_S = 1.0
+
 
 class SessionEvents:
     """Keeps `peers` (by key) and tells `rib`. `emit` takes commands.
@@ -148,7 +150,8 @@ class SessionEvents:
         """A NOTIFICATION: the reason of the `down` that follows."""
         peer = self._peers.get(event.peer)
         if peer is not None:
-            peer.notification = f"{'sent' if event.sent else 'received'} {decode_notification(event.body).sentence}"
+            by = "us" if event.sent else "the peer"
+            peer.notification = f"{decode_notification(event.body).sentence} (sent by {by})"
             peer.failure, peer.failed_at = peer.notification, now
 
     def _begin(self, peer: Peer, local_open: bytes, peer_open: bytes, now: float, *, running: bool) -> None:
@@ -265,8 +268,7 @@ class SessionEvents:
         for body in event.bodies:
             update = decode_update(body, peer.options, self._cache)
             if update.verdict is not Verdict.OK:
-                peer.counters.malformed_updates += 1
-                self._say(peer, "malformed-update", "; ".join(map(str, update.faults)), "warning")
+                self._malformed(peer, "; ".join(map(str, update.faults)), now)
             if update.verdict is Verdict.SESSION_RESET:  # ExaBGP does not end the session on all of RFC 7606's cases
                 self._reset(peer, "; ".join(map(str, update.faults)))
                 break
@@ -276,6 +278,13 @@ class SessionEvents:
                 self._rib.update(peer.key, update)
         for sync in peer.families.values():
             sync.heard(now)
+
+    def _malformed(self, peer: Peer, faults: str, now: float) -> None:
+        """Count it, and say one a second: a peer may send thousands."""
+        peer.counters.malformed_updates += 1
+        if peer.malformed_at is None or now >= peer.malformed_at + MALFORMED_PAUSE_S:
+            peer.malformed_at = now
+            self._say(peer, "malformed-update", faults, "warning")
 
     def refresh_received(self, event: RefreshReceived, now: float) -> None:
         """ROUTE-REFRESH: a request (the speaker answers it), or the borders of an enhanced refresh (RFC 7313)."""

@@ -10,9 +10,10 @@ from calicopy.net import Prefix
 NAMES = ["n1", "n2", "n3", "n4"]
 CALM_S = 12.0  # longer than any of the cores' limits but for the restart time
 
+DEATHS = ["restart", "kill_speaker", "bridge", "lose", "stop"]
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["start", "restart", "kill", "kill_speaker", "cut", "assign", "disk", "wait"]),
+        st.sampled_from([*DEATHS, "start", "kill", "cut", "assign", "disk"]),
         st.integers(0, 3),
         st.integers(0, 3),
         st.floats(0.0, 1.5),
@@ -38,6 +39,12 @@ def act(net: simnet.Network, action: str, one: int, other: int) -> None:
             net.end_session(host.address, peer.address, "cut")
         case "assign" if host.core is not None:
             host.assign(f"pod{other}")
+        case "bridge" if host.speaker.alive and host.core is not None:
+            host.lose_bridge(knows_opens=other % 2 == 0)
+        case "lose" if one != other:
+            net.lose(host.address, peer.address)
+        case "stop":
+            host.stop(0.5 + other)
         case "disk":
             host.disk.fails = not host.disk.fails
 
@@ -100,9 +107,7 @@ def test_a_network_that_was_left_alone_is_at_rest(actions: list[tuple[str, int, 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    deaths=st.lists(
-        st.tuples(st.sampled_from(["restart", "kill_speaker"]), st.integers(0, 3), st.floats(0.0, 3.0)), max_size=6
-    )
+    deaths=st.lists(st.tuples(st.sampled_from(DEATHS), st.integers(0, 3), st.floats(0.0, 3.0)), max_size=6)
 )
 def test_no_death_of_agent_or_speaker_deletes_or_withdraws_a_route(deaths: list[tuple[str, int, float]]) -> None:
     net = simnet.Network(simnet.config(NAMES))
@@ -110,7 +115,7 @@ def test_no_death_of_agent_or_speaker_deletes_or_withdraws_a_route(deaths: list[
         host.start()
     net.run(CALM_S)
     for action, one, pause in deaths:
-        act(net, action, one, 0)
+        act(net, action, one, (one + 1) % 4)
         net.run(pause)
     settle(net)
     check_converged(net)

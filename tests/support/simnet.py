@@ -154,6 +154,8 @@ class Host:
         self.logs: list[str] = []
         self.deleted: list[Packed] = []
         self.commands = 0
+        self.deaf = False  # nothing of the speaker comes through
+        self.stopped_until = 0.0
         self._requests = itertools.count(1)
 
     @property
@@ -171,15 +173,32 @@ class Host:
         self.tell(ev.WorkloadsChanged({}))
         self.attach()
 
-    def attach(self) -> None:
+    def lose_bridge(self, *, knows_opens: bool) -> None:
+        """The bridge dies and is back soon; what came meanwhile is lost."""
+        self.deaf = True
+        self.tell(sp.SpeakerDetached("gone"))
+
+        def again() -> None:
+            self.deaf = False
+            if self.core is not None:
+                self.attach(knows_opens=knows_opens)
+
+        self.net.later(0.15, again)
+
+    def stop(self, seconds: float) -> None:
+        """The agent is stopped (SIGSTOP); what happens meanwhile waits for it."""
+        self.stopped_until = max(self.stopped_until, self.net.now + seconds)
+
+    def attach(self, *, knows_opens: bool = True) -> None:
         """The agent attaches to the bridge."""
         speaker = self.speaker
-        if not speaker.alive:
+        if not speaker.alive or self.deaf:
             return
         snapshots = tuple(
             sp.PeerSnapshot(
                 peer=key, state=sp.FsmState.ESTABLISHED,
-                local_open=speaker.open_of(key), peer_open=self.net.at(key).speaker.open_of(self.address),
+                local_open=speaker.open_of(key) if knows_opens else None,
+                peer_open=self.net.at(key).speaker.open_of(self.address) if knows_opens else None,
             )
             for key in sorted(speaker.up)
         )  # fmt: skip
@@ -220,10 +239,22 @@ class Host:
     # -- the loop
 
     def tell(self, *events: ev.CoreEvent) -> None:
-        """Tell the core of this life."""
+        """Tell the core of this life, when it runs."""
         life = self.life
+
+        def arrive(event: ev.CoreEvent) -> None:
+            if self.net.now < self.stopped_until:
+                self.net.later(self.stopped_until - self.net.now, lambda: arrive(event))
+            elif life == self.life:
+                self._step(event)
+
         for event in events:
-            self.net.later(0.0, lambda event=event: self._step(event) if life == self.life else None)
+            self.net.later(0.0, lambda event=event: arrive(event))
+
+    def hear(self, event: ev.CoreEvent) -> None:
+        """The speaker says something, if anybody listens."""
+        if not self.deaf:
+            self.tell(event)
 
     def _step(self, event: ev.CoreEvent) -> None:
         if self.core is None:
@@ -260,8 +291,10 @@ class Host:
             case do.WriteRoutes():
                 self._write(command)
             case _:
-                if self.speaker.alive:
+                if self.speaker.alive and not self.deaf:
                     self._speak(command)
+                elif isinstance(command, do.Advertise | do.SendEndOfRib):
+                    self.tell(ev.AdvertiseFailed(command.peer, command.family, "unknown"))
 
     def _write(self, command: do.WriteRoutes) -> None:
         for batch in command.batches:
@@ -323,6 +356,7 @@ class Network:
         self.now = 100.0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._number = itertools.count()
+        self._losing: set[tuple[str, str]] = set()
         self.hosts: dict[str, Host] = {}
         for entry in file.nodes:
             own = (others or {}).get(entry.name, file)
@@ -342,10 +376,17 @@ class Network:
     def deliver(self, sender: str, receiver: str, body: bytes) -> None:
         """A message on a session, if that session still lives when it comes."""
         def arrive() -> None:
-            if sender in self.at(receiver).speaker.up:
-                self.at(receiver).tell(sp.UpdatesReceived(sender, (body,)))
+            if (sender, receiver) in self._losing:
+                self._losing.discard((sender, receiver))
+                self.at(receiver).hear(sp.EventsLost(sender, "lost"))
+            elif sender in self.at(receiver).speaker.up:
+                self.at(receiver).hear(sp.UpdatesReceived(sender, (body,)))
 
         self.later(WIRE_S, arrive)
+
+    def lose(self, sender: str, receiver: str) -> None:
+        """The next message from one to the other is lost between ExaBGP and the agent."""
+        self._losing.add((sender, receiver))
 
     def dial(self) -> None:
         """Every session that both sides want and that is not up comes up."""
@@ -359,7 +400,7 @@ class Network:
             theirs.up.add(one)
             for me, peer in ((one, other), (other, one)):
                 bodies = self.at(me).speaker.open_of(peer), self.at(peer).speaker.open_of(me)
-                self.at(me).tell(sp.PeerUp(peer, *bodies))
+                self.at(me).hear(sp.PeerUp(peer, *bodies))
                 self.at(me).send_all(peer)  # ExaBGP holds on to what was announced
 
     def end_session(self, one: str, other: str, reason: str, *, silent: Host | None = None) -> None:
@@ -369,7 +410,7 @@ class Network:
             if peer in host.speaker.up:
                 host.speaker.up.discard(peer)
                 if host is not silent:
-                    host.tell(sp.PeerDown(peer, reason))
+                    host.hear(sp.PeerDown(peer, reason))
         self.later(0.3, self.dial)
 
     def run(self, seconds: float) -> None:
@@ -380,9 +421,11 @@ class Network:
             steps += 1
             assert steps < 200_000, "the cores never come to rest"
             ticks = [
-                (deadline, host) for host in self.hosts.values()
-                if host.core is not None and (deadline := host.core.deadline(self.now)) is not None
-            ]  # fmt: skip
+                (deadline, host)
+                for host in self.hosts.values()
+                if host.core is not None and self.now >= host.stopped_until
+                if (deadline := host.core.deadline(self.now)) is not None
+            ]
             tick = min(ticks, key=lambda one: one[0], default=None)
             due = self._due[0][0] if self._due else None
             at = min((time for time in (due, tick[0] if tick else None) if time is not None), default=end)
@@ -391,8 +434,8 @@ class Network:
             if due is None and tick is None:
                 break
             self.now = max(self.now, at)
-            if due is not None and due <= self.now:
-                heapq.heappop(self._due)[2]()
-            elif tick is not None:
+            if tick is not None and (due is None or tick[0] <= due):
                 tick[1]._step(ev.Ticked())
+            else:
+                heapq.heappop(self._due)[2]()
         self.now = end
