@@ -3,8 +3,8 @@
 Theory of operation: a dump and the writes around it keep their order, so the FIB can tell what a dump has seen.
 Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
 they did. The core has one write or dump under way and waits for its end, so each is answered, also when the edge
-fails. What is ensured on links (tunnel, sysctls) is looked at again when a link changes, and all of it whenever the core
-asks, which it does from time to time, since a sysctl sends no event.
+fails. What is ensured on links (tunnel, sysctls) is looked at again when a link changes, and all of it whenever the
+core asks, which it does from time to time, since a sysctl sends no event.
 """
 from __future__ import annotations
 
