@@ -52,6 +52,12 @@ def test_nothing_is_swept_before_the_workloads_were_told_however_late_it_is() ->
     assert script.tell(ev.WorkloadsChanged({})).routes == {OURS}
 
 
+def test_host_routes_of_workloads_that_nobody_told_of_are_not_swept_however_late_it_is() -> None:
+    script = Script(node(1), snapshot(OURS), kernel=(OURS, POD))
+    script.tell(ev.InterfacesChanged((InterfaceFacts(2, "eth0", True, True, 1500, ((node(1).addresses[0], 24),)),)))
+    assert POD in script.wait(500.0).routes
+
+
 def test_nothing_is_swept_before_the_next_hops_of_what_was_heard_are_known() -> None:
     script = old(do.ResolveNextHops).boot().up(N2).up(N3).hear(N2, THEIRS).end_of_rib(N2, N3)
     assert script.routes == {OURS, THEIRS, OLD, POD}

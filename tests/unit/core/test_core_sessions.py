@@ -165,6 +165,22 @@ def test_announcements_that_nobody_confirmed_go_out_again_with_their_withdrawals
     assert script.seen(do.SendEndOfRib)
 
 
+def test_end_of_rib_that_may_be_lost_goes_out_again_after_all_announcements() -> None:
+    script = settled().tell(ev.AdvertiseFailed(N2, V4, "unknown")).wait(1.1)
+    assert [type(one) for one in script.done] == [do.Advertise, do.SendEndOfRib]
+
+
+def test_thousands_of_broken_bodies_are_counted_and_said_once_a_second() -> None:
+    script = settled()
+    body = simnet.update_body([MORE], next_hop=N2, attributes=[
+        simnet.sp.RawAttribute(flags=0x40, code=1, value=b"\x09"), *attributes(2)[1:]
+    ])  # fmt: skip
+    script.tell(sp.UpdatesReceived(N2, (body,) * 500))
+    assert len([line for line in script.seen(do.Log) if line.line.code == "malformed-update"]) == 1
+    assert script.core.peers[N2].counters.malformed_updates == 500
+    assert script.routes == {OURS, THEIRS}
+
+
 def test_what_an_agent_before_us_announced_and_we_do_not_is_withdrawn() -> None:
     script = restarted()
     script.done.clear()
