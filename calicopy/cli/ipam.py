@@ -9,6 +9,7 @@ from calicopy.cli.client import call, connect
 from calicopy.cli.errors import CliError
 from calicopy.cli.options import Target, with_target
 from calicopy.cli.output import Column, print_items, print_message, print_table, printable, word
+from calicopy.cli.paint import Tone
 
 if TYPE_CHECKING:
     from calicopy.v1.ipam_pb2 import Address, Block, Pool
@@ -76,11 +77,16 @@ def _show_addresses(target: Target, *, ip: str, handle: str) -> None:
         stub = ipam_pb2_grpc.IpamServiceStub(channel)
         request = ipam_pb2.ListAddressesRequest(address=ip, handle=handle)
         found = call(stub.ListAddresses, request, target).addresses
-    if ip and not found:
-        raise CliError(f"{ip} is in no pool of this cluster")
     if target.output.structured:
         print_items(found, target.output)
-    else:
+    if ip and (not found or found[0].state == "outside-pools"):
+        raise CliError(f"{ip} is in no pool of this cluster")
+    if handle and not found:
+        raise CliError(
+            f"{printable(handle)} has no address on this node",
+            details=["the handle of a workload is workload:NAME; `calicopy ipam show --addresses` lists all"],
+        )
+    if not target.output.structured:
         print_table(found, ADDRESS_COLUMNS, target.output, empty="no addresses are assigned")
 
 
@@ -193,7 +199,7 @@ BLOCK_COLUMNS: list[Column[Block]] = [
     Column("PINNED", lambda block: block.pinned),
     Column("SIZE", lambda block: block.size),
     Column("ASSIGNED", lambda block: block.assigned),
-    Column("CONFLICT", _conflict),
+    Column("CONFLICT", _conflict, tone=Tone.BAD),
 ]
 ADDRESS_COLUMNS: list[Column[Address]] = [
     Column("ADDRESS", lambda address: address.address),
@@ -203,5 +209,5 @@ ADDRESS_COLUMNS: list[Column[Address]] = [
     Column("BLOCK", lambda address: address.block),
     Column("POOL", lambda address: address.pool),
     Column("SEQUENCE", lambda address: address.sequence, wide=True),
-    Column("CONFLICT", _conflict),
+    Column("CONFLICT", _conflict, tone=Tone.BAD),
 ]

@@ -32,7 +32,7 @@ def _told(command: Callable[P, R]) -> Callable[P, R]:
         except TopologyError as error:
             _fail(str(error), code=4)
         except LabError as error:
-            _fail(f"error: {error}", code=1)
+            _fail(f"calicopy: {error}", code=1)
 
     wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
     return wrapper
@@ -55,7 +55,13 @@ def lab() -> None:
 @click.option("--reconfigure", is_flag=True, help="Take the lab down first, if it is up or half made.")
 @_told
 def up(file: str, mgmt: bool, reconfigure: bool) -> None:
-    """Bring up the lab of FILE (NAME.clab.yml)."""
+    """Bring up the lab of FILE (NAME.clab.yml).
+
+    \b
+    Examples:
+      calicopy lab up containerlab/mesh/mesh.clab.yml
+      calicopy lab up --reconfigure mesh.clab.yml
+    """
     from calicopy import lab as labs
 
     made = labs.up(file, mgmt=mgmt, reconfigure=reconfigure)
@@ -71,7 +77,12 @@ def up(file: str, mgmt: bool, reconfigure: bool) -> None:
 @click.argument("lab_or_file")
 @_told
 def down(lab_or_file: str) -> None:
-    """Take down a lab, named by its topology file or its name, also a half-made one."""
+    """Take down a lab, named by its topology file or its name, also a half-made one.
+
+    \b
+    Example:
+      calicopy lab down mesh
+    """
     from calicopy import lab as labs
 
     labs.down(lab_or_file)
@@ -83,7 +94,13 @@ def down(lab_or_file: str) -> None:
 @click.argument("words", nargs=-1, required=True, metavar="[FILE] NODE [--] CMD...")
 @_told
 def exec_(lab_name: str | None, words: tuple[str, ...]) -> None:
-    """Run CMD inside NODE (its name, or its container's name), and end with its exit code."""
+    """Run CMD inside NODE (its name, or its container's name), and end with its exit code.
+
+    \b
+    Examples:
+      calicopy lab exec n1 -- calicopy status
+      calicopy lab exec -t mesh n1 -- ip route show proto 117
+    """
     from calicopy import lab as labs
 
     rest = list(words)
@@ -102,7 +119,12 @@ def exec_(lab_name: str | None, words: tuple[str, ...]) -> None:
 @click.option("--lab", "-t", "lab_name", metavar="LAB|FILE", help="The lab of the node, if several have one so named.")
 @_told
 def logs(node: str, lab_name: str | None) -> None:
-    """Show what the `cmd` of NODE has written."""
+    """Show what the `cmd` of NODE has written.
+
+    \b
+    Example:
+      calicopy lab logs n1
+    """
     from calicopy import lab as labs
 
     click.echo(labs.logs(node, lab=lab_name).read_text(errors="replace"), nl=False)
@@ -114,7 +136,13 @@ def logs(node: str, lab_name: str | None) -> None:
               help="How to print.  [default: table]")
 @_told
 def list_(lab_or_file: str | None, output: str | None) -> None:
-    """Show the nodes of a lab, or of all labs."""
+    """Show the nodes of a lab, or of all labs.
+
+    \b
+    Examples:
+      calicopy lab list
+      calicopy lab list mesh -o json
+    """
     from calicopy import lab as labs
 
     nodes = labs.status(lab_or_file)

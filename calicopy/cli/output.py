@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 import click
 
 from calicopy.cli.options import Output
+from calicopy.cli.paint import Tone, paint, tone_of
 
 if TYPE_CHECKING:
     from google._upb._message import FieldDescriptor as UpbField
@@ -37,11 +38,15 @@ STATE_WORDS = {  # as operators know them from every BGP speaker
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Row]):
-    """One column: its header, the cell of a row, and whether only `-o wide` shows it. Numbers go to the right."""
+    """One column: its header, the cell of a row, and whether only `-o wide` shows it. Numbers go to the right.
+
+    On a terminal a cell has the colour of the state that it begins with, or that of `tone`.
+    """
 
     header: str
     cell: Callable[[Row], object]
     wide: bool = False
+    tone: Tone | None = None
 
 
 def plain(message: Message) -> dict[str, Plain]:
@@ -149,10 +154,16 @@ def table_lines(rows: Iterable[Row], columns: Sequence[Column[Row]], *, wide: bo
     """The lines of a table, the header first."""
     shown = [column for column in columns if wide or not column.wide]
     values = [[column.cell(row) for column in shown] for row in rows]
-    cells = [[column.header for column in shown]] + [[printable(value) for value in row] for row in values]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(shown))]
+    cells = [[printable(value) for value in row] for row in values]
+    headers = [column.header for column in shown]
+    widths = [max(map(len, column)) for column in zip(headers, *cells, strict=True)]
     right = [_numeric([row[index] for row in values]) for index in range(len(shown))]
-    return ["  ".join(_pad(*each) for each in zip(row, widths, right, strict=True)).rstrip() for row in cells]
+
+    def line(row: Sequence[str], tones: Sequence[Tone | None]) -> str:
+        return "  ".join(_pad(*each) for each in zip(row, tones, widths, right, strict=True)).rstrip()
+
+    tones = [column.tone for column in shown]
+    return [line(headers, [Tone.HEADER] * len(shown)), *(line(row, tones) for row in cells)]
 
 
 def _numeric(values: Sequence[object]) -> bool:
@@ -161,8 +172,10 @@ def _numeric(values: Sequence[object]) -> bool:
     return any(numbers) and all(number or value == "-" for number, value in zip(numbers, values, strict=True))
 
 
-def _pad(cell: str, width: int, right: bool) -> str:
-    return cell.rjust(width) if right else cell.ljust(width)
+def _pad(cell: str, tone: Tone | None, width: int, right: bool) -> str:
+    painted = paint(cell, tone_of(cell) if tone is None or cell == "-" else tone)
+    spaces = " " * (width - len(cell))
+    return spaces + painted if right else painted + spaces
 
 
 def printable(value: object) -> str:
@@ -182,4 +195,4 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
     rows = [(name, printable(value)) for name, value in pairs]
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        click.echo(f"{name.ljust(width)}  {value}")
+        click.echo(f"{paint(name.ljust(width), Tone.HEADER)}  {paint(value, tone_of(value))}")

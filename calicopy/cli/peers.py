@@ -20,6 +20,7 @@ from calicopy.cli.output import (
     when,
     word,
 )
+from calicopy.cli.paint import Tone
 
 if TYPE_CHECKING:
     from calicopy.v1.peer_pb2 import Peer, PeerFamily
@@ -86,7 +87,7 @@ PEER_COLUMNS: list[Column[Peer]] = [
     Column("UPDATES", lambda peer: peer.updates_received, wide=True),
     Column("LOST", lambda peer: peer.sessions_lost, wide=True),
     Column("RESTART", lambda peer: f"{peer.graceful_restart_time_s}s" if peer.graceful_restart else "-", wide=True),
-    Column("INFO", info),
+    Column("INFO", info, tone=Tone.ASIDE),
 ]
 
 

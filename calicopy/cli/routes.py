@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from calicopy.cli.client import call, connect
+from calicopy.cli.errors import CliError
 from calicopy.cli.options import Target, with_target
 from calicopy.cli.output import Column, print_items, print_table, printable, word
+from calicopy.cli.paint import Tone
 
 if TYPE_CHECKING:
     from calicopy.v1.route_pb2 import KernelRoute, ListRoutesRequest, Path, Route
@@ -37,7 +39,7 @@ def routes(
 ) -> None:
     """Routes with all their paths: which one is best, why others lost or were refused, what the kernel holds.
 
-    PREFIX shows that prefix, ADDRESS the longest match.
+    PREFIX shows that prefix, ADDRESS the longest match; exit code 1 when there is none.
 
     \b
     Examples:
@@ -76,7 +78,11 @@ def _show(target: Target, request: ListRoutesRequest, *, installed: bool) -> Non
             metric = status.fib.metric
     if target.output.structured:
         print_items(found, target.output)
-    elif installed:
+    if request.prefix and not found:
+        raise CliError(f"{request.prefix}: no such route{' in this view' if request.view > 1 else ''}")
+    if target.output.structured:
+        return
+    if installed:
         for route in found:
             click.echo(kernel_line(route.prefix, route.kernel.text, metric=metric))
     else:
@@ -154,8 +160,9 @@ def _optional(name: str, header: str) -> Column[_Row]:
 
 
 def _state(row: _Row) -> str:
+    """That of the path; without one, what the route is there for: `workload`, `left-over`."""
     if row.path is None:
-        return ""
+        return row.route.kernel.origin
     return word(row.path, "state") + (", stale" if row.path.stale else "")
 
 
@@ -174,5 +181,5 @@ COLUMNS: list[Column[_Row]] = [
     _attribute("originator_id", wide=True),
     _attribute("cluster_list", wide=True),
     Column("KERNEL", _kernel),
-    Column("WHY", _why),
+    Column("WHY", _why, tone=Tone.ASIDE),
 ]

@@ -10,6 +10,7 @@ from calicopy.cli.client import call, connect
 from calicopy.cli.errors import ExitCode
 from calicopy.cli.options import Target, with_target
 from calicopy.cli.output import age, print_message, print_pairs, printable, table_lines, word
+from calicopy.cli.paint import Tone, paint
 from calicopy.cli.peers import PEER_COLUMNS
 
 if TYPE_CHECKING:
@@ -49,17 +50,17 @@ def status(target: Target, check: bool) -> None:
 def _print(node: NodeStatus, peers: Sequence[Peer], *, wide: bool) -> None:
     print_pairs(_pairs(node))
     if node.problems:
-        click.echo("\nProblems")
+        click.echo("\n" + paint("Problems", Tone.HEADER))
         for problem in node.problems:
-            click.echo(f"  {_problem(problem)}")
-    click.echo("\nBGP peers")
+            click.echo(f"  {paint(_problem(problem), Tone.BAD)}")
+    click.echo("\n" + paint("BGP peers", Tone.HEADER))
     if peers:
         for line in table_lines(peers, PEER_COLUMNS, wide=wide):
             click.echo(f"  {line}")
     else:
         click.echo("  none: this node is alone in its cluster file")
     if wide and node.counters:
-        click.echo("\nCounters")
+        click.echo("\n" + paint("Counters", Tone.HEADER))
         for name, value in sorted(node.counters.items()):
             click.echo(f"  {name}  {value}")
 

@@ -11,6 +11,7 @@ from calicopy.cli.client import connect
 from calicopy.cli.errors import CliError
 from calicopy.cli.options import Output, Target, with_target
 from calicopy.cli.output import Plain, plain, printable, when, word
+from calicopy.cli.paint import Tone, paint, tone_of
 from calicopy.cli.peers import info
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ def _print(message: WatchResponse, output: Output) -> None:
 
         click.echo("---\n" + yaml.safe_dump(_plain(message), sort_keys=False, width=120), nl=False)
     else:
-        click.echo(f"{when(message.at)}  {printable(' '.join(filter(None, _words(message))))}")
+        words = [printable(each) for each in _words(message) if each]
+        line = " ".join(paint(each, tone_of(each)) for each in words)
+        click.echo(f"{paint(when(message.at), Tone.ASIDE)}  {line}")
 
 
 def _plain(message: WatchResponse) -> dict[str, Plain]:
@@ -89,7 +92,8 @@ def _words(message: WatchResponse) -> Iterator[str]:
             yield "-- heartbeat --"
         case "event":
             event = message.event
-            yield f"{event.level:7} {event.component} {event.object}: {event.message}"
+            yield f"{event.level:7}"
+            yield f"{event.component} {event.object}: {event.message}"
         case "change":
             yield from _change_words(message.change)
 
@@ -101,7 +105,8 @@ def _change_words(change: Change) -> Iterator[str]:
     match subject:
         case "status":
             status = change.status
-            yield f"{status.node} {word(status, 'health')},"
+            yield status.node
+            yield f"{word(status, 'health')},"
             yield f"{status.peers.established} of {status.peers.total} peers,"
             yield f"{status.fib.installed} of {status.fib.desired} routes"
         case "peer":

@@ -8,6 +8,7 @@ import click
 from calicopy.cli.client import call, connect
 from calicopy.cli.options import Target, with_target
 from calicopy.cli.output import Column, age, print_items, print_message, print_plain, print_table, printable
+from calicopy.cli.paint import Tone
 
 if TYPE_CHECKING:
     from calicopy.v1.workload_pb2 import Workload
@@ -104,5 +105,5 @@ COLUMNS: list[Column[Workload]] = [
     Column("MAC", lambda workload: workload.mac, wide=True),
     Column("MTU", lambda workload: workload.mtu, wide=True),
     Column("SINCE", lambda workload: age(workload.attached_at)),
-    Column("PROBLEM", lambda workload: workload.problem),
+    Column("PROBLEM", lambda workload: workload.problem, tone=Tone.BAD),
 ]

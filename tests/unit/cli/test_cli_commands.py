@@ -136,6 +136,14 @@ def test_no_routes_are_an_empty_list_and_not_an_error(calicopy, agent):
     assert calicopy("routes", "-o", "json").json == {"items": []}
 
 
+def test_a_route_that_is_not_there_ends_with_one(calicopy, agent):
+    agent.backend.route_list = []
+    done = calicopy("routes", "10.9.9.9")
+    assert (done.code, done.out, done.err) == (1, "", "calicopy: 10.9.9.9: no such route\n")
+    done = calicopy("routes", "10.9.9.9", "-o", "json")
+    assert (done.code, done.json) == (1, {"items": []})
+
+
 def test_ipam_shows_pools_blocks_and_addresses(calicopy):
     assert calicopy("ipam", "show").lines[1].split()[:4] == ["pods", "10.244.0.0/16", "/26", "none"]
     assert [line.split()[0] for line in calicopy("ipam", "show", "--blocks").lines[1:]] == [
