@@ -8,9 +8,11 @@ counter (which starts at 1 again when a reload made the peer anew).
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from calicopy.bgp import Notification
 from calicopy.seam.speaker import (
     CommandResult,
     EventsLost,
@@ -164,7 +166,7 @@ class EventStream:
         opens = [bytes.fromhex(known[side]) if side in known else None for side in ("local_open", "peer_open")]
         self._opens[peer] = (opens[0] or b"", opens[1] or b"")
         state = FSM_STATES[known["state"]]
-        reason = known.get("reason", "")
+        reason = in_words(known.get("reason", ""))
         self._snapshots.append(
             PeerSnapshot(peer=peer, state=state, reason=reason, local_open=opens[0], peer_open=opens[1])
         )
@@ -204,3 +206,12 @@ class EventStream:
             self._items.append(NotificationSeen(peer, sent, body))
         elif category == REFRESH and not sent:
             self._items.append(RefreshReceived(peer, body))
+
+
+def in_words(reason: str) -> str:
+    """ExaBGP's reason of a session that is down, with the numbers of a NOTIFICATION in words, as for one seen live."""
+    found = re.fullmatch(r"notification (sent|received) \((\d+),(\d+)\)", reason)
+    if found is None:
+        return reason
+    by = "us" if found[1] == "sent" else "the peer"
+    return f"{Notification(int(found[2]), int(found[3])).sentence} (sent by {by})"

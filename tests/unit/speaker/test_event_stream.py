@@ -18,7 +18,7 @@ from calicopy.seam.speaker import (
     SpeakerAttached,
     UpdatesReceived,
 )
-from calicopy.speaker.stream import Answer, EventStream, Refused
+from calicopy.speaker.stream import Answer, EventStream, Refused, in_words
 
 A, B = "10.0.0.2", "fd00::2"
 HELLO = b'#hello {"protocol": 1, "instance": "7.42", "config": "cafe", "exabgp": 7, "bridge": 8}\n'
@@ -138,3 +138,15 @@ def test_a_refusal_names_the_holder() -> None:
 def test_exabgps_farewell_is_no_event() -> None:
     farewell = b'{ "exabgp": "5.0.0", "time": 1, "type": "notification", "notification": "shutdown" }\n'
     assert EventStream().feed(farewell) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("notification sent (4,0)", "hold timer expired (sent by us)"),
+        ("notification received (6,2)", "cease: administrative shutdown (sent by the peer)"),
+        ("peer reset, connection refused", "peer reset, connection refused"),
+    ],
+)
+def test_a_peer_that_was_down_before_we_came_has_its_reason_in_words(reason: str, words: str) -> None:
+    assert in_words(reason) == words
