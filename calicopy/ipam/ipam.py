@@ -110,7 +110,7 @@ class Ipam:
             raise BlockInUseError(f"{block} is pinned to {pinned.name} by the cluster file")
         if block in ledger.blocks:
             if used := len(ledger.use(block).used):
-                raise BlockInUseError(f"{block} has {used} addresses in use")
+                raise BlockInUseError(f"{block} has {used} address{'' if used == 1 else 'es'} in use")
             ledger.remove_block(block)
         elif block.packed in ledger.reservations[block.family]:
             ledger.put_reservation(block.family, block.packed, None)

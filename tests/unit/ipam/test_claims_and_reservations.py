@@ -311,7 +311,7 @@ def test_a_used_or_pinned_block_is_not_released_by_hand_an_empty_one_is() -> Non
     ipam = make(nodes=[NODES[0], NodeSpec("node2", 2, (P("10.244.1.0/26"),))])
     confirm_all(ipam)
     held = ipam.assign("a")
-    with pytest.raises(BlockInUseError, match="1 addresses in use"):
+    with pytest.raises(BlockInUseError, match="1 address in use"):
         ipam.release_block(held.block)
     with pytest.raises(BlockInUseError, match="pinned to node2"):
         ipam.release_block(P("10.244.1.0/26"))
