@@ -39,7 +39,7 @@ from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
 from calicopy.seam import speaker as sp
 
-TAKE_SLICE = 32 * 1024  # octets of UPDATEs a call, each counted with BODY_COST more
+TAKE_SLICE = 16 * 1024  # octets of UPDATEs a call, each counted with BODY_COST more
 BODY_COST = 300
 DECIDE_SLICE = 800
 WRITE_SLICE = 4000
