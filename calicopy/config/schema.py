@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+from calicopy.config import model, sections
 from calicopy.config.model import ClusterConfig
+from calicopy.config.sections import Section
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -14,6 +21,7 @@ def schema_text() -> str:
     """The schema as JSON text, with a newline at the end; the same for the same version of calicopy."""
     schema = ClusterConfig.model_json_schema(by_alias=True, mode="validation")
     schema.pop("description", None)
+    _describe(schema)
     _tidy(schema)
     head = {
         "$schema": DIALECT,
@@ -21,6 +29,30 @@ def schema_text() -> str:
         "description": "The cluster file: the same on every node.",
     }
     return json.dumps({**head, **{key: value for key, value in schema.items() if key != "title"}}, indent=2) + "\n"
+
+
+def _describe(schema: dict[str, Any]) -> None:
+    """Give each property the string below its field as its description, in place."""
+    for module in (sections, model):
+        for node in ast.parse(inspect.getsource(module)).body:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            kind = getattr(module, node.name)
+            properties = (schema if kind is ClusterConfig else schema["$defs"].get(node.name, {})).get("properties")
+            if not properties or not issubclass(kind, Section):
+                continue
+            for name, text in _field_docs(node):
+                alias = kind.model_fields[name].validation_alias
+                key = alias if isinstance(alias, str) else name
+                properties[key] = dict(sorted({**properties[key], "description": text}.items()))
+
+
+def _field_docs(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """Names of the class's fields, and the strings right below them."""
+    for statement, below in pairwise(node.body):
+        match statement, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, text
 
 
 def _tidy(node: object) -> None:

@@ -2,7 +2,8 @@
 
 Theory of operation: every model is frozen and knows all its keys; defaults live here and nowhere else. A model judges
 its own values one by one; what must hold between values is judged in `checks`, so that each error has the place of
-the value that is to blame. `asn` is written `as` in the file. Pure."""
+the value that is to blame. `asn` is written `as` in the file. The string below a field is its description in the JSON
+schema (`schema` puts it there: pydantic would read the source at each start of the agent for it). Pure."""
 
 from __future__ import annotations
 
@@ -55,7 +56,7 @@ def selects(selector: Mapping[str, str] | None, labels: Mapping[str, str]) -> bo
 class Section(BaseModel):
     """What all parts have in common: frozen, no key that is not known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class ClusterSection(Section):
