@@ -196,7 +196,7 @@ class EventStream:
             self._items.append(PeerUp(peer, *self._opens.get(peer, (b"", b""))))
         elif neighbor["state"] == "down":
             self._opens.pop(peer, None)
-            self._items.append(PeerDown(peer, str(neighbor.get("reason", ""))))
+            self._items.append(PeerDown(peer, in_words(str(neighbor.get("reason", "")))))
 
     def _message(self, peer: str, category: int, body: bytes, sent: bool) -> None:
         if category == OPEN:
@@ -209,7 +209,11 @@ class EventStream:
 
 
 def in_words(reason: str) -> str:
-    """ExaBGP's reason of a session that is down, with the numbers of a NOTIFICATION in words, as for one seen live."""
+    """ExaBGP's reason of a session that is down, so that an operator understands it: a NOTIFICATION's numbers as the
+    sentence that they stand for, and its one word for all trouble with TCP. Other reasons stay as they are.
+    """
+    if reason == "closing connection":
+        return "the TCP connection failed or was closed"
     found = re.fullmatch(r"notification (sent|received) \((\d+),(\d+)\)", reason)
     if found is None:
         return reason

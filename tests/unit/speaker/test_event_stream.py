@@ -54,7 +54,7 @@ def test_a_session_comes_up_with_both_opens_and_goes_down_with_its_reason() -> N
         PeerState(A, FsmState.OPEN_CONFIRM),
         PeerUp(A, b"\xaa", b"\xbb"),
         NotificationSeen(A, False, b"\x06\x02"),
-        PeerDown(A, "notification received (6,2)"),
+        PeerDown(A, "cease: administrative shutdown (sent by the peer)"),
     ]
 
 
@@ -145,8 +145,9 @@ def test_exabgps_farewell_is_no_event() -> None:
     [
         ("notification sent (4,0)", "hold timer expired (sent by us)"),
         ("notification received (6,2)", "cease: administrative shutdown (sent by the peer)"),
-        ("peer reset, connection refused", "peer reset, connection refused"),
+        ("closing connection", "the TCP connection failed or was closed"),
+        ("process problem", "process problem"),
     ],
 )
-def test_a_peer_that_was_down_before_we_came_has_its_reason_in_words(reason: str, words: str) -> None:
+def test_the_reason_of_a_session_that_is_down_is_in_words(reason: str, words: str) -> None:
     assert in_words(reason) == words
