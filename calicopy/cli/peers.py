@@ -60,9 +60,11 @@ def total(peer: Peer, counter: str) -> int | str:
 
 
 def info(peer: Peer) -> str:
-    """Why a session is down; what is not usual about one that is up."""
+    """Why a session is down, and whether its routes are kept; what is not usual about one that is up."""
     if word(peer, "state") != "Established":
-        return peer.last_error or ("waiting for the peer to connect" if peer.passive else "connecting")
+        why = peer.last_error or ("waiting for the peer to connect" if peer.passive else "connecting")
+        kept = total(peer, "stale")
+        return why if kept in (0, "-") else f"{why}; routes kept: {kept}"
     refused = total(peer, "rejected")
     notes = [f"{refused} refused"] if refused not in (0, "-") else []
     if any(not family.in_sync for family in peer.families if family.negotiated):
