@@ -18,6 +18,7 @@ def run_with_ipip() -> Callable[..., tuple[int, str]]:
 
     def run(program: str, *arguments: str, timeout_s: float = 150.0) -> tuple[int, str]:
         command = [sys.executable, str(HERE / "run.py"), "--timeout", str(timeout_s), "--"]
+        command += ["env", f"PYTHONPATH={HERE.parent / 'support'}"]  # what tests share
         command += [sys.executable, str(HERE / "inside" / program), *arguments]
         lines: list[str] = []
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
