@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+GC_THRESHOLD = 50_000  # objects made between two looks at the youngest
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_REFUSED = 4  # the cluster file is wrong: restarting does not help
@@ -39,6 +41,11 @@ def main(config: Path, node: str | None = None) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         loop.add_signal_handler(signal.SIGHUP, _told_to_reload, config)
+        # What was imported lives for ever, and a table of 100,000 routes holds no cycles: without this a collection in
+        # the middle of a step takes 0.1 s (design rule 9).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 20, 100)
         await run_agent(cluster, name, config_file=config, stopping=stopping)
 
     try:

@@ -109,15 +109,16 @@ class SpeakerEdge:
             self.task.put(command)
 
     async def _advertise(self, command: do.Advertise) -> None:
-        result = CommandResult.DONE
-        if command.announce:
-            result = await self._client.announce(command.peer, command.announce)
-        if command.withdraw:
+        try:
+            results = [await self._client.announce(command.peer, command.announce)]
             prefixes = [format_packed(packed, command.family) for packed in command.withdraw]
-            withdrawn = await self._client.withdraw(command.peer, command.family, prefixes)
-            result = result if withdrawn is CommandResult.DONE else withdrawn
-        if result is not CommandResult.DONE:
-            self._post(ev.AdvertiseFailed(command.peer, command.family, result.value))
+            results.append(await self._client.withdraw(command.peer, command.family, prefixes))
+        except SpecError as error:
+            self._post(ev.AdvertiseFailed(command.peer, command.family, str(error)))
+            return
+        failed = [result for result in results if result is not CommandResult.DONE]
+        if failed:
+            self._post(ev.AdvertiseFailed(command.peer, command.family, failed[0].value))
 
 
 class StoreEdge:
