@@ -23,7 +23,7 @@ from calicopy.core.views import WorkloadView
 from calicopy.ipam import AddressRecord
 from calicopy.net import IPAddress, Prefix
 from calicopy.store import StoreChange, WorkloadRecord, WorkloadRemoved, WorkloadSaved
-from calicopy.workload import AttachSpec, WorkloadError, attach, detach, host_interface_name, inspect
+from calicopy.workload import AttachSpec, Inspection, WorkloadError, attach, detach, host_interface_name, inspect
 
 log = logging.getLogger(__name__)
 
@@ -130,13 +130,15 @@ class Workloads:
     # -- from time to time --------------------------------------------------------------------------------------
 
     async def inspect(self) -> None:
-        """Look at every recorded workload, and correct its host route."""
+        """Look at every recorded workload, and correct its host route. The first look completes what is half made."""
         for name in sorted(self._live):
             async with self._lock(name):
                 live = self._live.get(name)
                 if live is None:
                     continue
                 found = await asyncio.to_thread(inspect, _spec(live.record))
+                if found.problem and found.host_ifindex is not None and not self._first_look.is_set():
+                    found = await self._complete(live.record, found)
                 before = live.ifindex, live.problem
                 live.problem = found.problem
                 if found.looked:
@@ -146,6 +148,16 @@ class Workloads:
                     self._ports.changed(_view(live), False)
         self._tell_routes()
         self._first_look.set()
+
+    async def _complete(self, record: WorkloadRecord, found: Inspection) -> Inspection:
+        """Finish an interface that an attach cut short left half made; else its host route could not be written."""
+        try:
+            await asyncio.to_thread(attach, _spec(record))
+        except WorkloadError as error:
+            log.warning("workload %s: %s; not put right: %s", record.name, found.problem, error)
+            return found
+        log.info("workload %s: put right: %s", record.name, found.problem)
+        return await asyncio.to_thread(inspect, _spec(record))
 
     async def free_leftovers(self, handles: Sequence[str]) -> None:
         """Free the addresses of workloads without a record: an attach or a detach was killed between the two."""
