@@ -176,6 +176,8 @@ class Core:
             case ev.HostChecked():
                 self.host.problems[event.component] = dict(event.problems)
             case ev.SessionsSet():
+                if event.error and event.error != self.session_error:
+                    self._log("speaker", "", "sessions-refused", event.error, "error")
                 self.session_error = event.error
             case ev.AdvertiseFailed():
                 self.exports.failed(event, now)
