@@ -123,9 +123,10 @@ def problems(core: Core) -> Iterator[ProblemView]:
             yield _problem("peer", peer.configured.name, "down", f"{peer.configured.address}: {cause}")
     counts = core.fib.counts()
     if counts.failed:
-        yield _problem("kernel", "", "routes-failed", f"{counts.failed} routes could not be written")
+        text = f"{counts.failed} routes could not be written: `calicopy routes` says which and why"
+        yield _problem("kernel", "", "routes-failed", text)
     if counts.unprogrammed:
-        text = f"{counts.unprogrammed} learned prefixes have no usable way"
+        text = f"{counts.unprogrammed} learned prefixes have no usable way: `calicopy routes` says why"
         yield _problem("kernel", "", "routes-unprogrammed", text)
     if core.requests.store_error:
         yield _problem("ipam", "store", "store-failed", core.requests.store_error)
