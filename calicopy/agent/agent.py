@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
+import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calicopy.agent.backend import AgentBackend
 from calicopy.agent.changes import Changes
@@ -15,7 +18,7 @@ from calicopy.agent.loop import CoreLoop
 from calicopy.agent.startup import wait_for_address
 from calicopy.agent.workloads import WorkloadPorts, Workloads
 from calicopy.api.backend import RefusalKind, RefusedError
-from calicopy.api.server import ApiServer
+from calicopy.api.sockets import SocketLock, hold_sockets
 from calicopy.config.model import ClusterConfig
 from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
@@ -30,10 +33,14 @@ from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import SpeakerControl
 from calicopy.store import Store, StoreChange, StoreError, WorkloadRecord
 
+if TYPE_CHECKING:
+    from calicopy.api.server import ApiServer
+
 log = logging.getLogger(__name__)
 
 INSPECT_WORKLOADS_S = 30.0
 INSTALL_TIMEOUT_S = 5.0
+LOADING_SWITCH_S = 0.0005  # how long the thread that loads modules may keep the loop waiting at a time
 DEFAULT_MTU = 1500  # octets, of Ethernet
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -97,9 +104,9 @@ class Agent:
     async def run(self, workloads: Sequence[WorkloadRecord], stopping: asyncio.Event) -> None:
         """Until `stopping` is set, or a part of it ends, which is an error."""
         calls = Workloads(workloads, self._ports())
+        lock = hold_sockets(self.node.cluster.agent)  # a second agent ends before it has done anything
         self.backend.workload_calls = calls
         self.client.start()
-        server = ApiServer(self.backend, self.node.cluster.agent)
         tasks = [
             asyncio.create_task(work, name=name)
             for name, work in {
@@ -107,6 +114,7 @@ class Agent:
                 "changes": self.changes.run(),
                 "speaker events": self.speaker.listen(),
                 "speaker commands": self.speaker.task.run(),
+                "speaker sessions": self.speaker.sessions.run(),
                 "speaker control": self.speaker.control.watch(),
                 "kernel events": self.kernel.listen(),
                 "kernel routes": self.kernel.routes.run(),
@@ -117,20 +125,35 @@ class Agent:
         ]
         self.loop.post(ev.Ticked())
         stop = asyncio.create_task(stopping.wait())
+        server: ApiServer | None = None
         try:
-            await server.start()
+            server = await self._serve(lock)
             log.info("node %s: agent is up, API on %s", self.node.name, self.node.cluster.agent.socket_path)
             done, _ = await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stop}:
                 task.result()
                 raise RuntimeError(f"the {task.get_name()} task ended by itself")
         finally:
-            await server.stop()
+            if server is not None:
+                await server.stop()
+            lock.release()
             await self.client.close()
             for task in (stop, *tasks):
                 task.cancel()
             await asyncio.gather(stop, *tasks, return_exceptions=True)
             await asyncio.to_thread(self.store.close)
+
+    async def _serve(self, lock: SocketLock) -> ApiServer:
+        """The API, started. gRPC is loaded beside the first steps of the core, so that routing does not wait for it."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(LOADING_SWITCH_S)
+        try:
+            module = await asyncio.to_thread(importlib.import_module, "calicopy.api.server")
+        finally:
+            sys.setswitchinterval(interval)
+        server: ApiServer = module.ApiServer(self.backend, self.node.cluster.agent, lock=lock)
+        await server.start()
+        return server
 
     # -- commands -----------------------------------------------------------------------------------------------
 
@@ -148,6 +171,8 @@ class Agent:
                 line = command.line
                 log.log(_LEVELS[line.level], "%s %s: %s", line.component, line.object, line.message)
                 self.backend.publish([ChangeView(line)])
+            case do.SetSessions():
+                self.speaker.sessions.put(command)
             case _:
                 self.speaker.task.put(command)
 

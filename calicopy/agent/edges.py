@@ -50,18 +50,23 @@ class OrderedTask(Generic[C]):
                 log.exception("%s: %s failed", self._name, type(command).__name__)
 
 
-SpeakerCommand = SpeakerAttached | do.SetSessions | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResetPeer
+SpeakerCommand = SpeakerAttached | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResetPeer
 
 
 class SpeakerEdge:
-    """ExaBGP, through its bridge."""
+    """ExaBGP, through its bridge.
+
+    Setting the sessions has a queue of its own: it waits for a check in another process, and for a reload, and
+    meanwhile the sessions that there are have to be served. What is said to a session that goes away just fails.
+    """
 
     def __init__(self, client: SpeakerClient, control: SpeakerControl, post: Post) -> None:
         self._client = client
         self.control = control
         self._post = post
-        self._sessions: do.SetSessions | None = None
+        self._wanted: do.SetSessions | None = None
         self.task: OrderedTask[SpeakerCommand] = OrderedTask("speaker", self._carry_out)
+        self.sessions: OrderedTask[do.SetSessions] = OrderedTask("speaker sessions", self._set_sessions)
 
     async def listen(self) -> None:
         """Post the speaker's events, until cancelled."""
@@ -70,8 +75,8 @@ class SpeakerEdge:
                 self._post(event)
                 if isinstance(event, SpeakerAttached):
                     self.task.put(event)
-                    if self._sessions is not None:
-                        self.task.put(self._sessions)  # it may have started with an older file
+                    if self._wanted is not None:
+                        self.sessions.put(self._wanted)  # it may have started with an older file
 
     async def _carry_out(self, command: SpeakerCommand) -> None:
         client = self._client
@@ -79,8 +84,6 @@ class SpeakerEdge:
             case SpeakerAttached():
                 if any(one.state is FsmState.ESTABLISHED for one in command.peers):
                     self._post(ev.AnnouncedBefore(await announced(client)))
-            case do.SetSessions():
-                await self._set_sessions(command)
             case do.Advertise():
                 await self._advertise(command)
             case do.SendEndOfRib():
@@ -93,7 +96,7 @@ class SpeakerEdge:
                 await client.teardown(command.peer, RESET_SUBCODE)
 
     async def _set_sessions(self, command: do.SetSessions) -> None:
-        self._sessions = command
+        self._wanted = command
         try:
             await self.control.apply(command.sessions)
         except ConfigRefused as error:
@@ -105,8 +108,8 @@ class SpeakerEdge:
             self._post(ev.SessionsSet())
 
     def _retry_sessions(self, command: do.SetSessions) -> None:
-        if command is self._sessions:
-            self.task.put(command)
+        if command is self._wanted:
+            self.sessions.put(command)
 
     async def _advertise(self, command: do.Advertise) -> None:
         try:

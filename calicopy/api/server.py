@@ -20,7 +20,7 @@ from grpc_reflection.v1alpha import reflection
 from calicopy.api.access import ReadOnly
 from calicopy.api.backend import Backend
 from calicopy.api.services import Changes, IpamService, NodeService, PeerService, RouteService, WorkloadService
-from calicopy.api.sockets import PublishedSocket, SocketLock, find_group, make_directory
+from calicopy.api.sockets import PublishedSocket, SocketLock, find_group, hold_sockets
 from calicopy.api.tls import Certificates, TlsFiles
 from calicopy.api.watch import WatchHub, WatchService
 from calicopy.config.model import AgentSection, ApiSection
@@ -57,14 +57,15 @@ OPTIONS = (
 
 
 class ApiServer:
-    """Serves `backend` where `settings` say."""
+    """Serves `backend` where `settings` say. `lock` is that of the sockets, when it is held already; it is given up
+    when the server stops."""
 
-    def __init__(self, backend: Backend, settings: AgentSection) -> None:
+    def __init__(self, backend: Backend, settings: AgentSection, *, lock: SocketLock | None = None) -> None:
         self._settings = settings
         self._changes = Changes()
         self.hub = WatchHub(backend)
         self._backend = backend
-        self._lock: SocketLock | None = None
+        self._lock = lock
         self._sockets: list[PublishedSocket] = []
         self._servers: list[grpc.aio.Server] = []
         self._health = health_aio.HealthServicer()
@@ -75,9 +76,8 @@ class ApiServer:
         """Serve. Raises OSError: SocketsHeldError when another agent does, TlsFilesError, and what the host says."""
         path = Path(self._settings.socket_path)
         group = find_group(self._settings.socket_group)
-        run_dir = Path(self._settings.run_dir)
-        make_directory(path.parent, group, dedicated=path.parent == run_dir)
-        self._lock = SocketLock(path)
+        if self._lock is None:
+            self._lock = hold_sockets(self._settings)
         try:
             full = self._server()
             read_only = self._server(ReadOnly())

@@ -17,6 +17,8 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from calicopy.config.model import AgentSection
+
 DIRECTORY_MODE = 0o750
 SOCKET_MODE = 0o660
 LONGEST_PATH = 107  # sun_path of unix(7) less the final NUL
@@ -53,6 +55,14 @@ class SocketLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def hold_sockets(settings: AgentSection) -> SocketLock:
+    """Make the sockets' directory and take their lock. Raises SocketsHeldError, and OSError of what the host says."""
+    path = Path(settings.socket_path)
+    group = find_group(settings.socket_group)
+    make_directory(path.parent, group, dedicated=path.parent == Path(settings.run_dir))
+    return SocketLock(path)
 
 
 def _read_pid(descriptor: int) -> int | None:
