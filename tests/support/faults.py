@@ -1,0 +1,136 @@
+"""What the fault tests share: nodes whose supervisor can die without them, floods of pings, route monitors, the API."""
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import labs
+
+from calicopy import lab as runner
+
+ALL = ("calicopy",)  # every process of ours has it in its command line: supervisor, agent, ExaBGP, bridge
+
+
+def init_pid(lab: labs.TestLab, node: str) -> int:
+    """PID 1 of a node, as this machine sees it."""
+    (status,) = (one for one in runner.status(lab.topology) if one.name == node)
+    assert status.pid is not None
+    return status.pid
+
+
+def inside(lab: labs.TestLab, node: str, path: str) -> Path:
+    """A path of a node, as this machine reaches it."""
+    return Path(f"/proc/{init_pid(lab, node)}/root{path}")
+
+
+def start_supervisor(lab: labs.TestLab, node: str) -> None:
+    """`calicopy node` below PID 1, its output into the node's log."""
+    lab.run(node, "sh", "-c", "calicopy node --config /etc/calicopy/cluster.yaml >>/proc/1/fd/1 2>&1 </dev/null &")
+
+
+def kill_all(lab: labs.TestLab, node: str, *, words: Sequence[str] = ALL) -> None:
+    """SIGKILL every process of a node whose command line has `words`, until none is left."""
+
+    def none_left() -> bool:
+        left = lab.pids(node, *words)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left
+
+    labs.wait_until(none_left, what=f"no process of {node} has {words}")
+
+
+@contextmanager
+def api(lab: labs.TestLab, node: str, *, name: str = "calicopy.sock", alone: bool = False) -> Iterator[grpc.Channel]:
+    """A channel to a node's agent; `alone` gives it a connection that it shares with no other channel."""
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.http2.lookahead_bytes", 1024)) if alone else ()
+    with grpc.insecure_channel(f"unix:{inside(lab, node, '/run/calicopy') / name}", options=options) as channel:
+        yield channel
+
+
+@dataclass
+class Flood:
+    """Pings from a pod, one every 10 ms, and what the route monitors of some nodes saw meanwhile."""
+
+    lab: labs.TestLab
+    directory: Path
+    monitored: Sequence[str]
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def start(self, node: str, address: str) -> None:
+        """Ping from the pod `pod` of `node`; returns when answers come."""
+        for each in self.monitored:
+            output = self.directory / f"monitor-{each}"
+            self.processes.append(self.lab.spawn(each, "ip", "monitor", "route", output=output))
+        ping = ("ping", "-i", "0.01", address)
+        report = self.directory / "ping"
+        self.lab.spawn(node, "ip", "netns", "exec", "pod", *ping, output=report)
+        labs.wait_until(lambda: report.exists() and report.read_text().count("bytes from") > 20, what="the flood runs")
+
+    def stop(self, node: str) -> tuple[int, list[str]]:
+        """End it: the number of lost packets, and the changes of routes that were seen, of ours or deletions."""
+        (namespace,) = {Path(f"/proc/{init_pid(self.lab, node)}/ns/pid").stat().st_ino}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                line = (entry / "cmdline").read_bytes()
+                if line.startswith(b"ping\0-i") and (entry / "ns" / "pid").stat().st_ino == namespace:
+                    os.kill(int(entry.name), signal.SIGINT)  # ping then says what it counted
+        report = self.directory / "ping"
+        found = labs.wait_until(
+            lambda: re.search(r"(\d+) packets transmitted, (\d+) received", report.read_text()), what="ping's report"
+        )
+        for process in self.processes:
+            process.terminate()
+            process.wait(timeout=10)
+        seen = [
+            f"{each}: {line}"
+            for each in self.monitored
+            for line in (self.directory / f"monitor-{each}").read_text().splitlines()
+            if "proto 117" in line or "Deleted" in line
+        ]
+        # The last packet may be on its way when ping is ended.
+        return max(0, int(found[1]) - int(found[2]) - 1), seen
+
+
+def peers(lab: labs.TestLab, node: str) -> dict[str, Any]:
+    """The peers of a node by name."""
+    return {one["name"]: one for one in lab.cli(node, "peers")["items"]}
+
+
+def blocks(lab: labs.TestLab, node: str) -> set[tuple[str, str, str]]:
+    """(block, node, state) of each block, own and reserved, as a node sees it."""
+    items = lab.cli(node, "ipam", "show", "--blocks")["items"]
+    return {(one["cidr"], one["node"], one["state"]) for one in items}
+
+
+def of_node(lab: labs.TestLab, node: str, *, owner: str, within: str) -> list[str]:
+    """The blocks of `owner` whose text begins with `within`, as a node sees it."""
+    return sorted(block for block, holder, _ in blocks(lab, node) if holder == owner and block.startswith(within))
+
+
+def restart_agent(lab: labs.TestLab, node: str) -> None:
+    """Kill the agent and wait until the next one answers."""
+    before = lab.pids(node, "calicopy", "agent")
+    lab.kill(node, "calicopy", "agent")
+    labs.wait_until(
+        lambda: (now := lab.pids(node, "calicopy", "agent")) and not set(now) & set(before), what="it runs again"
+    )
+    labs.wait_until(lambda: lab.status(node), what=f"the agent of {node} answers", within=60)
+
+
+def problems(lab: labs.TestLab, node: str) -> str:
+    """Everything that the status of a node calls wrong, one line each; empty while the agent does not answer."""
+    status = lab.status(node)
+    if status is None:
+        return ""
+    lines = (f"{one['component']} {one['object']}: {one['reason']['message']}" for one in status["problems"])
+    return "\n".join(lines)
