@@ -85,8 +85,22 @@ def _find_socket(target: Target, *, reading: bool) -> str:
     raise CliError(
         f"permission denied: {target.socket}",
         code=ExitCode.UNREACHABLE,
-        details=["root and the members of the group calicopy may use the agent's sockets"],
+        details=[_allowed(target.socket)],
     ) from refused
+
+
+def _allowed(path: str) -> str:
+    """Who may use the agent's sockets: their directory has the group."""
+    import grp
+
+    try:
+        number = Path(path).parent.stat().st_gid
+        group = grp.getgrgid(number).gr_name
+    except (OSError, KeyError):
+        return "root and the members of agent.socket_group may use the agent's sockets"
+    if number == 0:
+        return "only root may use the agent's sockets: agent.socket_group was no group of this host when it started"
+    return f"root and the members of the group {group} may use the agent's sockets"
 
 
 def _probe(path: str) -> None:
