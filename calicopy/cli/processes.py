@@ -1,7 +1,8 @@
 """`calicopy node`, `agent` and `speaker`: the processes themselves.
 
-Theory of operation: node and speaker live for months and need nothing of the command line, so these commands become
-them by exec: the same process, so that PID 1 stays PID 1, with only what it needs in memory.
+Theory of operation: plain calls of node and agent never come here (see `quick`). Node and speaker live for months and
+need nothing of the command line, so these commands become them by exec: the same process, so that PID 1 stays PID 1,
+with only what it needs in memory.
 """
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ from typing import NoReturn
 import click
 
 from calicopy.cli.errors import CliError, ExitCode
+from calicopy.cli.quick import DEFAULT_CONFIG
 
-DEFAULT_CONFIG = "/etc/calicopy/cluster.yaml"
 _config = click.option("--config", "config", type=click.Path(dir_okay=False), default=DEFAULT_CONFIG, show_default=True,
                        metavar="FILE", help="The cluster file.")
 _node = click.option("--node", "name", metavar="NAME", help="Which node of the file this is.  [default: the hostname]")
