@@ -120,6 +120,8 @@ def problems(core: Core) -> Iterator[ProblemView]:
             yield _problem("peer", peer.configured.name, "prefix-limit", peer.stopped)
         elif not peer.is_up:
             cause = peer.failure or "no session yet"
+            if peer.configured.password_file is not None:
+                cause += " (a TCP MD5 key that differs from the peer's looks like this, too)"
             yield _problem("peer", peer.configured.name, "down", f"{peer.configured.address}: {cause}")
     counts = core.fib.counts()
     if counts.failed:
