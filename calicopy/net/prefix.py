@@ -56,7 +56,8 @@ class Prefix:
         try:
             return cls.of(ip_network(text, strict=True))
         except ValueError as error:
-            raise PrefixError(f"{text!r} is not a prefix: {error}") from None
+            why = ": it has host bits set" if "host bits" in str(error) else ""
+            raise PrefixError(f"{text!r} is not a prefix{why}") from None
 
     @classmethod
     def of(cls, network: IPNetwork) -> Prefix:
