@@ -8,8 +8,8 @@ CONFIG`) the helper sees the same lines, only later.
 
 Two more changes have no register, so a name in ExaBGP's modules is bound to a subclass of ours, once, before it
 starts. The F bit (RFC 4724 section 3): ExaBGP always says that the forwarding state was kept, which is a lie after a
-boot. The peers concerned are named by `# calicopy: cold ADDRESS` lines in the file. And the redial delay, which grows
-to a minute.
+boot. The peers concerned are named by `# calicopy: cold ADDRESS` lines in the file. The redial delay, which grows
+to a minute. And the dial itself, which hangs as long as the kernel repeats its SYN.
 """
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ def install(cold: frozenset[str]) -> list[str]:
         (opaque.register_update, "UPDATEs are slower to read"),
         (lambda: opaque.register_forwarding_bit(cold), "the first OPEN after a boot says that routes were kept"),
         (opaque.register_redial_delay, "a peer that was down is redialled after up to a minute"),
+        (opaque.register_dial_limit, "a dial without an answer hangs for up to two minutes"),
     )
     problems = []
     for register, cost in pieces:

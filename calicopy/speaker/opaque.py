@@ -1,9 +1,11 @@
-"""ExaBGP's classes, with ours in place of three: UPDATEs that stay packed, an honest F bit, a short redial delay.
+"""ExaBGP's classes, with ours in place of three: UPDATEs that stay packed, an honest F bit, a short redial delay;
+and a bound on how long a dial may hang.
 
 Imported by the launcher alone: it is the only module that knows exabgp.
 """
 from __future__ import annotations
 
+import socket
 import time
 
 from exabgp.bgp.message import Message, Update
@@ -20,6 +22,7 @@ OPTIONAL = 0x80
 EXTENDED = 0x10
 BAD_NETWORK = (3, 10)  # RFC 4271 section 6.3, Invalid Network Field
 REDIAL_STEP_S, REDIAL_LIMIT_S = 0.1, 0.5
+SYN_RETRIES = 1  # the kernel gives up 3 s after the first SYN
 BITS = {AFI.ipv4: 32, AFI.ipv6: 128}
 
 
@@ -165,3 +168,23 @@ def register_redial_delay() -> None:
     if not issubclass(peer.Delay, Delay) or {"_time", "_next"} - vars(Delay()).keys():
         raise RuntimeError("peers no longer redial by reactor.delay.Delay")
     peer.Delay = ShortDelay
+
+
+def register_dial_limit() -> None:
+    """Let a dial that nobody answers fail after 3 s. RuntimeError when ExaBGP's module has changed.
+
+    Else the kernel repeats the SYN for two minutes, at ever longer intervals, and a peer that came back in between
+    waits for the next one: ExaBGP dials again only when the attempt has failed.
+    """
+    from exabgp.reactor.network import outgoing
+
+    if not callable(getattr(outgoing, "create", None)):
+        raise RuntimeError("outgoing connections are no longer made by reactor.network.outgoing.create")
+    create = outgoing.create
+
+    def limited(*arguments: object) -> socket.socket:
+        made: socket.socket = create(*arguments)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, SYN_RETRIES)
+        return made
+
+    outgoing.create = limited

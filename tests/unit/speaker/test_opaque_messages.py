@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -140,6 +141,14 @@ def test_a_peer_that_is_down_is_dialled_at_least_twice_a_second() -> None:
     for _ in range(100):
         delay.increase()
     assert 0.4 < delay._time - time.time() <= 0.5
+
+
+def test_a_dial_that_nobody_answers_is_given_up_after_one_more_syn() -> None:
+    from exabgp.reactor.network import outgoing
+
+    launcher.install(frozenset())
+    with outgoing.create(AFI.ipv4) as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT) == 1
 
 
 @pytest.mark.parametrize("name", BODIES)
