@@ -59,7 +59,7 @@ def _namespace(name: str) -> str:
 
 def remove_abandoned() -> None:
     """Remove what a killed run left behind."""
-    names = os.listdir(NETNS_DIR) if NETNS_DIR.exists() else []
+    names = [entry.name for entry in NETNS_DIR.iterdir()] if NETNS_DIR.exists() else []
     for name in names:
         found = re.fullmatch(r"cb(\d+)-\w+", name)
         if found and not Path(f"/proc/{found[1]}").exists():
@@ -182,7 +182,7 @@ class Fabric:
 
         def inside() -> None:
             try:
-                with open(NETNS_DIR / _namespace(host), "rb") as namespace:
+                with (NETNS_DIR / _namespace(host)).open("rb") as namespace:
                     if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
                         raise OSError(ctypes.get_errno(), "setns")
                 made.append(socket.socket(family, kind, protocol))

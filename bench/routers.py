@@ -129,7 +129,8 @@ def cluster(
     for name, (address, pinned) in nodes.items():
         held = f", blocks: [{', '.join(pinned)}]" if pinned else ""
         lines.append(f"  - {{name: {name}, address: {address}/24{held}}}")
-    lines += [f"pools: [{{name: pods, cidr: {pool}, block_size: {block_size}}}]", "bgp:", f"  mesh: {str(mesh).lower()}"]
+    lines.append(f"pools: [{{name: pods, cidr: {pool}, block_size: {block_size}}}]")
+    lines += ["bgp:", f"  mesh: {str(mesh).lower()}"]
     if peers:
         lines.append("  peers:")
         lines += [f"    - {{name: {name}, address: {address}, as: {AS}}}" for name, address in peers.items()]
@@ -172,7 +173,8 @@ class Bird:
         """Start it; `started` is when that was (monotonic seconds)."""
         self.started = time.monotonic()
         log = str(self.config.with_name("log").relative_to(self.fabric.directory))
-        self.process = self.fabric.spawn(self.host, "bird", "-f", "-c", str(self.config), "-s", str(self.control), log=log)
+        words = ("bird", "-f", "-c", str(self.config), "-s", str(self.control))
+        self.process = self.fabric.spawn(self.host, *words, log=log)
 
     def stop(self) -> None:
         """End it and wait for that."""
