@@ -144,6 +144,7 @@ def test_a_peer_that_is_down_is_dialled_at_least_twice_a_second() -> None:
 
 
 def test_a_dial_that_nobody_answers_is_given_up_after_one_more_syn() -> None:
+    from exabgp.protocol.family import AFI
     from exabgp.reactor.network import outgoing
 
     launcher.install(frozenset())
