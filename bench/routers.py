@@ -44,7 +44,7 @@ class Node:
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         self.up = 0.0
-        self.log: list[str] = []
+        self.log: list[tuple[float, str]] = []  # when each line was seen, and the line
 
     def start(self) -> None:
         """Start it; `started` and `up` are monotonic seconds."""
@@ -60,9 +60,10 @@ class Node:
         assert process.stderr is not None
         with process.stderr as lines:
             for line in lines:
+                now = time.monotonic()
                 if not self.up and AGENT_UP.encode() in line:
-                    self.up = time.monotonic()
-                self.log.append(line.decode(errors="replace").rstrip())
+                    self.up = now
+                self.log.append((now, line.decode(errors="replace").rstrip()))
 
     def stop(self) -> None:
         """End it and wait for that."""
@@ -81,7 +82,7 @@ class Node:
         try:
             wait_for(check, what=what, within=within)
         except BenchError as error:
-            raise BenchError(f"{error}\n" + "\n".join(self.log[-20:])) from error
+            raise BenchError(f"{error}\n" + "\n".join(line for _, line in self.log[-20:])) from error
 
     @contextmanager
     def channel(self) -> Iterator[grpc.Channel]:
@@ -111,7 +112,7 @@ class Node:
         """Pids of its parts."""
         parts = {"agent": ("calicopy", "agent"), "exabgp": ("calicopy", "speaker"), "bridge": ("bridge",),
                  "supervisor": ("calicopy", "node")}  # fmt: skip
-        found = {}
+        found: dict[str, int] = {}
         for part, words in parts.items():
             pids = [pid for pid in self.fabric.pids(self.name, *words) if pid not in found.values()]
             if not pids:

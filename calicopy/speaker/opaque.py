@@ -21,7 +21,7 @@ MP_REACH, MP_UNREACH = 14, 15
 OPTIONAL = 0x80
 EXTENDED = 0x10
 BAD_NETWORK = (3, 10)  # RFC 4271 section 6.3, Invalid Network Field
-REDIAL_STEP_S, REDIAL_LIMIT_S = 0.1, 0.5
+REDIAL_STEP_S, REDIAL_LIMIT_S = 0.02, 0.5  # it takes 6 s to get there
 SYN_RETRIES = 1  # the kernel gives up 3 s after the first SYN
 BITS = {AFI.ipv4: 32, AFI.ipv6: 128}
 
