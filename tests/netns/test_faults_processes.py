@@ -97,6 +97,25 @@ def test_killing_everything_at_once_under_a_ping_flood_loses_no_packet_and_chang
     assert flood.stop("n1") == (0, [])
 
 
+def test_killing_agents_and_speakers_of_all_nodes_at_once_loses_no_packet_and_changes_no_route(
+    lab: labs.TestLab, pods: dict[str, str], tmp_path: Path
+) -> None:
+    flood = faults.Flood(lab, tmp_path, NODES)
+    flood.start("n1", pods["n3"])
+    before = {node: lab.pids(node, "calicopy", "agent") for node in NODES}
+    kinds = (("calicopy", "agent"), ("speaker.unit",))
+    victims = [pid for node in NODES for words in kinds for pid in lab.pids(node, *words)]
+    for pid in victims:
+        os.kill(pid, 9)
+    for node, pids in before.items():
+        labs.wait_until(
+            lambda node=node, pids=pids: (now := lab.pids(node, "calicopy", "agent")) and now != pids,
+            what=f"the agent of {node} runs again",
+        )
+    lab.wait_healthy(*NODES, within=60)
+    assert flood.stop("n1") == (0, [])
+
+
 # Killed in the middle of a call
 
 
@@ -271,6 +290,19 @@ def test_a_node_without_power_is_gone_at_the_hold_time_and_comes_back_with_its_b
     assert lab.block_of("n3") == block
     back = lab.kernel_routes("n1")
     assert {prefix: back.get(prefix) for prefix in before} == before
+    lab.run("n1", "ip", "netns", "exec", "pod", "ping", "-c", "1", "-W", "2", pods["n3"])
+
+
+def test_a_node_whose_address_is_taken_away_says_so_and_is_back_with_it(
+    lab: labs.TestLab, pods: dict[str, str]
+) -> None:
+    wanted = lab.kernel_routes("n3")
+    lab.run("n3", "ip", "address", "del", "192.0.2.3/24", "dev", "eth1")
+    labs.wait_until(lambda: "192.0.2.3 is on no interface" in faults.problems(lab, "n3"), what="the status says so")
+    labs.wait_until(lambda: "n3" not in lab.established("n1"), within=30, what="n1 has lost n3")
+    lab.run("n3", "ip", "address", "add", "192.0.2.3/24", "dev", "eth1")
+    lab.wait_healthy(*NODES, within=60)
+    assert lab.kernel_routes("n3") == wanted
     lab.run("n1", "ip", "netns", "exec", "pod", "ping", "-c", "1", "-W", "2", pods["n3"])
 
 
