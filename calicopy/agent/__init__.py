@@ -6,6 +6,7 @@ import gc
 import logging
 import signal
 import sys
+import time
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ def main(config: Path, node: str | None = None) -> int:
     # The heavy parts are imported here, so that `calicopy --help` does not wait for them. They make no garbage to
     # speak of, and looking for it takes a fifth of the start.
     gc.disable()
+    began_at = time.monotonic()
     from calicopy.agent.agent import run_agent
     from calicopy.agent.startup import read_config, this_node
     from calicopy.config.errors import ClusterFileError
@@ -48,7 +50,7 @@ def main(config: Path, node: str | None = None) -> int:
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 100)
         gc.enable()
-        await run_agent(cluster, name, config_file=config, stopping=stopping)
+        await run_agent(cluster, name, config_file=config, stopping=stopping, began_at=began_at)
 
     try:
         asyncio.run(run())

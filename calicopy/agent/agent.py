@@ -26,7 +26,7 @@ from calicopy.core import events as ev
 from calicopy.core.core import Core
 from calicopy.core.host import IPIP_OVERHEAD
 from calicopy.core.views import ChangeView, WorkloadView
-from calicopy.ipam import AddressRecord, Snapshot
+from calicopy.ipam import AddressRecord
 from calicopy.kernel.kernel import Kernel
 from calicopy.net import IPAddress, Prefix
 from calicopy.speaker.client import SpeakerClient
@@ -45,8 +45,11 @@ DEFAULT_MTU = 1500  # octets, of Ethernet
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-async def run_agent(config: ClusterConfig, name: str, *, config_file: Path, stopping: asyncio.Event) -> None:
-    """Run the agent of node `name` until `stopping` is set; sessions and routes then stay as they are.
+async def run_agent(
+    config: ClusterConfig, name: str, *, config_file: Path, stopping: asyncio.Event, began_at: float
+) -> None:
+    """Run the agent of node `name` until `stopping` is set; sessions and routes then stay as they are. `began_at`: the
+    start of the process, monotonic seconds.
 
     Raises StoreError when the state directory cannot be used or another agent holds it, OSError for sockets.
     """
@@ -62,7 +65,8 @@ async def run_agent(config: ClusterConfig, name: str, *, config_file: Path, stop
         stack.push_async_callback(kernel.close)
         node = await _unless(stopping, wait_for_address(config, name, kernel))
         if node is not None:
-            agent = Agent(node, stored.ipam, store, kernel, config_file=config_file)
+            core = Core(node, stored.ipam, now=asyncio.get_running_loop().time(), began_at=began_at)
+            agent = Agent(core, store, kernel, config_file=config_file)
             await agent.run(stored.workloads, stopping)
 
 
@@ -82,13 +86,12 @@ async def _unless(
 class Agent:
     """One node: core, edges, API."""
 
-    def __init__(
-        self, node: NodeConfig, snapshot: Snapshot, store: Store, kernel: Kernel, *, config_file: Path
-    ) -> None:
+    def __init__(self, core: Core, store: Store, kernel: Kernel, *, config_file: Path) -> None:
+        node = core.node
         settings = node.cluster.agent
         run_dir = Path(settings.run_dir)
         self.node = node
-        self.core = Core(node, snapshot, now=asyncio.get_running_loop().time())
+        self.core = core
         self.loop = CoreLoop(self.core, self._dispatch, self._after)
         self.backend = AgentBackend(
             self.core, self.loop.post, config_file=str(config_file), edge_counters=self._counters

@@ -6,7 +6,7 @@ confirmed as soon as one of these holds, and never later than the last:
 
 - there is no peer to listen to, or every configured peer has sent its End-of-RIB;
 - at least one peer is up, and the last End-of-RIB is `QUIET_S` ago;
-- `LIMIT_S` have passed since the agent began.
+- `LIMIT_S` have passed since the agent's process began, of which it listened for `LEAST_S` at least.
 
 Once a first claim was confirmed, or the store held a block, the gate stays open: later blocks are claimed by an agent
 that has been listening all the time.
@@ -17,6 +17,12 @@ from dataclasses import dataclass, field
 
 QUIET_S = 0.5
 LIMIT_S = 2.0
+LEAST_S = 1.0  # a session with a living peer is up, and heard out, in 0.3 s
+
+
+def waiting_since(process_began_at: float, now: float) -> float:
+    """When the wait for a first claim counts from, for an agent that can listen from `now` on."""
+    return min(now, max(process_began_at, now - (LIMIT_S - LEAST_S)))
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from collections import Counter, deque
 from calicopy.config.resolve import NodeConfig
 from calicopy.core import events as ev
 from calicopy.core.blocks import Blocks
-from calicopy.core.claims import ClaimGate
+from calicopy.core.claims import ClaimGate, waiting_since
 from calicopy.core.commands import Command, DumpRoutes, Log, SetSessions, WriteRoutes
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
@@ -56,14 +56,16 @@ SPOKEN = (
 class Core:
     """One node's brain. `node` must be ready: its address and router id are known."""
 
-    def __init__(self, node: NodeConfig, snapshot: Snapshot, *, now: float) -> None:
+    def __init__(self, node: NodeConfig, snapshot: Snapshot, *, now: float, began_at: float | None = None) -> None:
+        """`now` and `began_at`, the start of the process (default: now), are monotonic seconds."""
         self.node = node
         self.began_at = now
         self.rib = rib_for(node)
         self.fib = fib_for(node)
         self.ipam = ipam_for(node, snapshot)
         self.peers = {str(session.address): Peer(session, changed_at=now) for session in node.sessions}
-        self.gate = ClaimGate(now, frozenset(self.peers))
+        began = waiting_since(now if began_at is None else began_at, now)
+        self.gate = ClaimGate(began, frozenset(self.peers))
         self.gate.is_open = bool(snapshot.blocks)
         self.counters: Counter[str] = Counter()
         self.session_error = ""

@@ -7,6 +7,7 @@ from corescript import N2, N3, Script, attributes, fresh, node, snapshot
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
+from calicopy.core.claims import LIMIT_S, waiting_since
 from calicopy.core.requests import StoreFailedError
 from calicopy.ipam import ClaimPendingError
 from calicopy.net import Family
@@ -39,6 +40,13 @@ def test_without_an_end_of_rib_the_claim_waits_two_seconds() -> None:
     script = fresh().up(N2).wait(1.99)
     assert not script.own
     assert script.wait(0.02).own == {FIRST}
+
+
+@pytest.mark.parametrize(
+    ("took", "left"), [(0.0, 2.0), (0.4, 1.6), (1.0, 1.0), (30.0, 1.0)], ids=["at once", "usual", "slow", "waited"]
+)
+def test_the_start_of_the_process_counts_but_a_second_is_always_listened(took: float, left: float) -> None:
+    assert waiting_since(100.0 - took, 100.0) + LIMIT_S - 100.0 == pytest.approx(left)
 
 
 def test_without_peers_a_claim_is_confirmed_at_once() -> None:
