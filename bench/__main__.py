@@ -7,6 +7,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 from bench.fabric import BenchError, remove_abandoned
@@ -43,8 +44,11 @@ def main(names: list[str]) -> int:
     for name in names or BENCHMARKS:
         try:
             rows += run_one(name)
-        except (BenchError, OSError, AssertionError) as error:
+        except BenchError as error:
             print(f"    {name} failed: {error}", file=sys.stderr)
+            failed = True
+        except Exception:  # the other figures are wanted all the same
+            print(f"    {name} failed:\n{traceback.format_exc()}", file=sys.stderr)
             failed = True
     print_table(rows)
     write_json(rows, RESULT)

@@ -95,7 +95,7 @@ def one_run(paths: int, messages: list[Update]) -> tuple[float, float, float]:
     return timed(store) * scale, timed(decide) * scale, max(slices) * 1e3
 
 
-def measure() -> list[dict[str, object]]:
+def measure(_directory: object = None) -> list[dict[str, object]]:
     """Rows of {name, unit, calicopy, peers, ratio, target, met}; `ratio`: in turns of the calibration loop."""
     messages = updates([block.packed for block, _ in zip(POOL.subnets(26), range(PREFIXES), strict=False)])
     rows: list[dict[str, object]] = []
