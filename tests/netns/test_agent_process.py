@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -153,8 +152,8 @@ def test_an_address_that_comes_late_is_waited_for(machine: Machine, node: str) -
     machine.write(node=node)
     agent = machine.start()
     labs.wait_until(lambda: machine.state.exists(), what="the agent runs")
-    time.sleep(2)  # what is shown is that nothing ends meanwhile
-    assert agent.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        agent.wait(2)
     machine.ip("address", "add", "192.0.2.1/24", "dev", "eth1")
     machine.wait_status(READY)
     assert machine.json("status")["router_id"] == "192.0.2.1"
@@ -180,7 +179,8 @@ def test_a_restart_touches_no_route_of_a_workload(machine: Machine, number: sign
     # An attach before everything was looked at must not leave out the others either.
     late = machine.pod()
     assert machine.cli("workload", "attach", late, late).returncode == 0
-    time.sleep(1)
+    machine.ip("route", "add", "198.51.100.0/24", "dev", "eth1")  # once this is seen, all before it was
+    labs.wait_until(lambda: "198.51.100.0/24" in (machine.directory / "monitor").read_text(), what="the last route")
     seen = [line for line in (machine.directory / "monitor").read_text().splitlines() if "proto 117" in line]
     assert [line for line in seen if "Deleted" in line] == []
     assert len(seen) == 1, seen
