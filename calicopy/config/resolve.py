@@ -15,6 +15,9 @@ from calicopy.config.fields import IPInterface
 from calicopy.config.model import AddressDetection, ClusterConfig, NodeEntry, PeerEntry, PoolEntry, selects
 from calicopy.config.problems import did_you_mean
 from calicopy.net import Family, IPAddress, Prefix
+from calicopy.policy import AdvertiseScope, Filter, LimitAction, NextHopMode
+
+BGP_PORT = 179
 
 
 class NodeNotFoundError(LookupError):
@@ -34,6 +37,8 @@ class ClusterNode:
     labels: Mapping[str, str]
     blocks: tuple[Prefix, ...]
     """Its pinned blocks."""
+    cluster_id: IPv4Address | None = None
+    """Its cluster id when it is a route reflector (RFC 4456), else None."""
 
     @property
     def addresses(self) -> tuple[IPAddress, ...]:
@@ -64,6 +69,30 @@ class SessionConfig:
     families: tuple[Family, ...]
     node: str | None
     """The node of the file that the peer is, by address; None for others."""
+    mesh: bool = False
+    """Whether it is a session of the mesh."""
+    client: bool = False
+    """Whether we are its route reflector (RFC 4456)."""
+    advertise: AdvertiseScope = AdvertiseScope.OWN
+    next_hop: NextHopMode | None = None
+    """Of learned paths; None as the RFCs have it: our address towards eBGP, unchanged within the AS."""
+    allow_own_as: int = 0
+    add_path: bool = False
+    """Whether several paths of a prefix are sent and taken (RFC 7911), in every family of the session."""
+    keepalive_s: int | None = None
+    """None: a third of the negotiated hold time."""
+    listen_port: int = BGP_PORT
+    ttl: int | None = None
+    """TTL of what we send (eBGP: 1, or more with multihop); None: the system's."""
+    least_ttl: int | None = None
+    """Least TTL of what is taken (RFC 5082); we then send 255."""
+    prefix_limit_action: LimitAction = LimitAction.WARN
+    prefix_limit_restart_s: int = 60
+    flush_on_hold_expiry: bool = True
+    """Whether the routes of a peer whose hold timer ran out go at once (RFC 4724); False keeps them (RFC 8538)."""
+    import_filters: tuple[Filter, ...] = ()
+    """The chain for what the peer sends, in order."""
+    export_filters: tuple[Filter, ...] = ()
 
     @property
     def ibgp(self) -> bool:
@@ -220,6 +249,8 @@ def _mesh(
                 prefix_limit=config.bgp.prefix_limit,
                 families=tuple(Family.IPV4 if version == 4 else Family.IPV6 for version in sorted(common)),
                 node=other.name,
+                mesh=True,
+                listen_port=config.bgp.listen_port,
             )
         )
     return sessions, tuple(unreachable)
@@ -254,6 +285,7 @@ def _peers(config: ClusterConfig, me: ClusterNode, nodes: tuple[ClusterNode, ...
                 prefix_limit=config.bgp.prefix_limit if peer.prefix_limit is None else peer.prefix_limit,
                 families=(own_family,) if peer.families is None else peer.families,
                 node=node,
+                listen_port=config.bgp.listen_port,
             )
         )
     return sessions

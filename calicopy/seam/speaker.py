@@ -50,6 +50,7 @@ class SessionSpec:
     router_id: str
     families: tuple[Family, ...] = (Family.IPV4,)
     hold_time_s: int = 90
+    keepalive_s: int | None = None  # None: a third of the negotiated hold time
     passive: bool = False
     listen_port: int | None = BGP_PORT
     peer_port: int = BGP_PORT
@@ -68,12 +69,23 @@ class SessionSpec:
 class AnnounceGroup:
     """Prefixes of one family that share a next hop and all attributes.
 
-    NEXT_HOP and the MP attributes are not listed; AS_PATH has four-octet AS numbers always.
+    NEXT_HOP and the MP attributes are not listed; AS_PATH has four-octet AS numbers always. `path_id` goes out where
+    ADD-PATH is negotiated (RFC 7911); elsewhere it is 0.
     """
 
     family: Family
     next_hop: str
+    path_id: int = 0
     attributes: tuple[RawAttribute, ...] = ()
+    prefixes: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WithdrawGroup:
+    """Prefixes of one family that are withdrawn under one path id (0 without ADD-PATH)."""
+
+    family: Family
+    path_id: int = 0
     prefixes: tuple[str, ...] = field(default=(), repr=False)
 
 

@@ -1,0 +1,34 @@
+"""What an operator lets in and out: filters, and the modes of a session that decide what is announced.
+
+`filters` holds the values (a filter is an ordered list of rules), `modes` the choices of a session that are no filter.
+Pure: the cluster file is turned into these by `config.resolve`, and the RIB evaluates them.
+"""
+from __future__ import annotations
+
+from calicopy.policy.filters import (
+    Action,
+    AsPathMatch,
+    Changes,
+    Filter,
+    Match,
+    PeerType,
+    PrefixMatch,
+    RouteSource,
+    Rule,
+)
+from calicopy.policy.modes import AdvertiseScope, LimitAction, NextHopMode
+
+__all__ = [
+    "Action",
+    "AdvertiseScope",
+    "AsPathMatch",
+    "Changes",
+    "Filter",
+    "LimitAction",
+    "Match",
+    "NextHopMode",
+    "PeerType",
+    "PrefixMatch",
+    "RouteSource",
+    "Rule",
+]
