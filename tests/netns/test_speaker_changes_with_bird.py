@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from calicopy.seam.speaker import (
 from calicopy.speaker.control import Applied
 
 pytestmark = pytest.mark.netns
+
+TCP_RTO_MAX_MS, RTO_MAX_MS = 44, 2000  # as calicopy.speaker.peering has them
 
 BOTH = (Family.IPV4, Family.IPV6)
 V6 = SessionSpec(
@@ -58,6 +61,16 @@ protocol static st6 {{ ipv6; route fd77::/64 blackhole; }}
 def config(pair: Pair, *, n1: str = "passive on;", n6: str = "passive on;") -> str:
     """BIRD's text with both sessions."""
     return HEAD.format(log=pair.directory / "bird.log") + N1.format(options=n1) + N6.format(options=n6)
+
+
+def repeats_soon() -> bool:
+    """Whether this kernel lets a socket bound the pauses between its repetitions."""
+    with socket.socket() as made:
+        try:
+            made.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, RTO_MAX_MS)
+        except OSError:
+            return False
+    return True
 
 
 @pytest.fixture
@@ -112,6 +125,25 @@ async def test_a_peer_whose_host_vanished_and_came_back_is_up_again_at_once_and_
     assert time.monotonic() - began < 3.0
     await eventually(lambda: pair.routes_at_bird() == 1)  # ExaBGP says again what it had announced
     assert downs(agent, SPEC.peer_address) == 1
+
+
+@pytest.mark.skipif(not repeats_soon(), reason="the kernel is older than Linux 6.15: it has no TCP_RTO_MAX_MS")
+async def test_a_passive_peer_that_was_away_for_long_is_up_again_soon_though_data_was_under_way(
+    pair: Pair, agent: Agent
+) -> None:
+    pair.reconfigure_bird(config(pair))
+    await agent.control.apply([BOTH_ON_4])
+    await eventually(lambda: agent.of(PeerUp))
+    pair.silence_bird()
+    assert await agent.announce("10.200.0.0/26") is CommandResult.DONE
+    await asyncio.sleep(8.0)  # by now the kernel's pause between two tries would be 6 s
+    assert not agent.of(PeerDown)
+    pair.lose_bird()
+    pair.start_bird()
+    began = time.monotonic()
+    await eventually(lambda: len(agent.of(PeerUp)) == 2, 20)
+    assert time.monotonic() - began < 3.5
+    await eventually(lambda: pair.routes_at_bird() == 1)
 
 
 # -- keys

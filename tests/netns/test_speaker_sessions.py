@@ -323,6 +323,60 @@ async def test_a_command_to_peers_that_are_no_sessions_reaches_the_others_and_is
     assert await agent.client.announce(["127.9.2.77"], [group(P2)]) is CommandResult.ERROR
 
 
+async def test_exabgp_without_our_classes_says_the_same(host: Host, peers: list[RawPeer]) -> None:
+    """Slower, and without what docs/speaker.md lists; but every command that we have means the same."""
+    agent = Agent(host)
+    specs = [
+        dataclasses.replace(
+            SPEC, name=f"n{number}", peer_address=f"127.9.2.{number}", add_path_send=BOTH, add_path_receive=BOTH,
+            keepalive_s=1,
+        )
+        for number in (1, 2)
+    ]  # fmt: skip
+    to = [spec.peer_address for spec in specs]
+    full, plain = [await listening(peers, spec, one) for spec, one in zip(specs, (FULL, PLAIN), strict=True)]
+    await agent.control.apply(specs)
+    host.start_plain_exabgp()
+    await eventually(lambda: len(agent.of(PeerUp)) == 2)
+    odd = RawAttribute(0xE0, 99, b"\xde\xad\xbe\xef")
+    paths = [group(P1, P2, attributes=(odd,), path_id=number) for number in (1, 2)]
+    assert await agent.client.announce(to, paths) is CommandResult.DONE
+    await eventually(lambda: len(held(full)) == 4 and len(held(plain)) == 2)
+    assert all(bytes.fromhex("e06304deadbeef") in body for peer in peers for body in peer.bodies(UPDATE))
+    gone = WithdrawGroup(family=Family.IPV4, path_id=1, prefixes=(P1, P2))
+    assert await agent.client.withdraw(to, [gone]) is CommandResult.DONE
+    await eventually(lambda: held(full) == {(2, P1), (2, P2)})
+    full.messages.clear()
+    assert await agent.client.flush(to[0]) is CommandResult.DONE
+    await eventually(lambda: held(full) == {(2, P1), (2, P2)})
+    assert await agent.control.apply(specs[:1]) is Applied.RELOADED
+    assert full.closed == 0
+    await agent.close()
+
+
+async def test_a_command_is_as_fast_as_ever_while_another_session_is_down(agent: Agent, peers: list[RawPeer]) -> None:
+    """ExaBGP's own loop sleeps 50 ms a turn as long as a closed socket is in its poll set."""
+    specs = [
+        dataclasses.replace(SPEC, name=f"n{number}", peer_address=f"127.9.2.{number}", passive=True)
+        for number in (1, 2)
+    ]
+    await agent.control.apply(specs)
+    await bound(agent)
+    for spec in specs:
+        await dialling(peers, spec)
+    await eventually(lambda: len(agent.of(PeerUp)) == 2)
+    await peers[0].close()
+    await eventually(lambda: agent.of(PeerDown))
+    took = []
+    for number in range(15):
+        began = time.monotonic()
+        to = [specs[1].peer_address]
+        assert await agent.client.announce(to, [group(f"10.3.{number}.0/24")]) is CommandResult.DONE
+        took.append(time.monotonic() - began)
+        await asyncio.sleep(0.07)
+    assert sorted(took)[len(took) // 2] < 0.03
+
+
 # -- route refresh
 
 

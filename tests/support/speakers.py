@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from calicopy.seam.speaker import (
 )
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import Applied, SpeakerControl
+from calicopy.speaker.launcher import ENVFILE, SETTINGS
 
 NUMBERS = count()
 OWNER = RawAttribute(0xC0, 32, bytes.fromhex("0000fc00000000010a090001"))
@@ -63,14 +64,21 @@ class Host:
         self.config = directory / "exabgp.conf"
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def spawn(self, *words: str, namespace: str = "") -> subprocess.Popen[bytes]:
+    def spawn(
+        self, *words: str, namespace: str = "", env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         inside = ("ip", "netns", "exec", namespace) if namespace else ()
-        process = subprocess.Popen([*inside, *words])
+        process = subprocess.Popen([*inside, *words], env={**os.environ, **(env or {})})
         self.processes.append(process)
         return process
 
     def start_speaker(self) -> subprocess.Popen[bytes]:
         return self.spawn(sys.executable, "-m", "calicopy.speaker.unit", "--config", str(self.config))
+
+    def start_plain_exabgp(self) -> subprocess.Popen[bytes]:
+        """ExaBGP as it is, without the launcher; the file must be there."""
+        words = (sys.executable, "-m", "exabgp", "server", str(self.config))
+        return self.spawn(*words, env={**SETTINGS, "EXABGP_ENVFILE": str(ENVFILE)})
 
     def tear_down(self) -> None:
         for process in reversed(self.processes):
@@ -130,6 +138,13 @@ class Pair(Host):
         """Routes that BIRD has from us."""
         lines = [line for line in self.birdc("show", "protocols", "all", protocol).splitlines() if "Routes:" in line]
         return int(lines[0].split()[1]) if lines else 0
+
+    def silence_bird(self) -> None:
+        """Nothing goes in or out at the peer's host any more, though the link is up."""
+        run("ip", "netns", "exec", self.theirs, "nft", "add table inet silence")
+        for hook in ("input", "output"):
+            chain = f"add chain inet silence {hook} {{ type filter hook {hook} priority 0; policy drop; }}"
+            run("ip", "netns", "exec", self.theirs, "nft", chain)
 
     def lose_bird(self) -> None:
         """The peer's host is gone without a word, and comes back as one that knows nothing: BIRD is not started yet."""
