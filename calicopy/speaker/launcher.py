@@ -55,6 +55,7 @@ def install(cold: frozenset[str]) -> list[str]:
     pieces = (
         (opaque.register_update, "UPDATEs are slower to read"),
         (lambda: peering.register_forwarding_bit(cold), "the first OPEN after a boot says that routes were kept"),
+        (peering.register_negotiation, "a peer without the multiprotocol capability is sent no routes"),
         (peering.register_redial_delay, "a peer that was down is redialled after up to a minute"),
         (peering.register_dial_limit, "a dial without an answer hangs for up to two minutes"),
         (peering.register_keepalive, "KEEPALIVEs go out at a third of the hold time, whatever is configured"),

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from exabgp.bgp.fsm import FSM
-from exabgp.bgp.message.open.capability import REFRESH, Capabilities, Capability
+from exabgp.bgp.message.open.capability import REFRESH, Capabilities, Capability, Negotiated
 from exabgp.bgp.timer import SendTimer
 from exabgp.logger import log
+from exabgp.protocol.family import AFI, SAFI
 from exabgp.reactor.delay import Delay
 from exabgp.reactor.keepalive import KA
 from exabgp.reactor.listener import Listener
@@ -35,6 +36,7 @@ TCP_RTO_MAX_MS, RTO_MAX_MS = 44, 2000  # linux/tcp.h, since Linux 6.15; else the
 USER_TIMEOUT_EXTRA_S = 10  # beyond the hold time
 TCP_SAVE_SYN, TCP_SAVED_SYN = 27, 28  # linux/tcp.h; Python does not name them
 SYN_OCTETS = 60 + 60  # the longest IPv4 and TCP headers
+IPV4_UNICAST = (AFI.ipv4, SAFI.unicast)
 GTSM_TTL = 255  # RFC 5082 section 3
 AT_TTL = {4: 8, 6: 7}  # where an IP header has its TTL or hop limit, by its version
 
@@ -52,6 +54,19 @@ class HonestCapabilities(Capabilities):  # type: ignore[misc]  # exabgp ships no
             return
         for family in offered:
             offered[family] = 0
+
+
+class PlainNegotiated(Negotiated):  # type: ignore[misc]  # as above
+    """What both OPENs agree on: a peer without the multiprotocol capability has IPv4 unicast (RFC 4760 section 8).
+
+    ExaBGP would take such a peer's routes, and send it none.
+    """
+
+    def _negotiate(self) -> None:
+        super()._negotiate()
+        if not self.received_open.capabilities.announced(Capability.CODE.MULTIPROTOCOL):
+            offered = self.sent_open.capabilities.get(Capability.CODE.MULTIPROTOCOL, ())
+            self.families = [family for family in offered if family == IPV4_UNICAST]
 
 
 class ShortDelay(Delay):  # type: ignore[misc]  # exabgp ships no types
@@ -216,6 +231,15 @@ def register_forwarding_bit(cold: frozenset[str]) -> None:
         raise RuntimeError("OPENs are no longer built from Capabilities._graceful")
     HonestCapabilities.cold = cold
     protocol.Capabilities = HonestCapabilities
+
+
+def register_negotiation() -> None:
+    """Let sessions agree as PlainNegotiated says. RuntimeError when ExaBGP's module has changed."""
+    from exabgp.reactor import protocol
+
+    if not issubclass(protocol.Negotiated, Negotiated) or not hasattr(Negotiated, "_negotiate"):
+        raise RuntimeError("sessions no longer agree by open.capability.Negotiated")
+    protocol.Negotiated = PlainNegotiated
 
 
 def register_redial_delay() -> None:

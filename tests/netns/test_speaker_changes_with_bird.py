@@ -127,6 +127,23 @@ async def test_a_peer_whose_host_vanished_and_came_back_is_up_again_at_once_and_
     assert downs(agent, SPEC.peer_address) == 1
 
 
+async def test_both_sides_may_dial_and_end_in_one_session_each_time(pair: Pair, agent: Agent) -> None:
+    """A connection that the peer dialled at the same time is not taken for its restart, over and over."""
+    pair.reconfigure_bird(config(pair, n1=""))
+    await agent.control.apply([BOTH_ON_4])
+    await eventually(lambda: agent.of(PeerUp))
+    for _ in range(5):
+        pair.birdc("disable", "n1")
+        await eventually(lambda: agent.of(PeerDown))
+        agent.events.clear()
+        pair.birdc("enable", "n1")
+        await eventually(lambda: agent.of(PeerUp))
+        await asyncio.sleep(1.5)  # BIRD's own dial comes a second after its start
+        assert "Established" in pair.birdc("show", "protocols", "n1")
+        (last,) = agent.of(PeerUp)
+        assert not any(isinstance(event, PeerDown) for event in agent.events[agent.events.index(last) :])
+
+
 @pytest.mark.skipif(not repeats_soon(), reason="the kernel is older than Linux 6.15: it has no TCP_RTO_MAX_MS")
 async def test_a_passive_peer_that_was_away_for_long_is_up_again_soon_though_data_was_under_way(
     pair: Pair, agent: Agent

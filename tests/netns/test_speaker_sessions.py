@@ -5,106 +5,30 @@ import asyncio
 import dataclasses
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from rawpeer import KEEPALIVE, NOTIFICATION, OPEN, REFRESH, UPDATE, RawPeer
+from rawsessions import BOTH, FULL, LISTEN, P1, P2, PLAIN, PORT, SPEC, bound, dialling, group, held, listening
 from speakers import Agent, Host, eventually
 
 from calicopy.bgp import (
     Capabilities,
-    GracefulRestart,
-    PathMode,
     RawAttribute,
     RefreshKind,
     encode_route_refresh,
 )
 from calicopy.net import Family, Prefix
 from calicopy.seam.speaker import (
-    AnnounceGroup,
     CommandResult,
     PeerDown,
     PeerUp,
     RefreshReceived,
-    SessionSpec,
     WithdrawGroup,
 )
 from calicopy.speaker.adj_out import announced
 from calicopy.speaker.control import Applied
 
 pytestmark = pytest.mark.netns
-
-BOTH = (Family.IPV4, Family.IPV6)
-PORT, LISTEN = 31790, 31179
-LOCAL = "127.9.0.1"
-RESTART = GracefulRestart(120, tuple((family, True) for family in BOTH))
-PLAIN = Capabilities(families=BOTH, asn4=64512, route_refresh=True)
-FULL = dataclasses.replace(
-    PLAIN, enhanced_refresh=True, extended_message=True, graceful_restart=RESTART,
-    add_path=tuple((family, PathMode.BOTH) for family in BOTH),
-)  # fmt: skip
-SPEC = SessionSpec(
-    name="raw", peer_address="127.9.2.1", local_address=LOCAL, local_as=64512, peer_as=64512, router_id="10.9.0.1",
-    families=BOTH, listen_port=LISTEN, peer_port=PORT,
-)  # fmt: skip
-P1, P2 = "10.1.0.0/26", "10.1.0.64/26"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    created = Host(tmp_path)
-    yield created
-    created.tear_down()
-
-
-@pytest.fixture
-async def agent(host: Host) -> AsyncIterator[Agent]:
-    created = Agent(host)
-    host.start_speaker()
-    yield created
-    await created.close()
-
-
-@pytest.fixture
-async def peers() -> AsyncIterator[list[RawPeer]]:
-    """Those that a test made; all are closed."""
-    made: list[RawPeer] = []
-    yield made
-    for peer in made:
-        await peer.close()
-
-
-async def listening(peers: list[RawPeer], spec: SessionSpec, capabilities: Capabilities = PLAIN) -> RawPeer:
-    peer = RawPeer(spec.peer_as, f"10.9.2.{len(peers) + 1}", capabilities)
-    peers.append(peer)
-    await peer.listen(spec.peer_address, PORT)
-    return peer
-
-
-async def dialling(
-    peers: list[RawPeer], spec: SessionSpec, capabilities: Capabilities = PLAIN, ttl: int = 0
-) -> RawPeer:
-    peer = RawPeer(spec.peer_as, f"10.9.2.{len(peers) + 1}", capabilities)
-    peers.append(peer)
-    await peer.dial(spec.local_address, spec.listen_port or LISTEN, source=spec.peer_address, ttl=ttl)
-    return peer
-
-
-async def bound(agent: Agent) -> None:
-    """Until ExaBGP runs, and so listens."""
-    await asyncio.wait_for(agent.client.wait_attached(), 10)
-
-
-def group(*prefixes: str, attributes: tuple[RawAttribute, ...] = (), path_id: int = 0) -> AnnounceGroup:
-    return AnnounceGroup(
-        family=Family.IPV4, next_hop="10.9.0.1", attributes=attributes, prefixes=prefixes, path_id=path_id
-    )
-
-
-def held(peer: RawPeer) -> set[tuple[int, str]]:
-    return {(path_id, str(Prefix(Family.IPV4, packed))) for path_id, packed in peer.routes()}
-
 
 # -- timers
 
