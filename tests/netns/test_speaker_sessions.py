@@ -270,7 +270,7 @@ async def test_exabgp_without_our_classes_says_the_same(host: Host, peers: list[
     gone = WithdrawGroup(family=Family.IPV4, path_id=1, prefixes=(P1, P2))
     assert await agent.client.withdraw(to, [gone]) is CommandResult.DONE
     await eventually(lambda: held(full) == {(2, P1), (2, P2)})
-    full.messages.clear()
+    full.forget()
     assert await agent.client.flush(to[0]) is CommandResult.DONE
     await eventually(lambda: held(full) == {(2, P1), (2, P2)})
     assert await agent.control.apply(specs[:1]) is Applied.RELOADED
@@ -316,7 +316,7 @@ async def test_all_routes_go_out_again_on_request_between_marks_where_both_sides
     groups = [group(P1, P2), group("10.2.0.0/24", attributes=attributes)]
     assert await agent.client.announce([SPEC.peer_address], groups) is CommandResult.DONE
     await eventually(lambda: len(held(peer)) == 3)
-    peer.messages.clear()
+    peer.forget()
     if asked:
         peer.send(REFRESH, encode_route_refresh(Family.IPV4))
         await eventually(lambda: agent.of(RefreshReceived))
