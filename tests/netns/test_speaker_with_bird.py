@@ -29,6 +29,7 @@ from calicopy.seam.speaker import (
     SpeakerDetached,
     SpeakerEvent,
     UpdatesReceived,
+    WithdrawGroup,
 )
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl
@@ -179,9 +180,12 @@ class Agent:
 
     async def announce(self, *prefixes: str) -> CommandResult:
         group = AnnounceGroup(family=Family.IPV4, next_hop="10.9.0.1", attributes=(OWNER,), prefixes=prefixes)
-        result = await self.client.announce("10.9.0.2", [group])
+        result = await self.client.announce(["10.9.0.2"], [group])
         eor = await self.client.end_of_rib("10.9.0.2", Family.IPV4)
         return result if result is not CommandResult.DONE else eor
+
+    async def withdraw(self, *prefixes: str) -> CommandResult:
+        return await self.client.withdraw(["10.9.0.2"], [WithdrawGroup(family=Family.IPV4, prefixes=prefixes)])
 
     async def started(self) -> None:
         """Configure, start, and wait for the session and all of BIRD's routes."""
@@ -222,7 +226,7 @@ async def test_a_session_comes_up_and_routes_go_both_ways_raw_in_and_in_bulk_out
     assert "BGP.next_hop: 10.9.0.1" in shown
     listed = await agent.client.command("show adj-rib out")
     assert sum("10.200." in line for line in listed.output) == 1000
-    assert await agent.client.withdraw("10.9.0.2", Family.IPV4, prefixes[:600]) is CommandResult.DONE
+    assert await agent.withdraw(*prefixes[:600]) is CommandResult.DONE
     await eventually(lambda: pair.routes_at_bird() == 400)
     assert not agent.of(EventsLost)
 
@@ -411,10 +415,11 @@ async def test_an_external_ipv6_session_with_key_and_gtsm_carries_routes_both_wa
     await eventually(lambda: any(b"\x40\xfd\x01" in body for body in agent.bodies()))
     path = RawAttribute(0x40, 2, bytes.fromhex("02010000fc00"))
     group = AnnounceGroup(family=Family.IPV6, next_hop="fd00:9::1", attributes=(path, OWNER), prefixes=("fd05::/64",))
-    assert await agent.client.announce("fd00:9::2", [group]) is CommandResult.DONE
+    gone = WithdrawGroup(family=Family.IPV6, prefixes=("fd05::/64",))
+    assert await agent.client.announce(["fd00:9::2"], [group]) is CommandResult.DONE
     await eventually(lambda: "fd05::/64" in pair.birdc("show", "route", "protocol", "n6"))
     assert "BGP.as_path: 64512" in pair.birdc("show", "route", "for", "fd05::/64", "all")
-    assert await agent.client.withdraw("fd00:9::2", Family.IPV6, ["fd05::/64"]) is CommandResult.DONE
+    assert await agent.client.withdraw(["fd00:9::2"], [gone]) is CommandResult.DONE
     await eventually(lambda: "fd05::/64" not in pair.birdc("show", "route", "protocol", "n6"))
 
 
