@@ -166,6 +166,22 @@ class WorkloadsChanged:
     routes: Mapping[Prefix, int]
 
 
+@dataclass(frozen=True, slots=True)
+class PeerRefreshRequested:
+    """Somebody wants the routes of a session again: those of the peer (`inbound`), ours (`outbound`)."""
+
+    peer: str
+    inbound: bool = False
+    outbound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerResetRequested:
+    """Somebody wants a session ended and begun anew, and one that is stopped wanted again."""
+
+    peer: str
+
+
 RequestEvent: TypeAlias = AddressRequested | AddressReleased | BlockReleased | Persisted | PersistFailed
 
 CoreEvent: TypeAlias = (
@@ -186,4 +202,6 @@ CoreEvent: TypeAlias = (
     | AdvertiseFailed
     | AnnouncedBefore
     | WorkloadsChanged
+    | PeerRefreshRequested
+    | PeerResetRequested
 )

@@ -57,7 +57,7 @@ def peer_view(core: Core, peer: Peer, clock: Clock) -> PeerView:
         kind=PeerKind.MESH if session.node is not None and session.node == session.name else PeerKind.CONFIGURED,
         state=peer.state,
         state_since=clock(peer.changed_at),
-        last_error=peer.stopped or peer.failure,
+        last_error=peer.stopped or peer.over_limit or peer.failure,
         last_error_at=clock(peer.failed_at) if peer.failed_at is not None else 0.0,
         router_id=peer.opened.router_id if peer.opened else None,
         passive=session.passive,

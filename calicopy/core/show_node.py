@@ -117,7 +117,9 @@ def problems(core: Core) -> Iterator[ProblemView]:
         yield _problem("config", name, "no-node-address", text)
     for peer in core.peers.values():
         if peer.stopped:
-            yield _problem("peer", peer.configured.name, "prefix-limit", peer.stopped)
+            yield _problem("peer", peer.configured.name, peer.stop_code, peer.stopped)
+        elif peer.over_limit:
+            yield _problem("peer", peer.configured.name, "prefix-limit", peer.over_limit)
         elif not peer.is_up:
             cause = peer.failure or "no session yet"
             if peer.configured.password_file is not None:

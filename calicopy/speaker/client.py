@@ -223,6 +223,12 @@ class SpeakerClient:
         """Ask the peer for its routes again (RFC 2918). ERROR when the session is not Established."""
         return (await self.command(f"neighbor {peer} announce route-refresh {family} unicast")).result
 
+    async def flush(self, peer: str) -> CommandResult:
+        """Send all announcements to the peer again, between BoRR and EoRR where both sides can (RFC 7313). ERROR when
+        the session is not Established.
+        """
+        return (await self.command(f"neighbor {peer} flush adj-rib out")).result
+
     async def teardown(self, peer: str, subcode: int) -> CommandResult:
         """End the session with Cease/`subcode`; silently when graceful restart was negotiated. ExaBGP dials again."""
         return (await self.command(f"neighbor {peer} teardown {subcode}")).result
