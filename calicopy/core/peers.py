@@ -134,6 +134,7 @@ class Peer:
     stopped: str = ""  # why the session is not wanted for now, although it is configured
     stop_code: str = ""  # why, as a stable name: prefix-limit or held-down
     stopped_until: float | None = None  # None: until somebody resets it
+    lingering_since: float | None = None  # when its session stopped being configured, while it is still kept
     counters: PeerCounters = field(default_factory=PeerCounters)
 
     @property

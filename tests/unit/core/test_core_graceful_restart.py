@@ -1,4 +1,4 @@
-"""Graceful restart (RFC 4724), each row of docs/graceful-restart.md: what is kept, until when, and what goes at once."""
+"""Graceful restart (RFC 4724), each row of docs/graceful-restart.md: what is kept, until when, what goes at once."""
 from __future__ import annotations
 
 from ipaddress import ip_address

@@ -1,5 +1,4 @@
-"""Sessions that are given up for a while: prefix limits with their actions, and peers that break their session again and
-again."""
+"""Sessions that are given up for a while: prefix limits with their actions, peers that break theirs again and again."""
 from __future__ import annotations
 
 import simnet
