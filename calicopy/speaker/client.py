@@ -21,6 +21,7 @@ from calicopy.seam.speaker import (
     SpeakerDetached,
     SpeakerEvent,
     UpdatesReceived,
+    WithdrawGroup,
 )
 from calicopy.speaker.commands import announce_lines, withdraw_lines
 from calicopy.speaker.stream import Answer, EventStream, Refused
@@ -207,13 +208,16 @@ class SpeakerClient:
                 return worst
         return CommandResult.DONE
 
-    async def announce(self, peer: str, groups: Iterable[AnnounceGroup]) -> CommandResult:
-        """Announce to one peer, in the order given. Idempotent. Raises SpecError before anything is sent."""
-        return await self._all(announce_lines(peer, groups))
+    async def announce(self, peers: Sequence[str], groups: Iterable[AnnounceGroup]) -> CommandResult:
+        """Announce to these peers, in the order given. Idempotent. Raises SpecError before anything is sent.
 
-    async def withdraw(self, peer: str, family: Family, prefixes: Sequence[str]) -> CommandResult:
-        """Withdraw from one peer. Idempotent. Raises SpecError before anything is sent."""
-        return await self._all(withdraw_lines(peer, family, prefixes))
+        A peer that is no session any more is passed over; ERROR when none of them is one.
+        """
+        return await self._all(announce_lines(peers, groups))
+
+    async def withdraw(self, peers: Sequence[str], groups: Iterable[WithdrawGroup]) -> CommandResult:
+        """Withdraw from these peers. Idempotent. Raises SpecError before anything is sent; ERROR as in announce()."""
+        return await self._all(withdraw_lines(peers, groups))
 
     async def end_of_rib(self, peer: str, family: Family) -> CommandResult:
         """Send End-of-RIB (RFC 4724 section 2), after all announced so far."""
