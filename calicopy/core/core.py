@@ -29,7 +29,9 @@ from calicopy.core.claims import ClaimGate, waiting_since
 from calicopy.core.commands import Command, DumpRoutes, Log, SetSessions, WriteRoutes
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
+from calicopy.core.linger import Linger
 from calicopy.core.peers import Peer
+from calicopy.core.reconfigure import end_lingering, reconfigure
 from calicopy.core.requests import Requests
 from calicopy.core.session_events import SessionEvents
 from calicopy.core.sessions import session_spec
@@ -71,14 +73,19 @@ class Core:
         self.session_error = ""
         self.dump_error = ""
         self.sweeping = False
+        self.sessions_serial = 0  # of the last SetSessions
+        self.sessions_taken = 0  # of the last one that the speaker took
+        self.dropped: dict[str, int] = {}  # peers that went, with the serial of the SetSessions without them
         self._commands: list[Command] = []
-        emit = self._commands.append
+        emit = self.emit = self._commands.append
         restart_s = node.cluster.bgp.graceful_restart_time_s
         self.sessions = SessionEvents(self.rib, self.peers, emit=emit, restart_time_s=restart_s)
         self.requests = Requests(self.ipam, emit=emit)
         self.exports = Exports(node, self.rib.context, self.peers, emit=emit)
         self.host = Host(node, emit=emit)
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
+        self.linger = Linger(self.rib, self.peers)
+        self.linger.configure(node)
         self._spoken: deque[ev.CoreEvent] = deque()
         self._dumped = False
         self._dumping = False
@@ -86,6 +93,7 @@ class Core:
         self._dump_at = now
         self._writing = False
         self._sessions: tuple[sp.SessionSpec, ...] | None = None
+        self._sessions_stale = False
         self._cold = True
         self._workloads_known = False
         self._undecided = True  # something that was heard is not taken or not decided yet
@@ -119,6 +127,7 @@ class Core:
             self.gate.deadline(),
             self.requests.deadline(),
             self.exports.deadline() if self.sessions.attached else None,
+            self.linger.deadline(),
             self.fib.next_deadline(now) if self._dumped and not self._writing else None,
             None if self._dumping else self._dump_at,
             None if self.sweeping or sweep_limit <= now else sweep_limit,
@@ -178,9 +187,9 @@ class Core:
             case ev.HostChecked():
                 self.host.problems[event.component] = dict(event.problems)
             case ev.SessionsSet():
-                if event.error and event.error != self.session_error:
-                    self._log("speaker", "", "sessions-refused", event.error, "error")
-                self.session_error = event.error
+                self._sessions_set(event)
+            case ev.ConfigChanged():
+                reconfigure(self, event.node, now)
             case ev.AdvertiseFailed():
                 self.exports.failed(event, now)
             case ev.AnnouncedBefore():
@@ -240,6 +249,14 @@ class Core:
                 self.sessions.events_were_lost(event, now)
                 self._log("speaker", event.peer or "", "events-lost", event.reason, "warning")
 
+    def _sessions_set(self, event: ev.SessionsSet) -> None:
+        if event.error and event.error != self.session_error:
+            self._log("speaker", "", "sessions-refused", event.error, "error")
+        self.session_error = event.error
+        if not event.error:
+            self.sessions_taken = event.serial
+            self.dropped = {key: serial for key, serial in self.dropped.items() if serial > event.serial}
+
     def _written(self, event: ev.RoutesWritten, now: float) -> None:
         self._writing = False
         self.fib.written(list(event.results), now)
@@ -274,12 +291,14 @@ class Core:
             self._want_dump()
             self.host.check_again()
             if self.session_error and self._sessions is not None:
-                self._commands.append(SetSessions(self._sessions))
+                self._commands.append(SetSessions(self._sessions, self.sessions_serial))
         self._more = bool(self._spoken)
         if not self._spoken:
             self.sessions.expire(now)
-        self._set_sessions()
         self._decide()
+        if not self._undecided:
+            end_lingering(self, now)
+        self._set_sessions()
         self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)
@@ -294,12 +313,25 @@ class Core:
         if not self._dumped or not (self._sessions or self.host.has_addresses(self.node.addresses)):
             return
         cold = self._cold and not self.host.had_routes and not any(peer.is_up for peer in self.peers.values())
-        if self._sessions is None or cold is not self._cold:
-            self._cold = cold
+        if self._sessions is None or self._sessions_stale or cold is not self._cold:
+            self._cold, self._sessions_stale = cold, False
             self._sessions = tuple(
-                session_spec(session, self.node, restarted_without_state=cold) for session in self.node.sessions
+                session_spec(peer.configured, self.node, restarted_without_state=cold) for peer in self.peers.values()
             )
-            self._commands.append(SetSessions(self._sessions))
+            self.sessions_serial += 1
+            self._commands.append(SetSessions(self._sessions, self.sessions_serial))
+
+    def set_sessions_anew(self) -> None:
+        """The sessions wanted may be others: tell the speaker the whole set, also when it is the same (keys in files)."""
+        self._sessions_stale = True
+
+    def ipam_changed(self) -> None:
+        """IPAM may announce something else: look at it in this round."""
+        self._ipam_changed = True
+
+    def look_again(self) -> None:
+        """There is more to do at once."""
+        self._more = True
 
     def _decide(self) -> None:
         decisions = self.rib.decide(DECIDE_SLICE)

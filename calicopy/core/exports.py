@@ -41,6 +41,29 @@ class Exports:
         self._stirred: set[str] = set()  # peers that may have something to hear
         self._retry_at: dict[str, float] = {}
 
+    def configure(self, node: NodeConfig, context: RibContext) -> None:
+        """Another cluster file: everything is computed anew, and what differs goes out."""
+        self._node, self._context = node, context
+        self.peers_changed(list(self._peers))
+
+    def peers_changed(self, keys: Iterable[str]) -> None:
+        """These peers are configured otherwise: compute anew what they hear."""
+        for key in keys:
+            self._want(self._peers[key])
+
+    def remove(self, key: str, *, withdraw: bool) -> None:
+        """The peer goes. `withdraw`: it is told first that nothing of ours holds any more."""
+        if withdraw:
+            for family in self._peers[key].configured.families:
+                told = tuple(sorted(self.out.told(key, family)))
+                if told:
+                    self._emit(Advertise(key, family, withdraw=told))
+        self.out.remove(key)
+        self._retry_at.pop(key, None)
+        self._gone.pop(key, None)
+        self._withdrawn.pop(key, None)
+        self._stirred.discard(key)
+
     def set_prefixes(self, prefixes: frozenset[Prefix]) -> None:
         """The whole set that this node announces from now on."""
         if prefixes == self.prefixes:

@@ -111,6 +111,9 @@ class Peer:
     malformed_at: float | None = None  # when a malformed UPDATE was last said
     reset_asked: bool = False  # we ask the speaker once to end a session
     stopped: str = ""  # why not all that it sends is taken: its prefix limit
+    lingering_since: float | None = None  # when the cluster file dropped it: see `calicopy.core.linger`
+    later: SessionConfig | None = None  # what `configured` becomes when it needs to reflect no longer
+    later_at: float = 0.0  # since when
     counters: PeerCounters = field(default_factory=PeerCounters)
 
     @property

@@ -10,7 +10,7 @@ out, since nothing can be heard.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from calicopy.bgp import (
     AttributeCache,
@@ -25,6 +25,7 @@ from calicopy.bgp import (
     decode_update,
     negotiate,
 )
+from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, Log, ResetPeer, SendRefresh
 from calicopy.core.peers import LATE_S, MAX_S, QUIET_S, FamilySync, Peer, Phase
 from calicopy.core.views import LogView
@@ -68,6 +69,22 @@ class SessionEvents:
         self.events_lost = 0
         self.fresh: list[str] = []  # keys of peers whose session is new to us: nothing was announced on it
         self.marks: list[str] = []  # keys of peers that have said all they have, since last asked
+
+    def configure(self, node: NodeConfig) -> None:
+        """Another cluster file."""
+        self.restart_time_s = node.cluster.bgp.graceful_restart_time_s
+
+    def reinform(self, keys: Iterable[str]) -> None:
+        """Tell the RIB how these peers are configured now. Their sessions go on."""
+        for key in keys:
+            peer = self._peers[key]
+            if peer.opened is not None and (peer.is_up or peer.stale_until is not None):
+                self._rib.peer_up(self._info(peer, peer.opened))
+
+    def forget(self, key: str) -> None:
+        """The peer is not wanted any more."""
+        self.fresh = [one for one in self.fresh if one != key]
+        self.marks = [one for one in self.marks if one != key]
 
     # the speaker
 
