@@ -322,7 +322,7 @@ class Core:
             self._commands.append(SetSessions(self._sessions, self.sessions_serial))
 
     def set_sessions_anew(self) -> None:
-        """The sessions wanted may be others: tell the speaker the whole set, also when it is the same (keys in files)."""
+        """The sessions wanted may be others: tell the speaker, also when they are the same (a key in a file)."""
         self._sessions_stale = True
 
     def ipam_changed(self) -> None:

@@ -26,11 +26,6 @@ SCAN_SLICE = 300  # prefixes, some milliseconds
 _IN_USE = (PathState.BEST, PathState.MULTIPATH, PathState.LOSING)
 
 
-def linger_s(node: NodeConfig) -> float:
-    """How long sessions between nodes stay after a change, in seconds."""
-    return float(getattr(node.cluster.bgp, "mesh_linger_s", 60.0))
-
-
 @dataclass(slots=True)
 class _Scan:
     """A look at one lingering peer: what is left of its prefixes, and when to look again."""
@@ -42,7 +37,7 @@ class _Scan:
 
 @dataclass(slots=True)
 class Gone:
-    """What `advance` found: keys of sessions to drop, and of those whose `later` has come. `more`: look again at once."""
+    """What `advance` found: keys of sessions to drop, and of those whose `later` has come. `more`: look on at once."""
 
     dropped: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
@@ -57,16 +52,17 @@ class Linger:
         self._peers = peers
         self._scans: dict[str, _Scan] = {}
         self._later: set[str] = set()
+        self._nodes: frozenset[str] = frozenset()
         self.time_s = 0.0
 
     def configure(self, node: NodeConfig) -> None:
         """Another file: its linger time counts for all that linger."""
-        self.time_s = linger_s(node)
+        self.time_s = node.mesh_linger_s
+        self._nodes = frozenset(each.name for each in node.nodes)
 
-    def drop(self, peer: Peer, node: NodeConfig, now: float) -> bool:
-        """The file `node` has dropped the session: whether it lingers."""
-        known = peer.configured.node is not None and any(each.name == peer.configured.node for each in node.nodes)
-        if not known or not self.time_s or not (peer.is_up or peer.stale_until is not None):
+    def drop(self, peer: Peer, now: float) -> bool:
+        """The file has dropped the session: whether it lingers."""
+        if peer.configured.node not in self._nodes or not self.time_s or not (peer.is_up or peer.stale_until is not None):
             return False
         if peer.lingering_since is None:
             peer.lingering_since = now

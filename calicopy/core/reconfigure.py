@@ -53,7 +53,7 @@ def _set_peers(core: Core, node: NodeConfig, now: float) -> tuple[list[str], lis
             core.linger.keep(peer, session, now)
             if peer.configured != before:
                 changed.append(key)
-        elif core.linger.drop(peer, node, now):
+        elif core.linger.drop(peer, now):
             _say(core, peer, "peer-leaving", core.linger.reason(key))
         else:
             removed.append(key)

@@ -25,7 +25,7 @@ from calicopy.bgp import (
     decode_update,
     negotiate,
 )
-from calicopy.config.resolve import NodeConfig
+from calicopy.config.resolve import NodeConfig, SessionConfig
 from calicopy.core.commands import Command, Log, ResetPeer, SendRefresh
 from calicopy.core.peers import LATE_S, MAX_S, QUIET_S, FamilySync, Peer, Phase
 from calicopy.core.views import LogView
@@ -213,9 +213,12 @@ class SessionEvents:
         self._relearn(peer, now)
 
     def _info(self, peer: Peer, opened: Open) -> PeerInfo:
-        configured = peer.configured
+        return self.info(peer.configured, opened)
+
+    def info(self, configured: SessionConfig, opened: Open) -> PeerInfo:
+        """A peer with this configuration and this OPEN, as the RIB knows it."""
         return PeerInfo(
-            key=peer.key,
+            key=str(configured.address),
             name=configured.name,
             address=configured.address,
             asn=configured.asn,
