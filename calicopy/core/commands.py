@@ -14,9 +14,10 @@ from calicopy.seam.speaker import AnnounceGroup, SessionSpec
 
 @dataclass(frozen=True, slots=True)
 class SetSessions:
-    """The whole set of sessions to hold."""
+    """The whole set of sessions to hold; `SessionsSet` answers with the same serial."""
 
     sessions: tuple[SessionSpec, ...]
+    serial: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,10 @@ from calicopy.core.claims import ClaimGate, waiting_since
 from calicopy.core.commands import Command, DumpRoutes, Log, SetSessions, WriteRoutes
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
+from calicopy.core.linger import Linger
 from calicopy.core.peer_limits import PeerLimits
 from calicopy.core.peers import Peer
+from calicopy.core.reconfigure import end_lingering, reconfigure
 from calicopy.core.requests import Requests
 from calicopy.core.session_events import SessionEvents
 from calicopy.core.sessions import session_spec
@@ -72,8 +74,11 @@ class Core:
         self.session_error = ""
         self.dump_error = ""
         self.sweeping = False
+        self.sessions_serial = 0  # of the last SetSessions
+        self.sessions_taken = 0  # of the last one that the speaker took
+        self.dropped: dict[str, int] = {}  # peers that went, with the serial of the SetSessions without them
         self._commands: list[Command] = []
-        emit = self._commands.append
+        emit = self.emit = self._commands.append
         self.sessions = SessionEvents(self.rib, self.peers, emit=emit)
         self.requests = Requests(self.ipam, emit=emit)
         self.exports = Exports(node, self.rib.context, self.peers, emit=emit)
@@ -82,6 +87,8 @@ class Core:
         )
         self.host = Host(node, emit=emit)
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
+        self.linger = Linger(self.rib, self.peers)
+        self.linger.configure(node)
         self._spoken: deque[ev.CoreEvent] = deque()
         self._dumped = False
         self._dumping = False
@@ -89,6 +96,7 @@ class Core:
         self._dump_at = now
         self._writing = False
         self._sessions: tuple[sp.SessionSpec, ...] | None = None
+        self._sessions_stale = False
         self._left_out: frozenset[str] = frozenset()
         self._deferral_ends: float | None = None
         self._cold = True
@@ -126,6 +134,7 @@ class Core:
             self.gate.deadline(),
             self.requests.deadline(),
             self.exports.deadline() if self.sessions.attached else None,
+            self.linger.deadline(),
             self.fib.next_deadline(now) if self._dumped and not self._writing else None,
             None if self._dumping else self._dump_at,
             None if self.sweeping or sweep_limit <= now else sweep_limit,
@@ -185,9 +194,9 @@ class Core:
             case ev.HostChecked():
                 self.host.problems[event.component] = dict(event.problems)
             case ev.SessionsSet():
-                if event.error and event.error != self.session_error:
-                    self._log("speaker", "", "sessions-refused", event.error, "error")
-                self.session_error = event.error
+                self._sessions_set(event)
+            case ev.ConfigChanged():
+                reconfigure(self, event.node, now)
             case ev.AdvertiseFailed():
                 self.exports.failed(event, now)
             case ev.AnnouncedBefore():
@@ -258,6 +267,14 @@ class Core:
         else:
             self.sessions.reset(key, "asked for")
 
+    def _sessions_set(self, event: ev.SessionsSet) -> None:
+        if event.error and event.error != self.session_error:
+            self._log("speaker", "", "sessions-refused", event.error, "error")
+        self.session_error = event.error
+        if not event.error:
+            self.sessions_taken = event.serial
+            self.dropped = {key: serial for key, serial in self.dropped.items() if serial > event.serial}
+
     def _written(self, event: ev.RoutesWritten, now: float) -> None:
         self._writing = False
         self.fib.written(list(event.results), now)
@@ -292,11 +309,13 @@ class Core:
             self._want_dump()
             self.host.check_again()
             if self.session_error and self._sessions is not None:
-                self._commands.append(SetSessions(self._sessions))
+                self._commands.append(SetSessions(self._sessions, self.sessions_serial))
         self._more = bool(self._spoken)
         if not self._spoken:
             self.sessions.expire(now)
         self._decide(now)
+        if not self._undecided:
+            end_lingering(self, now)
         self._set_sessions(now)
         self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
@@ -317,14 +336,30 @@ class Core:
             return
         cold = self._cold and not self.host.had_routes and not any(peer.is_up for peer in self.peers.values())
         left_out = self.limits.stopped
-        if self._sessions is None or cold is not self._cold or left_out != self._left_out:
-            self._cold, self._left_out = cold, left_out
+        if (
+            self._sessions is None or self._sessions_stale
+            or cold is not self._cold or left_out != self._left_out
+        ):  # fmt: skip
+            self._cold, self._left_out, self._sessions_stale = cold, left_out, False
             self._sessions = tuple(
-                session_spec(session, self.node, restarted_without_state=cold)
-                for session in self.node.sessions
-                if str(session.address) not in left_out
+                session_spec(peer.configured, self.node, restarted_without_state=cold)
+                for key, peer in self.peers.items()
+                if key not in left_out
             )
-            self._commands.append(SetSessions(self._sessions))
+            self.sessions_serial += 1
+            self._commands.append(SetSessions(self._sessions, self.sessions_serial))
+
+    def set_sessions_anew(self) -> None:
+        """The sessions wanted may be others: tell the speaker, also when they are the same (a key in a file)."""
+        self._sessions_stale = True
+
+    def ipam_changed(self) -> None:
+        """IPAM may announce something else: look at it in this round."""
+        self._ipam_changed = True
+
+    def look_again(self) -> None:
+        """There is more to do at once."""
+        self._more = True
 
     def _decide(self, now: float) -> None:
         decisions = self.rib.decide(DECIDE_SLICE)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from calicopy.config.resolve import NodeConfig
 from calicopy.fib import KernelDump, RouteTarget, WriteResult
 from calicopy.net import Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
@@ -95,9 +96,10 @@ class HostChecked:
 
 @dataclass(frozen=True, slots=True)
 class SessionsSet:
-    """The speaker took the wanted sessions, or `error` says why not."""
+    """The speaker took the wanted sessions of the `SetSessions` with this serial, or `error` says why not."""
 
     error: str = ""
+    serial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,13 @@ class PeerResetRequested:
     peer: str
 
 
+@dataclass(frozen=True, slots=True)
+class ConfigChanged:
+    """The cluster file that counts from now on, as this node reads it: ready, with the same addresses and router id."""
+
+    node: NodeConfig = field(repr=False)
+
+
 RequestEvent: TypeAlias = AddressRequested | AddressReleased | BlockReleased | Persisted | PersistFailed
 
 CoreEvent: TypeAlias = (
@@ -206,4 +215,5 @@ CoreEvent: TypeAlias = (
     | WorkloadsChanged
     | PeerRefreshRequested
     | PeerResetRequested
+    | ConfigChanged
 )

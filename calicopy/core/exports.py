@@ -43,6 +43,26 @@ class Exports:
         self.hold_end_of_rib: frozenset[str] = frozenset()
         """Peers that must not get End-of-RIB yet."""
 
+    def configure(self, node: NodeConfig, context: RibContext) -> None:
+        """Another cluster file: everything is computed anew, and what differs goes out."""
+        self._node, self._context = node, context
+        self.peers_changed(list(self._peers))
+
+    def peers_changed(self, keys: Iterable[str]) -> None:
+        """These peers are configured otherwise: compute anew what they hear."""
+        for key in keys:
+            self._want(self._peers[key])
+
+    def remove(self, key: str, *, withdraw: bool) -> None:
+        """The peer goes. `withdraw`: it is told first that nothing of ours holds any more."""
+        if withdraw:
+            self.withdraw_all(key)
+        self.out.remove(key)
+        self._retry_at.pop(key, None)
+        self._gone.pop(key, None)
+        self._withdrawn.pop(key, None)
+        self._stirred.discard(key)
+
     def set_prefixes(self, prefixes: frozenset[Prefix]) -> None:
         """The whole set that this node announces from now on."""
         if prefixes == self.prefixes:

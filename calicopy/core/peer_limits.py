@@ -112,6 +112,12 @@ class PeerLimits:
             if peer.stopped_until is not None and now >= peer.stopped_until:
                 self.release(peer, "its time has passed")
 
+    def reconsider(self, changed: Iterable[str]) -> None:
+        """These peers are configured otherwise: one that is stopped may be within its limit now."""
+        for key in changed:
+            self.release(self._peers[key], "it is configured otherwise")
+        self._breaks = {key: breaks for key, breaks in self._breaks.items() if key in self._peers}
+
     def release(self, peer: Peer, why: str) -> None:
         """The session is wanted again."""
         if peer.stopped:

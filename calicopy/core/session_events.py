@@ -62,6 +62,18 @@ class SessionEvents:
         """Keys of peers that have said all they have, since last asked."""
         return self.tables.marks
 
+    def reinform(self, keys: Iterable[str]) -> None:
+        """Tell the RIB how these peers are configured now. Their sessions go on."""
+        for key in keys:
+            peer = self._peers[key]
+            if peer.opened is not None and (peer.is_up or peer.stale_until is not None):
+                self._rib.peer_up(self._info(peer, peer.opened))
+
+    def forget(self, key: str) -> None:
+        """The peer is not wanted any more."""
+        for names in (self.fresh, self.broken, self.marks):
+            names[:] = [one for one in names if one != key]
+
     # the speaker
 
     def speaker_attached(self, event: SpeakerAttached, now: float) -> None:
@@ -214,9 +226,12 @@ class SessionEvents:
         self._relearn(peer, now)
 
     def _info(self, peer: Peer, opened: Open) -> PeerInfo:
-        configured = peer.configured
+        return self.info(peer.configured, opened)
+
+    def info(self, configured: SessionConfig, opened: Open) -> PeerInfo:
+        """A peer with this configuration and this OPEN, as the RIB knows it."""
         return PeerInfo(
-            key=peer.key,
+            key=str(configured.address),
             name=configured.name,
             address=configured.address,
             asn=configured.asn,
@@ -289,21 +304,6 @@ class SessionEvents:
         peer = self._peers.get(key)
         if peer is not None and peer.is_up:
             self._reset(peer, reason)
-
-    def configure(self, sessions: Iterable[SessionConfig], now: float) -> None:
-        """Another set of sessions: peers come and go, the others go on with what their session has now."""
-        wanted = {str(session.address): session for session in sessions}
-        for key in self._peers.keys() - wanted.keys():
-            self.give_up(self._peers[key], "it is not configured any more", now)
-            del self._peers[key]
-        for key, session in wanted.items():
-            peer = self._peers.get(key)
-            if peer is None:
-                self._peers[key] = Peer(session, changed_at=now)
-            else:
-                peer.configured = session
-        for names in (self.fresh, self.broken, self.marks):
-            names[:] = [key for key in names if key in self._peers]
 
     # time
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from calicopy.bgp.attributes import PathAttributes
 from calicopy.bgp.update import NlriBatch, Update
 from calicopy.net import Family, IPAddress, Packed
-from calicopy.rib.adj_in import AdjRibIn, key_of
+from calicopy.rib.adj_in import AdjRibIn, PathKey, key_of
 from calicopy.rib.model import (
     Decisions,
     Holder,
@@ -212,6 +212,17 @@ class Rib:
         table = known.family(family)
         keys = (key for key in table.paths if key not in table.leaving)
         return list(dict.fromkeys(key if isinstance(key, bytes) else key[1] for key in keys))
+
+    def received(self, key: str) -> dict[Family, list[tuple[PathKey, Path]]]:
+        """What a peer has sent, before policy, as it is now: lists of its own."""
+        known = self._peers.get(key)
+        tables = {} if known is None else known.families
+        return {
+            family: [item for item in table.paths.items() if item[0] not in table.leaving]
+            if table.leaving
+            else list(table.paths.items())
+            for family, table in tables.items()
+        }
 
     def selection(self, family: Family, prefix: Packed) -> Selection | None:
         """How a prefix is reached, as last decided; None when it is not."""
