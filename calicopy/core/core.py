@@ -76,7 +76,7 @@ class Core:
         restart_s = node.cluster.bgp.graceful_restart_time_s
         self.sessions = SessionEvents(self.rib, self.peers, emit=emit, restart_time_s=restart_s)
         self.requests = Requests(self.ipam, emit=emit)
-        self.exports = Exports(node, self.rib.context, self.peers, emit=emit)
+        self.exports = Exports(node, self.rib, self.peers, emit=emit)
         self.host = Host(node, emit=emit)
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
         self._spoken: deque[ev.CoreEvent] = deque()
@@ -305,6 +305,7 @@ class Core:
         decisions = self.rib.decide(DECIDE_SLICE)
         self._undecided = decisions.more or bool(self._spoken)
         self.blocks.heard(decisions)
+        self.exports.decided(decisions)
         for family, changes in decisions.changes.items():
             self.fib.apply_decisions(family, changes)
             if self.note_touched:
@@ -354,6 +355,7 @@ class Core:
         if self.sessions.attached:
             self.exports.advance(self.sessions.fresh, now)
             self.sessions.fresh.clear()
+            self._more = self._more or self.exports.more
 
     # -- the kernel ---------------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 
 from calicopy.bgp import (
     AttributeCache,
-    Open,
     OpenError,
     RefreshError,
     RefreshKind,
@@ -27,9 +26,10 @@ from calicopy.bgp import (
 )
 from calicopy.core.commands import Command, Log, ResetPeer, SendRefresh
 from calicopy.core.peers import LATE_S, MAX_S, QUIET_S, FamilySync, Peer, Phase
+from calicopy.core.setup import peer_info
 from calicopy.core.views import LogView
 from calicopy.net import Family
-from calicopy.rib import PeerInfo, Rib
+from calicopy.rib import Rib
 from calicopy.seam.speaker import (
     EventsLost,
     FsmState,
@@ -168,7 +168,7 @@ class SessionEvents:
         peer.families = {family: FamilySync(family) for family in sorted(peer.negotiated.families)}
         peer.notification, peer.stopped, peer.stale_until = "", "", None
         self._move(peer, FsmState.ESTABLISHED, now)
-        self._rib.peer_up(self._info(peer, opened))
+        self._rib.peer_up(peer_info(peer.configured, int(opened.router_id)))
         for family in Family:
             if family not in peer.families:
                 self._flush(peer, family)
@@ -194,20 +194,6 @@ class SessionEvents:
             sync.end_of_rib_sent = False
         self.fresh.append(peer.key)
         self._relearn(peer, now)
-
-    def _info(self, peer: Peer, opened: Open) -> PeerInfo:
-        configured = peer.configured
-        return PeerInfo(
-            key=peer.key,
-            name=configured.name,
-            address=configured.address,
-            asn=configured.asn,
-            local_asn=configured.local_asn,
-            router_id=int(opened.router_id),
-            node=configured.node,
-            trust_owner=configured.trust_owner,
-            prefix_limit=configured.prefix_limit,
-        )
 
     def _learn(self, peer: Peer, sync: FamilySync, now: float) -> None:
         restart = peer.negotiated.graceful_restart if peer.negotiated else None
