@@ -136,7 +136,9 @@ class Exports:
         """What the peer hears when all is told, the best path of each prefix; what is not negotiated yet is taken to be
         as it is configured.
         """
-        peer = self._peers[key]
+        peer = self._peers.get(key)
+        if peer is None:
+            return {}
         families = peer.families if peer.is_up else peer.configured.families
         target = self._target(peer, family) if family in families else None
         return {} if target is None else self.out.desired(target, self._out_peer(peer))
@@ -180,6 +182,8 @@ class Exports:
         for key in [key for key in self._up if key not in self._peers or not self._peers[key].is_up]:
             self._up.discard(key)
             self.out.leave(key)
+        for key in [key for key in self._retry_at if key not in self._up]:
+            del self._retry_at[key]
         due = [key for key, at in self._retry_at.items() if now >= at]
         for key in due:
             del self._retry_at[key]

@@ -16,7 +16,17 @@ from calicopy.bgp import NlriBatch, PathAttributes, Update
 from calicopy.net import Family, Prefix
 from calicopy.net.nexthop import NextHopFacts
 from calicopy.policy import Action, AdvertiseScope, Chain, Changes, Filter, Match, PrefixMatch, Rule
-from calicopy.rib import AdjRibOut, ExportTarget, NodeFacts, OutPeer, OwnCommunities, PeerInfo, PoolFacts, Rib, RibContext
+from calicopy.rib import (
+    AdjRibOut,
+    ExportTarget,
+    NodeFacts,
+    OutPeer,
+    OwnCommunities,
+    PeerInfo,
+    PoolFacts,
+    Rib,
+    RibContext,
+)
 
 V4 = Family.IPV4
 ADDRESSES = {n: IPv4Address(f"10.0.0.{n}") for n in range(1, 7)}
@@ -24,7 +34,8 @@ IDS = {n: int(address) for n, address in ADDRESSES.items()}
 NODES = {IDS[n]: NodeFacts(f"n{n}", IDS[n], 64512, frozenset({ADDRESSES[n]})) for n in range(1, 6)}
 POOLS = (PoolFacts(Prefix.parse("10.244.0.0/24"), 26),)
 CONTEXT = RibContext(64512, 64512, IDS[1], 77, frozenset({ADDRESSES[1]}), POOLS, NODES)
-PREFIXES = [Prefix.parse(text).packed for text in ("10.244.0.0/26", "10.244.0.64/26", "10.244.0.70/32", "10.244.0.128/26")]
+TEXTS = ("10.244.0.0/26", "10.244.0.64/26", "10.244.0.70/32", "10.244.0.128/26")
+PREFIXES = [Prefix.parse(text).packed for text in TEXTS]
 PEERS = {
     n: PeerInfo(str(ADDRESSES[n]), f"n{n}", ADDRESSES[n], 65001 if n == 6 else 64512, 64512, IDS[n],
                 node=None if n == 6 else f"n{n}", trust_owner=n == 6, client=n in (2, 3))

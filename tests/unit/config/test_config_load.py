@@ -11,8 +11,10 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import BaseModel, ValidationError
 
+from calicopy.config import yamltree
 from calicopy.config.errors import ClusterFileError, format_path
 from calicopy.config.load import LoadResult, fields_of, load_bytes, load_file, load_text
 from calicopy.config.model import ClusterConfig, LogLevel
@@ -163,8 +165,11 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
     assert "larger than 4 MiB" in load("#" * (MAX_BYTES + 1)).errors[0].message
 
 
-def test_nesting_without_end_is_refused_at_once() -> None:
-    result = load("nodes: " + "[" * 100_000)
+@pytest.mark.parametrize("reader", [yaml.BaseLoader, getattr(yaml, "CBaseLoader", yaml.BaseLoader)])
+@pytest.mark.parametrize("text", ["nodes: " + "[" * 100_000, "nodes: " + "[ " * 900, "- " * 5000, "a: " + "{a: " * 999])
+def test_nesting_without_end_is_refused_at_once(text: str, reader: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yamltree, "_LOADER", reader)
+    result = load(text)
     assert [error.message for error in result.errors] == ["nested more than 16 deep"]
 
 

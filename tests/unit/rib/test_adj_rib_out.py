@@ -45,7 +45,7 @@ MANY = target(client=True, add_path=True)
 
 
 class Out:
-    """An Adj-RIB-Out and a speaker: `held` is what the speaker holds for each peer, whether its session is up or not."""
+    """An Adj-RIB-Out and a speaker: `held` is what it holds for each peer, whether the session is up or not."""
 
     def __init__(self, world) -> None:
         self.world = world
@@ -71,7 +71,7 @@ class Out:
             self._take(deltas)
             if not self.out.pending:
                 break
-        for peer in list(self.held) + [N2, N3, N4, N5, TOR]:
+        for peer in {*self.held, N2, N3, N4, N5, TOR}:
             done = False
             while not done:
                 deltas, left, done = self.out.finish(peer, V4, limit)
