@@ -75,6 +75,7 @@ class Core:
         self.sweeping = False
         self.sessions_serial = 0  # of the last SetSessions
         self.sessions_taken = 0  # of the last one that the speaker took
+        self.sessions_refused = 0  # of the last one that it did not take, or not whole: `session_error`
         self.dropped: dict[str, int] = {}  # peers that went, with the serial of the SetSessions without them
         self._commands: list[Command] = []
         emit = self.emit = self._commands.append
@@ -253,7 +254,9 @@ class Core:
         if event.error and event.error != self.session_error:
             self._log("speaker", "", "sessions-refused", event.error, "error")
         self.session_error = event.error
-        if not event.error:
+        if event.error:
+            self.sessions_refused = event.serial
+        else:
             self.sessions_taken = event.serial
             self.dropped = {key: serial for key, serial in self.dropped.items() if serial > event.serial}
 

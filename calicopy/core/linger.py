@@ -37,7 +37,7 @@ class _Scan:
 
 @dataclass(slots=True)
 class Gone:
-    """What `advance` found: keys of sessions to drop, and of those whose `later` has come. `more`: look on at once."""
+    """What `advance` found: keys of sessions to drop, of those whose `later` has come, and whether to go on at once."""
 
     dropped: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
