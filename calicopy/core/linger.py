@@ -62,7 +62,8 @@ class Linger:
 
     def drop(self, peer: Peer, now: float) -> bool:
         """The file has dropped the session: whether it lingers."""
-        if peer.configured.node not in self._nodes or not self.time_s or not (peer.is_up or peer.stale_until is not None):
+        alive = peer.is_up or peer.stale_until is not None
+        if peer.configured.node not in self._nodes or not self.time_s or not alive:
             return False
         if peer.lingering_since is None:
             peer.lingering_since = now
