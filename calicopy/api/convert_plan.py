@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from calicopy.api.backend import ConfigKind
-from calicopy.api.convert import timestamp
+from calicopy.api.scalars import timestamp
 from calicopy.core.plan_views import (
     AnnouncementPlan,
     ApplyStage,

@@ -68,6 +68,7 @@ def _ends(peer: PeerEntry, at: Path) -> Iterator[Problem]:
     selector = (*at, "peer_selector")
     if peer.address is not None:
         yield Problem(selector, "expected either `address` or `peer_selector`, found both", ((*at, "address"),))
+        return
     for key, given, why in (
         ("as", peer.asn is not None, "the AS is that of the nodes"),
         ("local_as", peer.local_as is not None, "nodes show each other their own"),
@@ -112,6 +113,7 @@ def _listeners(peer: PeerEntry, at: Path, bgp: BgpSection, nodes: Sequence[NodeE
     if bgp.mesh and len(nodes) > 1 and port == bgp.listen_port and mine:
         message = f"this session waits for the peer, and so do sessions of the mesh without it {cure}"
         yield Problem((*at, "ttl_security"), message, related)
+        return
     for index, other in enumerate(bgp.peers):
         alike = other is peer or other.ttl_security == peer.ttl_security or not _waits(other)
         if alike or (other.listen_port or bgp.listen_port) != port or not mine & _ends_of(other, nodes):

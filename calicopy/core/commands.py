@@ -47,6 +47,13 @@ class SendRefresh:
 
 
 @dataclass(frozen=True, slots=True)
+class ResendRoutes:
+    """Announce to `peer` all that it was told, once more (as a ROUTE-REFRESH of its own would have it)."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResetPeer:
     """End the session with `peer`, under graceful restart; the speaker dials again."""
 
@@ -119,6 +126,7 @@ Command: TypeAlias = (
     | Advertise
     | SendEndOfRib
     | SendRefresh
+    | ResendRoutes
     | ResetPeer
     | DumpRoutes
     | WriteRoutes

@@ -30,6 +30,7 @@ from calicopy.core.commands import Command, DumpRoutes, Log, SetSessions, WriteR
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
 from calicopy.core.linger import Linger
+from calicopy.core.peer_limits import PeerLimits
 from calicopy.core.peers import Peer
 from calicopy.core.reconfigure import end_lingering, reconfigure
 from calicopy.core.requests import Requests
@@ -79,10 +80,12 @@ class Core:
         self.dropped: dict[str, int] = {}  # peers that went, with the serial of the SetSessions without them
         self._commands: list[Command] = []
         emit = self.emit = self._commands.append
-        restart_s = node.cluster.bgp.graceful_restart_time_s
-        self.sessions = SessionEvents(self.rib, self.peers, emit=emit, restart_time_s=restart_s)
+        self.sessions = SessionEvents(self.rib, self.peers, emit=emit)
         self.requests = Requests(self.ipam, emit=emit)
         self.exports = Exports(node, self.rib.context, self.peers, emit=emit)
+        self.limits = PeerLimits(
+            self.peers, emit=emit, withdraw=self.exports.withdraw_all, give_up=self.sessions.give_up
+        )
         self.host = Host(node, emit=emit)
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
         self.linger = Linger(self.rib, self.peers)
@@ -95,6 +98,8 @@ class Core:
         self._writing = False
         self._sessions: tuple[sp.SessionSpec, ...] | None = None
         self._sessions_stale = False
+        self._left_out: frozenset[str] = frozenset()
+        self._deferral_ends: float | None = None
         self._cold = True
         self._workloads_known = False
         self._undecided = True  # something that was heard is not taken or not decided yet
@@ -125,6 +130,8 @@ class Core:
         sweep_limit = self._sweep_limit
         times = (
             self.sessions.deadline(),
+            self.limits.deadline(),
+            self._deferral_ends if self.sessions.attached else None,
             self.gate.deadline(),
             self.requests.deadline(),
             self.exports.deadline() if self.sessions.attached else None,
@@ -195,13 +202,17 @@ class Core:
                 self.exports.failed(event, now)
             case ev.AnnouncedBefore():
                 for peer, families in event.routes.items():
-                    for family, prefixes in families.items():
-                        self.exports.announced_before(peer, family, prefixes)
+                    for family, routes in families.items():
+                        self.exports.announced_before(peer, family, routes)
             case ev.WorkloadsChanged():
                 self._workloads_known = True
                 self.fib.set_workload_routes(dict(event.routes))
             case ev.Ticked():
                 pass
+            case ev.PeerRefreshRequested(peer, inbound, outbound):
+                self.sessions.refresh(peer, now, inbound=inbound, outbound=outbound)
+            case ev.PeerResetRequested(peer):
+                self._reset_peer(peer)
             case ev.AddressRequested() | ev.AddressReleased() | ev.BlockReleased():
                 self._take_request(event, now)
             case ev.Persisted() | ev.PersistFailed():
@@ -249,6 +260,13 @@ class Core:
                 self.counters["speaker.events_lost"] += 1
                 self.sessions.events_were_lost(event, now)
                 self._log("speaker", event.peer or "", "events-lost", event.reason, "warning")
+
+    def _reset_peer(self, key: str) -> None:
+        peer = self.peers.get(key)
+        if peer is not None and peer.stopped:
+            self.limits.release(peer, "it was reset by hand")
+        else:
+            self.sessions.reset(key, "asked for")
 
     def _sessions_set(self, event: ev.SessionsSet) -> None:
         if event.error and event.error != self.session_error:
@@ -298,28 +316,38 @@ class Core:
         self._more = bool(self._spoken)
         if not self._spoken:
             self.sessions.expire(now)
-        self._decide()
+        self._decide(now)
         if not self._undecided:
             end_lingering(self, now)
-        self._set_sessions()
+        self._set_sessions(now)
         self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)
         self._announce(now)
         self._write(now)
 
-    def _set_sessions(self) -> None:
-        """Once our address is on an interface, and we know whether the kernel kept our routes.
+    def _set_sessions(self, now: float) -> None:
+        """Once our address is on an interface, and we know whether the kernel kept our routes; without those that are
+        stopped.
 
         The F bit of the first session says so (RFC 4724 section 3); as soon as one was up the kernel has what we tell.
         """
-        if not self._dumped or not (self._sessions or self.host.has_addresses(self.node.addresses)):
+        self.limits.broken(self.sessions.broken, now)
+        self.sessions.broken.clear()
+        self.limits.expire(now)
+        if not self._dumped or not (self._sessions is not None or self.host.has_addresses(self.node.addresses)):
             return
         cold = self._cold and not self.host.had_routes and not any(peer.is_up for peer in self.peers.values())
-        if self._sessions is None or self._sessions_stale or cold is not self._cold:
-            self._cold, self._sessions_stale = cold, False
+        left_out = self.limits.stopped
+        if (
+            self._sessions is None or self._sessions_stale
+            or cold is not self._cold or left_out != self._left_out
+        ):  # fmt: skip
+            self._cold, self._left_out, self._sessions_stale = cold, left_out, False
             self._sessions = tuple(
-                session_spec(peer.configured, self.node, restarted_without_state=cold) for peer in self.peers.values()
+                session_spec(peer.configured, self.node, restarted_without_state=cold)
+                for key, peer in self.peers.items()
+                if key not in left_out
             )
             self.sessions_serial += 1
             self._commands.append(SetSessions(self._sessions, self.sessions_serial))
@@ -336,7 +364,7 @@ class Core:
         """There is more to do at once."""
         self._more = True
 
-    def _decide(self) -> None:
+    def _decide(self, now: float) -> None:
         decisions = self.rib.decide(DECIDE_SLICE)
         self._undecided = decisions.more or bool(self._spoken)
         self.blocks.heard(decisions)
@@ -344,10 +372,7 @@ class Core:
             self.fib.apply_decisions(family, changes)
             if self.note_touched:
                 self.touched += ((family, packed) for packed, _ in changes)
-        for limit in decisions.limits:
-            peer = self.peers[limit.peer]
-            peer.stopped = f"more than {limit.limit} prefixes: those beyond are not stored"
-            self._log("peer", peer.configured.name, "prefix-limit", peer.stopped, "error")
+        self.limits.passed(decisions.limits, now)
         if self.blocks.tell_rib():
             self._undecided = True
         self._more = self._more or self._undecided
@@ -387,6 +412,8 @@ class Core:
 
     def _announce(self, now: float) -> None:
         if self.sessions.attached:
+            deferral = self.sessions.deferral(now)
+            self.exports.hold_end_of_rib, self._deferral_ends = deferral.held, deferral.deadline
             self.exports.advance(self.sessions.fresh, now)
             self.sessions.fresh.clear()
 
@@ -398,8 +425,8 @@ class Core:
 
     @property
     def in_sync(self) -> bool:
-        """Whether every configured peer has said all it has."""
-        return all(peer.in_sync for peer in self.peers.values())
+        """Whether every configured peer has said all it has, but for those that are stopped."""
+        return all(peer.in_sync or peer.stopped for peer in self.peers.values())
 
     @property
     def _everything_known(self) -> bool:

@@ -113,9 +113,11 @@ class AdvertiseFailed:
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedBefore:
-    """What the speaker holds as announced, per peer, when the agent attached to sessions that were up."""
+    """What the speaker holds as announced when the agent attached to sessions that were up: peer to family to pairs of
+    path id (0 without ADD-PATH) and prefix.
+    """
 
-    routes: Mapping[str, Mapping[Family, tuple[Packed, ...]]]
+    routes: Mapping[str, Mapping[Family, tuple[tuple[int, Packed], ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,22 @@ class WorkloadsChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerRefreshRequested:
+    """Somebody wants the routes of a session again: those of the peer (`inbound`), ours (`outbound`)."""
+
+    peer: str
+    inbound: bool = False
+    outbound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerResetRequested:
+    """Somebody wants a session ended and begun anew, and one that is stopped wanted again."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigChanged:
     """The cluster file that counts from now on, as this node reads it: ready, with the same addresses and router id."""
 
@@ -195,5 +213,7 @@ CoreEvent: TypeAlias = (
     | AdvertiseFailed
     | AnnouncedBefore
     | WorkloadsChanged
+    | PeerRefreshRequested
+    | PeerResetRequested
     | ConfigChanged
 )

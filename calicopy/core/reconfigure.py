@@ -30,8 +30,8 @@ def reconfigure(core: Core, node: NodeConfig, now: float) -> None:
     for key in removed:
         drop_peer(core, key)
     core.rib.set_context(context)
-    core.sessions.configure(node)
     core.sessions.reinform(changed)
+    core.limits.reconsider(changed)
     core.ipam.configure(nodes=node_specs(node), pools=pool_specs(node))
     core.blocks.configure(node)
     core.host.configure(node)

@@ -54,7 +54,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
         (directory / name / "cluster.yaml").write_text(cluster())
         plan[name] = labs.node(f"192.0.2.{name[1]}/24")
         plan[name]["binds"] = [f"{name}:/etc/calicopy"]
-    plan["tor"] = labs.router("192.0.2.9/24", "bird -f -c /etc/bird.conf -s /run/bird.ctl", binds=["bird.conf:/etc/bird.conf:ro"])
+    bird = "bird -f -c /etc/bird.conf -s /run/bird.ctl"
+    plan["tor"] = labs.router("192.0.2.9/24", bird, binds=["bird.conf:/etc/bird.conf:ro"])
     topology = labs.one_ethernet(f"ap{os.getpid()}", plan)
     with labs.running(directory, topology, files={"bird.conf": BIRD}, mgmt=False) as made:
         made.wait_established("n1", "n2", within=60)

@@ -140,7 +140,8 @@ class Speaker:
 
     def set_sessions(self, me: str, specs: Iterable[sp.SessionSpec]) -> None:
         """The whole set, as ExaBGP takes a reload: what goes or changes is closed without a NOTIFICATION."""
-        before, self.specs = self.specs, {spec.peer_address: replace(spec, restarted_without_state=False) for spec in specs}
+        before = self.specs
+        self.specs = {spec.peer_address: replace(spec, restarted_without_state=False) for spec in specs}
         for peer, spec in before.items():
             if peer in self.up and self.specs.get(peer) != spec:
                 self.net.end_session(me, peer, "removed" if peer not in self.specs else "changed")
@@ -165,6 +166,7 @@ class Host:
         self.commands = 0
         self.deaf = False  # nothing of the speaker comes through
         self.stopped_until = 0.0
+        self._waiting: list[tuple[int, ev.CoreEvent]] = []
         self._requests = itertools.count(1)
 
     @property
@@ -213,7 +215,7 @@ class Host:
         )  # fmt: skip
         self.tell(sp.SpeakerAttached(f"{self.node.name}-{speaker.instance}", 1, snapshots))
         if snapshots:
-            before = {key: {Family.IPV4: tuple(Prefix.parse(p).packed for p in speaker.out.get(key, ()))}
+            before = {key: {Family.IPV4: tuple((0, Prefix.parse(p).packed) for p in speaker.out.get(key, ()))}
                       for key in speaker.up}
             self.tell(ev.AnnouncedBefore(before))
 
@@ -253,17 +255,32 @@ class Host:
     # -- the loop
 
     def tell(self, *events: ev.CoreEvent) -> None:
-        """Tell the core of this life, when it runs."""
+        """Tell the core of this life, when it runs; what comes while it is stopped waits, in order."""
         life = self.life
 
         def arrive(event: ev.CoreEvent) -> None:
-            if self.net.now < self.stopped_until:
-                self.net.later(self.stopped_until - self.net.now, lambda: arrive(event))
-            elif life == self.life:
-                self._step(event)
+            if self.net.now >= self.stopped_until and not self._waiting:
+                self._hear(life, event)
+                return
+            if not self._waiting:
+                self.net.later(self.stopped_until - self.net.now, self._go_on)
+            self._waiting.append((life, event))
 
         for event in events:
             self.net.later(0.0, lambda event=event: arrive(event))
+
+    def _go_on(self) -> None:
+        """Read what has waited, unless it was stopped anew meanwhile."""
+        if self.net.now < self.stopped_until:
+            self.net.later(self.stopped_until - self.net.now, self._go_on)
+            return
+        waiting, self._waiting = self._waiting, []
+        for life, event in waiting:
+            self._hear(life, event)
+
+    def _hear(self, life: int, event: ev.CoreEvent) -> None:
+        if life == self.life:
+            self._step(event)
 
     def hear(self, event: ev.CoreEvent) -> None:
         """The speaker says something, if anybody listens."""
