@@ -31,14 +31,14 @@ def picture(core: Core, new: NodeConfig) -> Before:
     fresh = [*changes.added.values(), *(change.new for change in changes.reset.values())]
     required = {key for key, peer in core.peers.items() if peer.is_up and peer.lingering_since is None}
     required |= {str(session.address) for session in fresh if session.node is None}
-    return Before(frozenset(required), bool(changes.reset), core.fib.counts().failed, core.session_error)
+    return Before(frozenset(required), bool(changes.reset), core.fib.counts().failed, core.wanted.error)
 
 
 def refused(core: Core, before: Before) -> str:
     """What the speaker has against the new sessions, but for what it had before; empty for nothing."""
-    if core.sessions_refused != core.sessions_serial or core.session_error == before.session_error:
+    if core.wanted.refused != core.wanted.serial or core.wanted.error == before.session_error:
         return ""
-    return core.session_error
+    return core.wanted.error
 
 
 def missing(core: Core, before: Before) -> tuple[str, ...]:
@@ -46,7 +46,7 @@ def missing(core: Core, before: Before) -> tuple[str, ...]:
     found = []
     if not core.sessions.attached:
         found.append(f"the speaker is not reachable: {core.sessions.detached_reason}")
-    elif core.sessions_serial not in (core.sessions_taken, core.sessions_refused):
+    elif core.wanted.serial not in (core.wanted.taken, core.wanted.refused):
         found.append("the speaker has not taken the sessions yet")
     for key in sorted(before.required & core.peers.keys()):
         peer = core.peers[key]
