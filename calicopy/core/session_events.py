@@ -67,7 +67,7 @@ class SessionEvents:
         for key in keys:
             peer = self._peers[key]
             if peer.opened is not None and (peer.is_up or peer.stale_until is not None):
-                self._rib.peer_up(peer_info(peer.configured, int(peer.opened.router_id)))
+                self._rib.set_peer(peer_info(peer.configured, int(peer.opened.router_id)))
 
     def forget(self, key: str) -> None:
         """The peer is not wanted any more."""

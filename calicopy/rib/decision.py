@@ -58,7 +58,7 @@ def rank(paths: Iterable[Path], next_hops: NextHops, *, multipath_max: int, mult
 
     ladder.keep(DecisionStep.NEXT_HOP, resolved)
 
-    # RFC 4271 9.1.1: the highest degree of preference, which is LOCAL_PREF (over eBGP the filters', or our own default).
+    # RFC 4271 9.1.1: the highest degree of preference, which is LOCAL_PREF (over eBGP our own default).
     ladder.keep_lowest(DecisionStep.LOCAL_PREF, lambda path: -path.local_pref)
 
     # RFC 4271 9.1.2.2 a: the shortest AS_PATH. An AS_SET counts 1, confederation segments nothing (RFC 5065 5.3).

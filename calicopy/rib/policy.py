@@ -85,8 +85,8 @@ class PathPolicy:
     def judge(
         self, peer: PeerInfo, attributes: PathAttributes, next_hop: IPAddress | None
     ) -> tuple[int | None, ImportReason | None]:
-        """(the owner's router id where known and believed, why the path is refused whatever its prefix and the filters say,
-        or None).
+        """(the owner's router id where known and believed, why the path is refused whatever its prefix and the filters
+        say, or None).
         """
         owner, owner_reason = self._owner(peer, attributes)
         return owner, self._loop(peer, attributes) or self._next_hop(peer, next_hop) or owner_reason

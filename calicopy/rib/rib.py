@@ -1,10 +1,10 @@
 """The RIB: what all peers sent, what the policy makes of it, and how each prefix is reached.
 
 Theory of operation: `Rib` joins the parts and holds no rule itself. Every peer's Adj-RIB-In (`adj_in`) keeps paths
-before policy, so that another context or other filters judge them again without a session reset, in slices of `decide`. `policy` judges a path once per
-attribute set; `table` gathers the paths of a prefix, and judges prefixes in slices by `places`, `admission` and
-`decision`. Inputs may come in any order; `decide` tells what changed since it was last asked. The outcome depends on
-the present inputs alone.
+before policy, so that another context or other filters judge them again without a session reset, in slices of `decide`.
+`policy` judges a path once per attribute set; `table` gathers the paths of a prefix, and judges prefixes in slices by
+`places`, `admission` and `decision`. Inputs may come in any order; `decide` tells what changed since it was last asked.
+The outcome depends on the present inputs alone.
 """
 from __future__ import annotations
 

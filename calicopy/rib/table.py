@@ -31,8 +31,8 @@ class Outcome:
     """What became of one set of paths at one place. `uses` counts the prefixes that it stands for.
 
     `owner` is that of a block (None for a host prefix), where a node of the cluster file was accepted as such; `unheld`
-    says that the block is not held by that owner (yet). `exports` is kept for those who announce: what an update group's
-    exporter made of it for a class of prefixes.
+    says that the block is not held by that owner (yet). `exports` is for those who announce: what the exporter
+    of an update group made of it for a class of prefixes.
     """
 
     __slots__ = ("conflicts", "exports", "foreign_host", "losing", "owner", "rejected", "selection", "unheld", "uses")

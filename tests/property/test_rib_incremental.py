@@ -1,8 +1,8 @@
 """Whatever the history, the RIB ends where a new one ends that is told the present state alone; and no path is lost.
 
 A model keeps what is true now in plain dictionaries: the paths of every peer, what is stale, holders, own blocks, next
-hops, the cluster file, the filters. After any run of events, its content is given to a new `Rib` in one go, and all that can be
-asked of the two is compared; so is what the changes told along the way add up to.
+hops, the cluster file, the filters. After any run of events, its content is given to a new `Rib` in one go, and all
+that can be asked of the two is compared; so is what the changes told along the way add up to.
 """
 from __future__ import annotations
 
