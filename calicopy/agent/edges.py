@@ -50,7 +50,9 @@ class OrderedTask(Generic[C]):
                 log.exception("%s: %s failed", self._name, type(command).__name__)
 
 
-SpeakerCommand = SpeakerAttached | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResetPeer
+SpeakerCommand = (
+    SpeakerAttached | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResendRoutes | do.ResetPeer
+)
 
 
 class SpeakerEdge:
@@ -92,6 +94,8 @@ class SpeakerEdge:
                     self._post(ev.AdvertiseFailed(command.peer, command.family, result.value))
             case do.SendRefresh():
                 await client.route_refresh(command.peer, command.family)
+            case do.ResendRoutes():
+                await client.flush(command.peer)
             case do.ResetPeer():
                 await client.teardown(command.peer, RESET_SUBCODE)
 

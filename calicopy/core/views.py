@@ -9,6 +9,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from calicopy.core.peer_views import PeerDetails
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.seam.speaker import FsmState
 
@@ -156,6 +157,7 @@ class PeerView:
     graceful_restart: bool
     graceful_restart_time_s: int
     malformed_updates: int
+    details: PeerDetails
 
 
 class PathState(enum.Enum):
