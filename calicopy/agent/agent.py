@@ -94,7 +94,11 @@ class Agent:
         self.core = core
         self.loop = CoreLoop(self.core, self._dispatch, self._after)
         self.backend = AgentBackend(
-            self.core, self.loop.post, config_file=str(config_file), edge_counters=self._counters
+            self.core,
+            self.loop.post,
+            config_file=str(config_file),
+            edge_counters=self._counters,
+            match_route=kernel.match,
         )
         self.changes = Changes(self.core, self.backend)
         self.client = SpeakerClient(str(run_dir / "speaker.sock"))

@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
 from calicopy import __version__
@@ -15,12 +16,15 @@ from calicopy.core import events as ev
 from calicopy.core import show, show_node
 from calicopy.core.commands import Reply
 from calicopy.core.core import Core
+from calicopy.core.explain import explain
+from calicopy.core.explain_views import ExplainView
 from calicopy.core.peers import Peer
 from calicopy.core.requests import StoreFailedError
 from calicopy.core.views import (
     AddressView,
     BlockView,
     ChangeView,
+    KernelRouteView,
     NodeStatusView,
     PeerView,
     PoolView,
@@ -29,6 +33,7 @@ from calicopy.core.views import (
     RouteView,
     WorkloadView,
 )
+from calicopy.fib import KernelMatch
 from calicopy.ipam import (
     AddressRecord,
     ClaimPendingError,
@@ -39,11 +44,15 @@ from calicopy.ipam import (
 )
 from calicopy.net import Family, IPAddress, Prefix
 
+log = logging.getLogger(__name__)
+
 REQUEST_TIMEOUT_S = 15.0
 
 
 class AgentBackend:
-    """Implements `calicopy.api.backend.Backend`. `edge_counters` gives the edges' counters for the status."""
+    """Implements `calicopy.api.backend.Backend`. `edge_counters` gives the edges' counters for the status,
+    `match_route` the kernel's own answer for an address (OSError when there is none).
+    """
 
     def __init__(
         self,
@@ -52,11 +61,13 @@ class AgentBackend:
         *,
         config_file: str,
         edge_counters: Callable[[], dict[str, int]],
+        match_route: Callable[[IPAddress], Awaitable[KernelMatch]],
     ) -> None:
         self._core = core
         self._post = post
         self._config_file = config_file
         self._edge_counters = edge_counters
+        self._match_route = match_route
         self._started_at = time.time()
         self._epoch = self._started_at - time.monotonic()
         self._requests: dict[int, asyncio.Future[Reply]] = {}
@@ -97,14 +108,29 @@ class AgentBackend:
         raise RefusedError(RefusalKind.NOT_FOUND, "unknown-peer", message, subject=name)
 
     def routes(
-        self, query: RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+        self,
+        query: RouteQuery,
+        *,
+        peer: str = "",
+        family: Family | None = None,
+        within: Prefix | None = None,
+        reason: str = "",
     ) -> Iterator[Sequence[RouteView]]:
         """Routes in pages. Raises RefusedError for an unknown peer."""
         chosen = self._peer(peer) if peer else None
         if chosen is None and query is RouteQuery.ADVERTISED:
             raise RefusedError(RefusalKind.INVALID, "peer-missing", "advertised routes are those to a peer: name one")
-        pages = show.routes(self._core, query, peer=chosen, family=family, within=within)
+        pages = show.routes(self._core, query, peer=chosen, family=family, within=within, reason=reason)
         return ([_with_errno(route) for route in page] for page in pages)
+
+    async def explain(self, target: Prefix) -> ExplainView:
+        """Everything about a prefix or an address; without the kernel's own answer when it gives none."""
+        match = None
+        try:
+            match = await self._match_route(target.address)
+        except OSError as error:
+            log.warning("explain %s: the kernel was not asked: %s", target, error)
+        return explain(self._core, target, match, named=_kernel_with_errno)
 
     def pools(self) -> Sequence[PoolView]:
         """All pools of the cluster file."""
@@ -241,13 +267,16 @@ def refusal(error: IpamError) -> RefusedError:
 
 
 def _with_errno(route: RouteView) -> RouteView:
+    return route if route.kernel is None else replace(route, kernel=_kernel_with_errno(route.kernel))
+
+
+def _kernel_with_errno(kernel: KernelRouteView) -> KernelRouteView:
     """Names the errno of a failed write, which the core knows as a number only."""
-    kernel = route.kernel
-    if kernel is None or kernel.reason is None or not kernel.reason.code.startswith("kernel-error:"):
-        return route
+    if kernel.reason is None or not kernel.reason.code.startswith("kernel-error:"):
+        return kernel
     code, _, number = kernel.reason.code.partition(":")
     name = errno.errorcode.get(int(number), number)
     reason = ReasonView(code, f"the kernel refused the route: {name}, {os.strerror(int(number)).lower()}")
-    return replace(route, kernel=replace(kernel, reason=reason))
+    return replace(kernel, reason=reason)
 
 

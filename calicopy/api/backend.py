@@ -8,6 +8,7 @@ import enum
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from calicopy.core.explain_views import ExplainView
 from calicopy.core.views import (
     AddressView,
     BlockView,
@@ -55,14 +56,25 @@ class Backend(Protocol):
         ...
 
     def routes(
-        self, query: RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+        self,
+        query: RouteQuery,
+        *,
+        peer: str = "",
+        family: Family | None = None,
+        within: Prefix | None = None,
+        reason: str = "",
     ) -> Iterator[Sequence[RouteView]]:
         """Routes in pages of up to 1,000, in order of prefix.
 
-        `within`: only that prefix, or, when it is a host prefix, its longest match.
+        `within`: only that prefix, or, when it is a host prefix, its longest match. `reason`: only paths whose reason
+        has this code.
 
         Raises RefusedError (NOT_FOUND) for an unknown peer before the first page.
         """
+        ...
+
+    async def explain(self, target: Prefix) -> ExplainView:
+        """Everything about a prefix, or about an address as a host prefix. It asks the kernel too."""
         ...
 
     def pools(self) -> Sequence[PoolView]:

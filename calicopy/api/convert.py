@@ -198,6 +198,7 @@ def path(view: PathView) -> route_pb2.Path:
         large_communities=view.large_communities,
         originator_id=view.originator_id,
         cluster_list=view.cluster_list,
+        rule=view.rule,
     )
 
 

@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 
 import grpc
 
-from calicopy.api import convert, fields
+from calicopy.api import convert, convert_explain, fields
 from calicopy.api.backend import Backend, RefusalKind, RefusedError
 from calicopy.api.errors import InvalidFieldError, end_call
 from calicopy.core.views import PeerView, RouteQuery
@@ -158,6 +158,7 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
             peer=peer,
             family=fields.family("family", request.family),
             within=fields.prefix("prefix", request.prefix),
+            reason=fields.reason_code("reason", request.reason),
         )
         for page in pages:
             answer = route_pb2.ListRoutesResponse()
@@ -165,6 +166,14 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
                 answer.routes.extend([convert.route(route) for route in page[first : first + ROUTES_A_SLICE]])
                 await asyncio.sleep(0)
             yield answer
+
+    @answered
+    async def Explain(self, request: route_pb2.ExplainRequest) -> route_pb2.ExplainResponse:
+        target = fields.prefix("target", request.target)
+        if target is None:
+            raise InvalidFieldError("target", "is required: a prefix or an address, such as 10.244.0.5")
+        view = await self._backend.explain(target)
+        return route_pb2.ExplainResponse(explanation=convert_explain.explanation(view))
 
 
 class IpamService(ipam_pb2_grpc.IpamServiceServicer):

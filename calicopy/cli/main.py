@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("calicopy.cli.status:status", "How this node is: health, peers, routes, addresses."),
     "peers": ("calicopy.cli.peers:peers", "BGP sessions."),
     "routes": ("calicopy.cli.routes:routes", "Routes and their paths, and what the kernel holds."),
+    "explain": ("calicopy.cli.explain:explain", "Why an address or prefix goes where it goes, or nowhere."),
     "ipam": ("calicopy.cli.ipam:ipam", "Pools, blocks and addresses."),
     "workload": ("calicopy.cli.workload:workload", "Attach network namespaces to the network."),
     "watch": ("calicopy.cli.watch:watch", "Print every change as it happens."),

@@ -26,11 +26,13 @@ from calicopy.core.views import (
 )
 from calicopy.fib import RouteOrigin, RouteStatus, Unprogrammed, UnprogrammedReason, format_target
 from calicopy.net import Family, IPAddress, Packed, Prefix
-from calicopy.rib import OutAttributes
+from calicopy.rib import DecisionStep, ImportReason, OutAttributes
 from calicopy.rib import PathState as RibState
 from calicopy.rib import PathView as RibPath
 
 PAGE = 200  # some milliseconds
+REASON_CODES = ("pending", *(reason.value for reason in ImportReason), *(step.value for step in DecisionStep))
+"""What a path's reason may be."""
 Clock = Callable[[float], float]
 _STATES = {
     RibState.BEST: PathState.BEST,
@@ -112,16 +114,22 @@ def _capabilities(negotiated: Negotiated | None) -> tuple[str, ...]:
 
 
 def routes(
-    core: Core, query: RouteQuery, *, peer: Peer | None, family: Family | None, within: Prefix | None
+    core: Core,
+    query: RouteQuery,
+    *,
+    peer: Peer | None,
+    family: Family | None,
+    within: Prefix | None,
+    reason: str = "",
 ) -> Iterator[Sequence[RouteView]]:
-    """Pages of routes, in order of prefix."""
+    """Pages of routes, in order of prefix. `reason`: only paths whose reason has this code."""
     for one in Family if family is None else (family,):
         if within is not None and within.family is not one:
             continue
         found: Iterable[Packed] = _prefixes(core, query, one, peer)
         if within is not None:
             found = _matching(set(found), within)
-        yield from _pages(_route(core, query, prefix, peer) for prefix in _in_order(one, found))
+        yield from _pages(_route(core, query, prefix, peer, reason=reason) for prefix in _in_order(one, found))
 
 
 def _in_order(family: Family, prefixes: Iterable[Packed]) -> Iterator[Prefix]:
@@ -167,7 +175,9 @@ def _prefixes(core: Core, query: RouteQuery, family: Family, peer: Peer | None) 
     return {*core.rib.prefixes(family), *core.fib.prefixes(family), *own}
 
 
-def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> RouteView | None:
+def _route(
+    core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None, *, reason: str = ""
+) -> RouteView | None:
     """One prefix; None when it is gone by the time that its page is made."""
     kernel = kernel_view(core, prefix)
     if query is RouteQuery.ADVERTISED and peer is not None:
@@ -183,8 +193,11 @@ def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> 
     if not paths and (peer is not None or query in (RouteQuery.REJECTED, RouteQuery.RECEIVED)):
         return None
     views = tuple(path_view(core, view) for view in paths)
+    if reason:
+        views = tuple(view for view in views if view.reason is not None and view.reason.code == reason)
+        return RouteView(prefix, views, kernel) if views else None
     if query is RouteQuery.ALL and prefix in core.exports.prefixes:
-        views = (_local(core), *views)
+        views = (local_path_view(core), *views)
     return RouteView(prefix, views, kernel)
 
 
@@ -234,7 +247,8 @@ def _node_name(core: Core, router_id: int | None) -> str:
     return known.name if known is not None else str(IPv4Address(router_id))
 
 
-def _local(core: Core) -> PathView:
+def local_path_view(core: Core) -> PathView:
+    """The path of a prefix of our own."""
     return _own_path(core, None, next_hop=None, local_pref=None, large_communities=())
 
 

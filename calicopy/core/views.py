@@ -170,7 +170,9 @@ class PathState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class PathView:
-    """One path of a prefix. Communities and the AS path are text as operators write them."""
+    """One path of a prefix. Communities and the AS path are text as operators write them. `rule`: the filter and rule
+    that decided on it or changed it, empty for none.
+    """
 
     peer: str
     peer_address: str
@@ -188,6 +190,7 @@ class PathView:
     large_communities: tuple[str, ...]
     originator_id: str
     cluster_list: tuple[str, ...]
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)

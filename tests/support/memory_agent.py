@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
 from calicopy.core import views
+from calicopy.core.explain_views import ExplainView, HoldingView
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.seam.speaker import FsmState
 
@@ -95,6 +96,7 @@ class MemoryBackend:
             peer_view("node3", "192.0.2.3", state=FsmState.ACTIVE),
         ]
         self.route_list = [route_view("10.244.0.64/26"), route_view("10.244.0.128/26")]
+        self.explained: dict[Prefix, ExplainView] = {}
         self.block_list = [block_view("10.244.0.0/26")]
         self.reserved = [block_view("10.244.0.64/26", node="node2", reserved=True)]
         self.workload_list: list[views.WorkloadView] = []
@@ -134,13 +136,28 @@ class MemoryBackend:
         return self.peer_list
 
     def routes(
-        self, query: views.RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+        self,
+        query: views.RouteQuery,
+        *,
+        peer: str = "",
+        family: Family | None = None,
+        within: Prefix | None = None,
+        reason: str = "",
     ) -> Iterator[Sequence[views.RouteView]]:
         if peer and peer not in [known.name for known in self.peer_list]:
             raise RefusedError(RefusalKind.NOT_FOUND, "unknown-peer", f"no peer {peer!r}", subject=peer)
         self.queries.append((query, peer, family, within))
         chosen = [route for route in self.route_list if within is None or route.prefix in within]
+        if reason:
+            chosen = [route for route in chosen if any(path.reason and path.reason.code == reason for path in route.paths)]
         return (chosen[first : first + 1000] for first in range(0, len(chosen), 1000))
+
+    async def explain(self, target: Prefix) -> ExplainView:
+        found = self.explained.get(target)
+        if found is not None:
+            return found
+        nobody = HoldingView("", None, "", "", None, "", "outside-pools", "", (), "it lies in no pool")
+        return ExplainView(target, None, False, f"{target} has no answer", nobody, (), (), None, None, (), ())
 
     def pools(self) -> Sequence[views.PoolView]:
         return [
