@@ -153,6 +153,8 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
         peer = fields.optional("peer", request.peer)
         if query in (RouteQuery.RECEIVED, RouteQuery.ADVERTISED) and not peer:
             raise InvalidFieldError("peer", f"is required for {query.value} routes: a peer's name or address")
+        if query in (RouteQuery.ADVERTISED, RouteQuery.INSTALLED) and request.reason:
+            raise InvalidFieldError("reason", f"is of a received path: {query.value} routes have none")
         pages = self._backend.routes(
             query,
             peer=peer,

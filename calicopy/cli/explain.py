@@ -72,7 +72,7 @@ def _section(title: str, lines: Iterator[str]) -> None:
 
 def _pairs(found: Explanation) -> Iterator[tuple[str, object]]:
     holding = found.holding
-    if found.prefix and found.prefix != found.asked:
+    if found.prefix and found.prefix.removesuffix("/128" if ":" in found.prefix else "/32") != found.asked:
         yield "Prefix", f"{found.prefix}, the longest match of {found.asked}"
     else:
         yield "Prefix", found.prefix or f"none for {found.asked}"

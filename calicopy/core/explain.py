@@ -98,7 +98,7 @@ def _others(core: Core, asked: Prefix, decided: Prefix | None) -> Iterator[str]:
     found = list(islice((prefix for prefix in inside if prefix in asked), MOST_INSIDE + 1))
     if found:
         listed = ", ".join(map(str, found[:MOST_INSIDE])) + (", ..." if len(found) > MOST_INSIDE else "")
-        yield f"{listed} lie inside: `calicopy routes {asked}` has them all"
+        yield f"{listed} inside of it: `calicopy routes {asked}` shows all"
 
 
 def _state(core: Core, prefix: Prefix) -> str:

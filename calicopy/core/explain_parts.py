@@ -184,7 +184,7 @@ def announcements(core: Core, prefix: Prefix) -> tuple[AnnouncementView, ...]:
 
 def _not_told(*, own: bool, up: bool, negotiated: bool, scope: AdvertiseScope) -> ReasonView:
     if not own and scope is AdvertiseScope.OWN:
-        return ReasonView("not-own", "only our own prefixes are announced there (advertise: own)", "calicopy")
+        return ReasonView("not-own", "only our own prefixes are announced there (advertise: own)")
     if not up:
         return ReasonView("session-down", "the session is down")
     if not negotiated:

@@ -149,7 +149,8 @@ class MemoryBackend:
         self.queries.append((query, peer, family, within))
         chosen = [route for route in self.route_list if within is None or route.prefix in within]
         if reason:
-            chosen = [route for route in chosen if any(path.reason and path.reason.code == reason for path in route.paths)]
+            codes = {route.prefix: {path.reason.code for path in route.paths if path.reason} for route in chosen}
+            chosen = [route for route in chosen if reason in codes[route.prefix]]
         return (chosen[first : first + 1000] for first in range(0, len(chosen), 1000))
 
     async def explain(self, target: Prefix) -> ExplainView:
