@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
 from calicopy import __version__
@@ -14,8 +14,9 @@ from calicopy.agent.workloads import Workloads
 from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
 from calicopy.core import events as ev
 from calicopy.core import show, show_node
-from calicopy.core.commands import Reply
+from calicopy.core.commands import DrainProgress, Reply
 from calicopy.core.core import Core
+from calicopy.core.drain import DrainStep
 from calicopy.core.explain import explain
 from calicopy.core.explain_views import ExplainView
 from calicopy.core.peers import Peer
@@ -73,6 +74,7 @@ class AgentBackend:
         self._requests: dict[int, asyncio.Future[Reply]] = {}
         self._next_request = 0
         self._sinks: list[ChangeSink] = []
+        self._drains: list[asyncio.Queue[DrainStep]] = []
         self._revision = 0
         self.on_watched: Callable[[], None] = lambda: None
         """Called when the first watcher comes, before it is shown anything."""
@@ -217,6 +219,34 @@ class AgentBackend:
     async def detach(self, name: str) -> bool:
         """Undoes it; False when there was none. Raises RefusedError."""
         return await self._workloads.detach(name)
+
+    # -- drain ------------------------------------------------------------------------------------------------------
+
+    async def drain(self, *, force: bool, wait_s: float, stopping: bool = False) -> AsyncIterator[DrainStep]:
+        """Takes the node out of service, step by step. Raises RefusedError. `stopping`: for the end of the process."""
+        steps: asyncio.Queue[DrainStep] = asyncio.Queue()
+        self._drains.append(steps)
+        try:
+            at = time.time()
+            await self._ask(lambda request: ev.DrainRequested(request, force, wait_s, at, stopping=stopping))
+            while True:
+                step = await steps.get()
+                yield step
+                if step.last:
+                    return
+        finally:
+            self._drains.remove(steps)
+
+    def drain_went_on(self, progress: DrainProgress) -> None:
+        """A step of a drain, for all who wait for it."""
+        for steps in self._drains:
+            steps.put_nowait(progress.step)
+
+    async def undrain(self) -> bool:
+        """Brings the node back into service. Raises RefusedError."""
+        was_drained = self._core.drainer.view() is not None
+        await self._ask(ev.UndrainRequested)
+        return was_drained
 
     # -- watching -----------------------------------------------------------------------------------------------
 

@@ -5,9 +5,10 @@ Reading calls answer at once from memory. Changing calls are coroutines that end
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
+from calicopy.core.drain import DrainStep
 from calicopy.core.explain_views import ExplainView
 from calicopy.core.views import (
     AddressView,
@@ -115,6 +116,17 @@ class Backend(Protocol):
 
     async def detach(self, name: str) -> bool:
         """Undoes it; False when there was none. Raises RefusedError."""
+        ...
+
+    def drain(self, *, force: bool, wait_s: float) -> AsyncIterator[DrainStep]:
+        """Takes the node out of service: the steps, of which the last is marked. It goes on without its caller.
+
+        Raises RefusedError before the first step.
+        """
+        ...
+
+    async def undrain(self) -> bool:
+        """Brings the node back into service; whether it was out of it. Raises RefusedError."""
         ...
 
     def subscribe(self, sink: ChangeSink) -> None:

@@ -82,3 +82,10 @@ def reason_code(field: str, value: str) -> str:
     if value and value not in REASON_CODES:
         raise InvalidFieldError(field, f"{value[:64]!r} is not a reason: expected one of {', '.join(REASON_CODES)}")
     return value
+
+
+def seconds(field: str, value: float, *, most: float) -> float:
+    """A duration from 0 to `most` seconds."""
+    if not 0 <= value <= most:
+        raise InvalidFieldError(field, f"is {value:g}, expected 0 to {most:g} seconds")
+    return value

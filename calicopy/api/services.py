@@ -18,6 +18,7 @@ import grpc
 from calicopy.api import convert, convert_explain, fields
 from calicopy.api.backend import Backend, RefusalKind, RefusedError
 from calicopy.api.errors import InvalidFieldError, end_call
+from calicopy.core.drain import DEFAULT_WAIT_S
 from calicopy.core.views import PeerView, RouteQuery
 from calicopy.net import Family
 from calicopy.v1 import (
@@ -38,6 +39,7 @@ Service = TypeVar("Service")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 ROUTES_A_SLICE = 100
+LONGEST_DRAIN_S = 3600.0
 
 
 def answered(
@@ -96,14 +98,26 @@ class Changes:
 
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
-    """The status of the node."""
+    """The node as a whole: its status, and whether it is in service."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, changes: Changes) -> None:
         self._backend = backend
+        self._changes = changes
 
     @answered
     async def GetStatus(self, _: node_pb2.GetStatusRequest) -> node_pb2.GetStatusResponse:
         return node_pb2.GetStatusResponse(status=convert.node_status(self._backend.status()))
+
+    @streamed
+    async def Drain(self, request: node_pb2.DrainRequest) -> AsyncIterator[node_pb2.DrainResponse]:
+        wait_s = request.wait_s if request.HasField("wait_s") else DEFAULT_WAIT_S
+        fields.seconds("wait_s", wait_s, most=LONGEST_DRAIN_S)
+        async for step in self._backend.drain(force=request.force, wait_s=wait_s):
+            yield convert.drain_step(step)
+
+    @answered
+    async def Undrain(self, _: node_pb2.UndrainRequest) -> node_pb2.UndrainResponse:
+        return node_pb2.UndrainResponse(was_drained=await self._changes.run(self._backend.undrain()))
 
 
 class PeerService(peer_pb2_grpc.PeerServiceServicer):

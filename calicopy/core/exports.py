@@ -15,10 +15,11 @@ from dataclasses import replace
 from calicopy.bgp import AttributeCode, attribute_list
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Advertise, Command, SendEndOfRib
+from calicopy.core.drain import DrainPhase
 from calicopy.core.events import AdvertiseFailed
 from calicopy.core.peers import Peer
 from calicopy.net import Family, IPAddress, Packed, Prefix, format_packed
-from calicopy.rib import AdjRibOut, OutBatch, PeerInfo, RibContext, export_own
+from calicopy.rib import AdjRibOut, OutAttributes, OutBatch, PeerInfo, RibContext, export_own
 from calicopy.seam.speaker import AnnounceGroup
 
 RETRY_S = 1.0
@@ -35,6 +36,7 @@ class Exports:
         self._peers = peers
         self._emit = emit
         self.out = AdjRibOut()
+        self._drain = DrainPhase.ACTIVE
         self.prefixes: frozenset[Prefix] = frozenset()
         self._gone: dict[str, set[Prefix]] = {}  # to withdraw, also where the session is down now
         self._withdrawn: dict[str, set[Prefix]] = {}  # withdrawals that were handed over
@@ -50,6 +52,22 @@ class Exports:
         for key, peer in self._peers.items():
             self._withdraw(key, gone)
             self._want(peer)
+
+    @property
+    def drain(self) -> DrainPhase:
+        """Whether the node is taken out of service, and how far."""
+        return self._drain
+
+    @drain.setter
+    def drain(self, phase: DrainPhase) -> None:
+        if phase is not self._drain:
+            self._drain = phase
+            for peer in self._peers.values():
+                self._want(peer)
+
+    def announced_learned(self) -> frozenset[tuple[Family, Packed]]:
+        """What was learned and is announced on to any peer."""
+        return frozenset()
 
     def _withdraw(self, key: str, prefixes: Iterable[Prefix]) -> None:
         """Have the peer told that these are gone, but for those that are announced again."""
@@ -111,8 +129,21 @@ class Exports:
             next_hop = self._next_hop(peer, family)
             packed = [prefix.packed for prefix in self.prefixes if prefix.family is family]
             exported = export_own(self._context, info, next_hop=next_hop, prefixes=packed) if next_hop else {}
+            exported = self._drained(exported, ibgp=info.ibgp)
             self.out.set(peer.key, family, exported)
         self._stirred.add(peer.key)
+
+    def _drained(self, exported: dict[Packed, OutAttributes], *, ibgp: bool) -> dict[Packed, OutAttributes]:
+        if self._drain is DrainPhase.ACTIVE:
+            return exported
+        if self._drain is DrainPhase.DRAINED:
+            return {}
+        return {
+            packed: replace(told, attributes=replace(
+                told.attributes, communities=(0xFFFF0000,), local_pref=0 if ibgp else told.attributes.local_pref
+            ))
+            for packed, told in exported.items()
+        }  # fmt: skip
 
     def _next_hop(self, peer: Peer, family: Family) -> IPAddress | None:
         """Our end of the session, or our address of the other family; without one nothing can be announced in it."""

@@ -9,6 +9,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from calicopy.core.drain import DrainView
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.seam.speaker import FsmState
 
@@ -37,6 +38,7 @@ class Health(enum.Enum):
     OK = "ok"
     STARTING = "starting"
     DEGRADED = "degraded"
+    DRAINED = "drained"  # out of service on request, or on its way there; nothing else is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,7 @@ class NodeStatusView:
     tunnel: TunnelView | None
     counters: Mapping[str, int]
     config_file: str
+    drain: DrainView | None = None
 
 
 class PeerKind(enum.Enum):
