@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.net import format_packed
-from calicopy.seam.speaker import CommandResult, FsmState, SpeakerAttached, SpecError
+from calicopy.seam.speaker import CommandResult, FsmState, SpeakerAttached, SpecError, WithdrawGroup
 from calicopy.speaker.adj_out import announced
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import ConfigRefused, SpeakerControl
@@ -119,9 +119,10 @@ class SpeakerEdge:
 
     async def _advertise(self, command: do.Advertise) -> None:
         try:
-            results = [await self._client.announce(command.peer, command.announce)]
-            prefixes = [format_packed(packed, command.family) for packed in command.withdraw]
-            results.append(await self._client.withdraw(command.peer, command.family, prefixes))
+            results = [await self._client.announce([command.peer], command.announce)]
+            prefixes = tuple(format_packed(packed, command.family) for packed in command.withdraw)
+            gone = WithdrawGroup(family=command.family, prefixes=prefixes)
+            results.append(await self._client.withdraw([command.peer], [gone]))
         except SpecError as error:
             self._post(ev.AdvertiseFailed(command.peer, command.family, str(error)))
             return

@@ -197,8 +197,8 @@ class Core:
                 self.exports.failed(event, now)
             case ev.AnnouncedBefore():
                 for peer, families in event.routes.items():
-                    for family, prefixes in families.items():
-                        self.exports.announced_before(peer, family, prefixes)
+                    for family, routes in families.items():
+                        self.exports.announced_before(peer, family, routes)
             case ev.WorkloadsChanged():
                 self._workloads_known = True
                 self.fib.set_workload_routes(dict(event.routes))

@@ -111,9 +111,11 @@ class AdvertiseFailed:
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedBefore:
-    """What the speaker holds as announced, per peer, when the agent attached to sessions that were up."""
+    """What the speaker holds as announced when the agent attached to sessions that were up: peer to family to pairs of
+    path id (0 without ADD-PATH) and prefix.
+    """
 
-    routes: Mapping[str, Mapping[Family, tuple[Packed, ...]]]
+    routes: Mapping[str, Mapping[Family, tuple[tuple[int, Packed], ...]]]
 
 
 @dataclass(frozen=True, slots=True)

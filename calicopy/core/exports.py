@@ -92,10 +92,10 @@ class Exports:
         """When something that failed is tried again."""
         return min(self._retry_at.values(), default=None)
 
-    def announced_before(self, peer: str, family: Family, prefixes: Iterable[Packed]) -> None:
+    def announced_before(self, peer: str, family: Family, routes: Iterable[tuple[int, Packed]]) -> None:
         """What an agent before us announced on a session that is still up: withdrawn unless it is wanted."""
         if peer in self._peers:
-            self._withdraw(peer, (Prefix(family, packed) for packed in prefixes))
+            self._withdraw(peer, (Prefix(family, packed) for _, packed in routes))
 
     def advance(self, fresh: Iterable[str], now: float) -> None:
         """Tell every peer that is up what it has not heard; `fresh` are those whose session is new to us."""

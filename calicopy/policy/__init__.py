@@ -1,10 +1,12 @@
 """What an operator lets in and out: filters, and the modes of a session that decide what is announced.
 
-`filters` holds the values (a filter is an ordered list of rules), `modes` the choices of a session that are no filter.
+`filters` holds the values (a filter is an ordered list of rules), `modes` the choices of a session that are no filter,
+`communities` the text of communities.
 Pure: the cluster file is turned into these by `config.resolve`, and the RIB evaluates them.
 """
 from __future__ import annotations
 
+from calicopy.policy.communities import Community, community_text, parse_community, split_communities
 from calicopy.policy.filters import (
     Action,
     AsPathMatch,
@@ -23,6 +25,7 @@ __all__ = [
     "AdvertiseScope",
     "AsPathMatch",
     "Changes",
+    "Community",
     "Filter",
     "LimitAction",
     "Match",
@@ -31,4 +34,7 @@ __all__ = [
     "PrefixMatch",
     "RouteSource",
     "Rule",
+    "community_text",
+    "parse_community",
+    "split_communities",
 ]

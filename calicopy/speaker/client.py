@@ -21,6 +21,7 @@ from calicopy.seam.speaker import (
     SpeakerDetached,
     SpeakerEvent,
     UpdatesReceived,
+    WithdrawGroup,
 )
 from calicopy.speaker.commands import announce_lines, withdraw_lines
 from calicopy.speaker.stream import Answer, EventStream, Refused
@@ -207,13 +208,16 @@ class SpeakerClient:
                 return worst
         return CommandResult.DONE
 
-    async def announce(self, peer: str, groups: Iterable[AnnounceGroup]) -> CommandResult:
-        """Announce to one peer, in the order given. Idempotent. Raises SpecError before anything is sent."""
-        return await self._all(announce_lines(peer, groups))
+    async def announce(self, peers: Sequence[str], groups: Iterable[AnnounceGroup]) -> CommandResult:
+        """Announce to these peers, in the order given. Idempotent. Raises SpecError before anything is sent.
 
-    async def withdraw(self, peer: str, family: Family, prefixes: Sequence[str]) -> CommandResult:
-        """Withdraw from one peer. Idempotent. Raises SpecError before anything is sent."""
-        return await self._all(withdraw_lines(peer, family, prefixes))
+        A peer that is no session any more is passed over; ERROR when none of them is one.
+        """
+        return await self._all(announce_lines(peers, groups))
+
+    async def withdraw(self, peers: Sequence[str], groups: Iterable[WithdrawGroup]) -> CommandResult:
+        """Withdraw from these peers. Idempotent. Raises SpecError before anything is sent; ERROR as in announce()."""
+        return await self._all(withdraw_lines(peers, groups))
 
     async def end_of_rib(self, peer: str, family: Family) -> CommandResult:
         """Send End-of-RIB (RFC 4724 section 2), after all announced so far."""
@@ -222,6 +226,12 @@ class SpeakerClient:
     async def route_refresh(self, peer: str, family: Family) -> CommandResult:
         """Ask the peer for its routes again (RFC 2918). ERROR when the session is not Established."""
         return (await self.command(f"neighbor {peer} announce route-refresh {family} unicast")).result
+
+    async def flush(self, peer: str) -> CommandResult:
+        """Send all announcements to the peer again, between BoRR and EoRR where both sides can (RFC 7313). ERROR when
+        the session is not Established.
+        """
+        return (await self.command(f"neighbor {peer} flush adj-rib out")).result
 
     async def teardown(self, peer: str, subcode: int) -> CommandResult:
         """End the session with Cease/`subcode`; silently when graceful restart was negotiated. ExaBGP dials again."""

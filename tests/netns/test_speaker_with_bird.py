@@ -5,14 +5,13 @@ import asyncio
 import dataclasses
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import count
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from speakers import OWNER, ROUTES, SPEC, Agent, Pair, eventually
 
 from calicopy.bgp import RawAttribute
 from calicopy.net import Family
@@ -27,33 +26,13 @@ from calicopy.seam.speaker import (
     SessionSpec,
     SpeakerAttached,
     SpeakerDetached,
-    SpeakerEvent,
-    UpdatesReceived,
+    WithdrawGroup,
 )
-from calicopy.speaker.client import SpeakerClient
-from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl
+from calicopy.speaker.control import Applied, ConfigRefused
 from calicopy.speaker.render import Rendered
 
 pytestmark = pytest.mark.netns
 
-NUMBERS = count()
-OWNER = RawAttribute(0xC0, 32, bytes.fromhex("0000fc00000000010a090001"))
-SPEC = SessionSpec(
-    name="bird", peer_address="10.9.0.2", local_address="10.9.0.1", local_as=64512, peer_as=64512, router_id="10.9.0.1",
-    hold_time_s=9,
-)  # fmt: skip
-ROUTES = 1000
-BIRD = """
-router id 10.9.0.2;
-log "{log}" all;
-protocol device {{}}
-protocol static st {{ ipv4; {routes} }}
-protocol bgp n1 {{
-  local 10.9.0.2 as 64512; neighbor 10.9.0.1 as 64512;
-  hold time 9; graceful restart on; passive on; enable extended messages; debug {{ states, events }};
-  ipv4 {{ import all; export all; next hop self; }};
-}}
-"""
 KEY = "a key; with {odd} octets"
 OTHERS = """
 protocol static st6 { ipv6; route fd01::/64 blackhole; route fd02::/56 blackhole; }
@@ -64,130 +43,6 @@ protocol bgp n6 {
   ipv6 { import all; export all; };
 }
 """
-
-
-def run(*words: str) -> str:
-    return subprocess.run(words, check=True, text=True, capture_output=True, timeout=20).stdout
-
-
-async def eventually(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        await asyncio.sleep(0.01)
-
-
-class Pair:
-    """A namespace for the speaker and one with BIRD."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.socket = str(directory / "s.sock")
-        self.config = directory / "exabgp.conf"
-        number = next(NUMBERS)
-        self.ours, self.theirs = f"spo{os.getpid()}-{number}", f"spt{os.getpid()}-{number}"
-        self.processes: list[subprocess.Popen[bytes]] = []
-
-    def set_up(self) -> None:
-        for name in (self.ours, self.theirs):
-            run("ip", "netns", "add", name)
-            run("ip", "-n", name, "link", "set", "lo", "up")
-        run("ip", "link", "add", "e0", "netns", self.ours, "type", "veth", "peer", "name", "e0", "netns", self.theirs)
-        for name, host in ((self.ours, 1), (self.theirs, 2)):
-            run("ip", "-n", name, "addr", "add", f"10.9.0.{host}/24", "dev", "e0")
-            run("ip", "-n", name, "addr", "add", f"fd00:9::{host}/64", "dev", "e0", "nodad")
-            run("ip", "-n", name, "link", "set", "e0", "up")
-        routes = "".join(f"route 10.{100 + i // 256}.{i % 256}.0/24 blackhole;" for i in range(ROUTES))
-        config = self.directory / "bird.conf"
-        config.write_text(BIRD.format(log=self.directory / "bird.log", routes=routes))
-        self.start_bird()
-
-    def start_bird(self) -> None:
-        config, control = self.directory / "bird.conf", self.directory / "bird.ctl"
-        (self.directory / "bird.log").unlink(missing_ok=True)
-        self.spawn(self.theirs, "bird", "-f", "-c", str(config), "-s", str(control))
-
-    def spawn(self, namespace: str, *words: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(["ip", "netns", "exec", namespace, *words])
-        self.processes.append(process)
-        return process
-
-    def start_speaker(self) -> subprocess.Popen[bytes]:
-        return self.spawn(self.ours, sys.executable, "-m", "calicopy.speaker.unit", "--config", str(self.config))
-
-    def birdc(self, *words: str) -> str:
-        return run("birdc", "-s", str(self.directory / "bird.ctl"), *words)
-
-    def routes_at_bird(self) -> int:
-        """Routes that BIRD has from us."""
-        lines = [line for line in self.birdc("show", "protocols", "all", "n1").splitlines() if "Routes:" in line]
-        return int(lines[0].split()[1]) if lines else 0
-
-    def log(self) -> str:
-        log = self.directory / "bird.log"
-        return log.read_text() if log.exists() else ""
-
-    def flaps(self) -> int:
-        return self.log().count("n1: BGP session closed")
-
-    def tear_down(self) -> None:
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        for name in (self.ours, self.theirs):
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
-
-
-class Agent:
-    """A client that writes down all events."""
-
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-        self.events: list[SpeakerEvent] = []
-        self.client = SpeakerClient(pair.socket)
-        self.control = SpeakerControl(self.client, config_path=str(pair.config))
-        self.client.start()
-        self.task = asyncio.get_running_loop().create_task(self._collect())
-
-    async def _collect(self) -> None:
-        async for batch in self.client.batches():
-            self.events += batch
-
-    async def close(self) -> None:
-        await self.client.close()
-        await self.task
-
-    def of(self, kind: type[SpeakerEvent]) -> list[SpeakerEvent]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def bodies(self) -> list[bytes]:
-        return [body for event in self.events if isinstance(event, UpdatesReceived) for body in event.bodies]
-
-    def prefixes(self) -> set[bytes]:
-        """The NLRI in all UPDATEs: BIRD's are /24s without path ids."""
-        found = set()
-        for body in self.bodies():
-            withdrawn = int.from_bytes(body[:2], "big")
-            start = 4 + withdrawn + int.from_bytes(body[2 + withdrawn : 4 + withdrawn], "big")
-            found |= {body[at : at + 4] for at in range(start, len(body), 4)}
-        return found
-
-    async def announce(self, *prefixes: str) -> CommandResult:
-        group = AnnounceGroup(family=Family.IPV4, next_hop="10.9.0.1", attributes=(OWNER,), prefixes=prefixes)
-        result = await self.client.announce("10.9.0.2", [group])
-        eor = await self.client.end_of_rib("10.9.0.2", Family.IPV4)
-        return result if result is not CommandResult.DONE else eor
-
-    async def started(self) -> None:
-        """Configure, start, and wait for the session and all of BIRD's routes."""
-        self.pair.start_speaker()
-        assert await self.control.apply([SPEC]) is Applied.WRITTEN
-        await eventually(lambda: len(self.prefixes()) == ROUTES)
 
 
 @pytest.fixture
@@ -222,7 +77,7 @@ async def test_a_session_comes_up_and_routes_go_both_ways_raw_in_and_in_bulk_out
     assert "BGP.next_hop: 10.9.0.1" in shown
     listed = await agent.client.command("show adj-rib out")
     assert sum("10.200." in line for line in listed.output) == 1000
-    assert await agent.client.withdraw("10.9.0.2", Family.IPV4, prefixes[:600]) is CommandResult.DONE
+    assert await agent.withdraw(*prefixes[:600]) is CommandResult.DONE
     await eventually(lambda: pair.routes_at_bird() == 400)
     assert not agent.of(EventsLost)
 
@@ -374,7 +229,7 @@ async def test_an_agent_that_is_stopped_longer_than_the_hold_time_loses_no_sessi
     assert await agent.announce("10.200.0.0/26") is CommandResult.DONE
     await agent.close()
     program = f"import socket, time; s = socket.socket(socket.AF_UNIX); s.connect({pair.socket!r}); time.sleep(600)"
-    deaf = pair.spawn(pair.ours, sys.executable, "-c", program)
+    deaf = pair.spawn(sys.executable, "-c", program, namespace=pair.ours)
     try:
         await asyncio.sleep(10.5)  # the hold time is 9
         assert pair.flaps() == 0
@@ -411,10 +266,11 @@ async def test_an_external_ipv6_session_with_key_and_gtsm_carries_routes_both_wa
     await eventually(lambda: any(b"\x40\xfd\x01" in body for body in agent.bodies()))
     path = RawAttribute(0x40, 2, bytes.fromhex("02010000fc00"))
     group = AnnounceGroup(family=Family.IPV6, next_hop="fd00:9::1", attributes=(path, OWNER), prefixes=("fd05::/64",))
-    assert await agent.client.announce("fd00:9::2", [group]) is CommandResult.DONE
+    gone = WithdrawGroup(family=Family.IPV6, prefixes=("fd05::/64",))
+    assert await agent.client.announce(["fd00:9::2"], [group]) is CommandResult.DONE
     await eventually(lambda: "fd05::/64" in pair.birdc("show", "route", "protocol", "n6"))
     assert "BGP.as_path: 64512" in pair.birdc("show", "route", "for", "fd05::/64", "all")
-    assert await agent.client.withdraw("fd00:9::2", Family.IPV6, ["fd05::/64"]) is CommandResult.DONE
+    assert await agent.client.withdraw(["fd00:9::2"], [gone]) is CommandResult.DONE
     await eventually(lambda: "fd05::/64" not in pair.birdc("show", "route", "protocol", "n6"))
 
 

@@ -204,7 +204,7 @@ class Host:
         )  # fmt: skip
         self.tell(sp.SpeakerAttached(f"{self.node.name}-{speaker.instance}", 1, snapshots))
         if snapshots:
-            before = {key: {Family.IPV4: tuple(Prefix.parse(p).packed for p in speaker.out.get(key, ()))}
+            before = {key: {Family.IPV4: tuple((0, Prefix.parse(p).packed) for p in speaker.out.get(key, ()))}
                       for key in speaker.up}
             self.tell(ev.AnnouncedBefore(before))
 

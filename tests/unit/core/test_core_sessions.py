@@ -185,7 +185,7 @@ def test_what_an_agent_before_us_announced_and_we_do_not_is_withdrawn() -> None:
     script = restarted()
     script.done.clear()
     packed = [Prefix.parse(prefix).packed for prefix in (OURS, "10.244.3.64/26")]
-    script.tell(ev.AnnouncedBefore({N2: {V4: tuple(packed)}}))
+    script.tell(ev.AnnouncedBefore({N2: {V4: tuple((0, one) for one in packed)}}))
     assert [(one.peer, one.withdraw) for one in script.seen(do.Advertise)] == [(N2, (packed[1],))]
 
 

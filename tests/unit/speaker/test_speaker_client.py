@@ -116,13 +116,13 @@ async def test_announcements_wait_for_all_their_answers(exabgp: FakeExabgp, clie
     await client.wait_attached()
     prefixes = tuple(f"10.0.{i // 256}.{i % 256}/32" for i in range(700))
     group = AnnounceGroup(family=Family.IPV4, next_hop="10.0.0.1", prefixes=prefixes)
-    announce = asyncio.get_running_loop().create_task(client.announce(PEER, [group]))
+    announce = asyncio.get_running_loop().create_task(client.announce([PEER], [group]))
     assert (await exabgp.command()).count("/32") == 500
     exabgp.say("done\n")
     assert (await exabgp.command()).count("/32") == 200
     exabgp.say("error\n")
     assert await asyncio.wait_for(announce, 5) is CommandResult.ERROR
-    assert await client.announce(PEER, []) is CommandResult.DONE
+    assert await client.announce([PEER], []) is CommandResult.DONE
 
 
 async def test_events_come_in_batches_in_their_order(exabgp: FakeExabgp, client: SpeakerClient) -> None:
