@@ -51,7 +51,9 @@ def holding(view: HoldingView) -> route_pb2.Holding:
 
 def explained_path(view: ExplainedPathView) -> route_pb2.ExplainedPath:
     """A path and why it is what it is."""
-    return route_pb2.ExplainedPath(path=path(view.path), why=view.why, comparison=comparison(view.comparison))
+    return route_pb2.ExplainedPath(
+        path=path(view.path), why=view.why, comparison=comparison(view.comparison), changed=view.changed
+    )
 
 
 def comparison(view: ComparisonView | None) -> route_pb2.Comparison | None:

@@ -98,8 +98,8 @@ def _path(explained: ExplainedPath) -> Iterator[str]:
     number = f", path id {path.path_id}" if path.path_id else ""
     yield f"{state} from {path.peer} ({path.peer_address}{number}), {way}"
     yield f"{INDENT}{', '.join(_attributes(path))}"
-    if path.rule:
-        yield f"{INDENT}{path.rule}"
+    if explained.changed:
+        yield f"{INDENT}changed: {explained.changed}"
     yield f"{INDENT}{explained.why}"
 
 

@@ -139,7 +139,8 @@ class Drainer:
         """Why `handle` gets no address now; None when it may, or has one already."""
         if self.phase is DrainPhase.ACTIVE or self._ipam.held_by(handle):
             return None
-        return NodeDrainedError(f"this node is {self.phase.value} {self.since}: it gives out no address (see `undrain`)")
+        why = f"this node is {self.phase.value} {self.since}: no address is given out until it is undrained"
+        return NodeDrainedError(why)
 
     @property
     def since(self) -> str:

@@ -13,10 +13,10 @@ from itertools import islice
 
 from calicopy.core.core import Core
 from calicopy.core.explain_parts import announcements, holding, hops, match_view
-from calicopy.core.explain_paths import comparisons, is_tie, why_not_shared
+from calicopy.core.explain_paths import changes_of, comparisons, is_tie, why_not_shared
 from calicopy.core.explain_verdict import verdict
 from calicopy.core.explain_views import ComparisonView, ExplainedPathView, ExplainView
-from calicopy.core.show import kernel_view, local_path_view, path_view
+from calicopy.core.show import kernel_view, local_path_view, path_reason, path_view
 from calicopy.core.views import KernelRouteView
 from calicopy.fib import KernelMatch
 from calicopy.net import Prefix
@@ -121,7 +121,8 @@ def _paths(core: Core, prefix: Prefix) -> tuple[ExplainedPathView, ...]:
     found = []
     for view in views:
         comparison = compared.get(view.path)
-        found.append(ExplainedPathView(path_view(core, view), _why(core, view, views, comparison), comparison))
+        why = _why(core, view, views, comparison)
+        found.append(ExplainedPathView(path_view(core, view), why, comparison, changes_of(view.path)))
     if prefix in core.exports.prefixes:
         found.insert(0, ExplainedPathView(local_path_view(core), "our own: it needs no decision"))
     return tuple(found)
@@ -138,7 +139,8 @@ def _why(core: Core, view: PathView, views: Sequence[PathView], comparison: Comp
         case PathState.LOSING:
             return _lost(view, views, comparison, core.rib.context)
         case PathState.REJECTED:
-            return "refused" if view.reason is None else f"refused: {view.reason.text} ({view.reason.source})"
+            reason = path_reason(view)
+            return "refused" if reason is None else f"refused: {reason.message} ({reason.source})"
         case PathState.PENDING:
             return "not decided on yet"
 

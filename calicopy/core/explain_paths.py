@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
+from calicopy.bgp import format_community, format_large_community
+from calicopy.core.drain_paths import GRACEFUL_SHUTDOWN
 from calicopy.core.explain_views import ComparisonView
 from calicopy.net import IPAddress
 from calicopy.net.nexthop import NextHopFacts
@@ -23,7 +25,7 @@ _SIGNS = {DecisionStep.LOCAL_PREF: (">", "<"), DecisionStep.EXTERNAL: ("before",
 
 def step_value(step: DecisionStep, path: Path, facts: Facts) -> str:
     """What `path` brings into a step of the decision, as text."""
-    attributes = path.attributes
+    attributes = path.effective
     match step:
         case DecisionStep.NEXT_HOP:
             return f"{path.next_hop or 'no next hop'} {'reachable' if _reachable(path, facts) else 'unreachable'}"
@@ -91,7 +93,7 @@ def _beaten_by(loser: Path, step: DecisionStep, accepted: Sequence[Path], best: 
         return best or loser
 
     def before_med(path: Path) -> tuple[int, int, int]:
-        return path.local_pref, path.attributes.as_path.length, path.attributes.origin
+        return path.local_pref, path.effective.as_path.length, path.effective.origin
 
     rivals = [
         path for path in accepted if path.neighbor_as == loser.neighbor_as and before_med(path) == before_med(loser)
@@ -116,6 +118,36 @@ def why_not_shared(loser: Path, views: Sequence[PathView], *, relax: bool, most:
     if not relax and loser.neighbor_as != selected[0].neighbor_as:
         return "of equal cost, but of another neighbor AS than the best (multipath_relax is off)"
     return f"of equal cost, but {most} paths share the load already (multipath_max_paths)"
+
+
+def changes_of(path: Path) -> str:
+    """What import policy changed of the attributes as received, and by which rule; empty when nothing."""
+    before, after = path.attributes, path.effective
+    if before == after:
+        return ""
+    pairs = {
+        "local-pref": (before.local_pref, after.local_pref),
+        "MED": (before.med, after.med),
+        "AS path": (before.as_path, after.as_path),
+    }
+    listed = [f"{name} {_or_none(old)} -> {_or_none(new)}" for name, (old, new) in pairs.items() if old != new]
+    texts = [
+        (set(map(format_community, before.communities)), set(map(format_community, after.communities))),
+        (set(map(format_large_community, before.large_communities)),
+         set(map(format_large_community, after.large_communities))),
+    ]  # fmt: skip
+    listed += [f"community {each} added" for old, new in texts for each in sorted(new - old)]
+    listed += [f"community {each} removed" for old, new in texts for each in sorted(old - new)]
+    causes = [] if path.rule is None else [str(path.rule)]
+    if GRACEFUL_SHUTDOWN in before.communities and after.local_pref == 0:
+        causes.append("GRACEFUL_SHUTDOWN (RFC 8326)")
+    if not path.peer.ibgp and before.local_pref is not None:
+        causes.append("it came over eBGP (RFC 4271 5.1.5)")
+    return f"{', '.join(listed) or 'attributes'}: by {' and '.join(causes) or 'import policy'}"
+
+
+def _or_none(value: object) -> str:
+    return "none" if value is None else str(value) or "(empty)"
 
 
 def is_tie(step: DecisionStep | None) -> bool:

@@ -24,12 +24,13 @@ class ComparisonView:
 @dataclass(frozen=True, slots=True)
 class ExplainedPathView:
     """A path and why it is what it is. `comparison` is the step that decided for the best, and against a loser; None
-    where no other path was left to compare with.
+    where no other path was left to compare with. `changed`: what import policy changed of it, and which rule did.
     """
 
     path: PathView
     why: str
     comparison: ComparisonView | None = None
+    changed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

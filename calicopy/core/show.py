@@ -192,7 +192,7 @@ def _route(
         return None
     if not paths and (peer is not None or query in (RouteQuery.REJECTED, RouteQuery.RECEIVED)):
         return None
-    views = tuple(path_view(core, view) for view in paths)
+    views = tuple(path_view(core, view, received=query is RouteQuery.RECEIVED) for view in paths)
     if reason:
         views = tuple(view for view in views if view.reason is not None and view.reason.code == reason)
         return RouteView(prefix, views, kernel) if views else None
@@ -207,16 +207,16 @@ def one_route(core: Core, prefix: Prefix) -> RouteView | None:
     return view if view is not None and (view.paths or view.kernel) else None
 
 
-def path_view(core: Core, view: RibPath) -> PathView:
-    """One received path."""
+def path_view(core: Core, view: RibPath, *, received: bool = False) -> PathView:
+    """One received path: its attributes as the import policy left them, or, with `received`, as they came."""
     path = view.path
-    attributes = path.attributes
+    attributes = path.attributes if received else path.effective
     return PathView(
         peer=path.peer.name,
         peer_address=path.peer.key,
         path_id=path.path_id,
         state=_STATES[view.state],
-        reason=_path_reason(view),
+        reason=path_reason(view),
         stale=view.stale,
         next_hop=path.next_hop,
         owner=_node_name(core, path.owner),
@@ -228,11 +228,15 @@ def path_view(core: Core, view: RibPath) -> PathView:
         large_communities=tuple(map(format_large_community, attributes.large_communities)),
         originator_id=str(attributes.originator_id or ""),
         cluster_list=tuple(map(str, attributes.cluster_list)),
+        rule="" if view.rule is None else str(view.rule),
     )
 
 
-def _path_reason(view: RibPath) -> ReasonView | None:
+def path_reason(view: RibPath) -> ReasonView | None:
+    """Why a path is not used; None when it is."""
     cause = view.step or view.reason
+    if cause is ImportReason.FILTER and view.rule is not None:
+        return ReasonView(cause.value, f"refused by {view.rule}", cause.source)
     if cause is not None:
         return ReasonView(cause.value, cause.text, cause.source)
     if view.state is RibState.PENDING:

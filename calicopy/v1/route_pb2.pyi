@@ -181,14 +181,16 @@ class Holding(_message.Message):
     def __init__(self, pool: _Optional[str] = ..., pool_cidr: _Optional[str] = ..., encapsulation: _Optional[str] = ..., mode: _Optional[str] = ..., block: _Optional[str] = ..., node: _Optional[str] = ..., state: _Optional[str] = ..., handle: _Optional[str] = ..., conflicts: _Optional[_Iterable[str]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class ExplainedPath(_message.Message):
-    __slots__ = ("path", "why", "comparison")
+    __slots__ = ("path", "why", "comparison", "changed")
     PATH_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
     path: Path
     why: str
     comparison: Comparison
-    def __init__(self, path: _Optional[_Union[Path, _Mapping]] = ..., why: _Optional[str] = ..., comparison: _Optional[_Union[Comparison, _Mapping]] = ...) -> None: ...
+    changed: str
+    def __init__(self, path: _Optional[_Union[Path, _Mapping]] = ..., why: _Optional[str] = ..., comparison: _Optional[_Union[Comparison, _Mapping]] = ..., changed: _Optional[str] = ...) -> None: ...
 
 class Comparison(_message.Message):
     __slots__ = ("step", "source", "value", "other_value", "other_peer", "message")
