@@ -19,6 +19,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ipam": ("calicopy.cli.ipam:ipam", "Pools, blocks and addresses."),
     "workload": ("calicopy.cli.workload:workload", "Attach network namespaces to the network."),
     "watch": ("calicopy.cli.watch:watch", "Print every change as it happens."),
+    "drain": ("calicopy.cli.drain:drain", "Take this node out of service, without a loss."),
+    "undrain": ("calicopy.cli.drain:undrain", "Bring it back into service."),
     "config": ("calicopy.cli.config:config", "Check a cluster file, or print its schema."),
     "version": ("calicopy.cli.version:version", "Versions of calicopy and what it runs on."),
     "completion": ("calicopy.cli.completion:completion", "Print the completion script of a shell."),

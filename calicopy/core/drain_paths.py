@@ -3,13 +3,13 @@ from __future__ import annotations
 
 from collections import deque
 
+from calicopy.bgp.communities import GRACEFUL_SHUTDOWN
 from calicopy.core.exports import Exports
 from calicopy.net import Family, Packed, Prefix
 from calicopy.rib import ImportReason, PathView, Rib
 
 LOOK_S = 0.25  # between two looks at what had no other path
 LOOK_SLICE = 500  # prefixes a step: some milliseconds
-GRACEFUL_SHUTDOWN = 0xFFFF0000  # RFC 8326 section 5
 _BACK_TO_US = (ImportReason.AS_LOOP, ImportReason.ORIGINATOR_LOOP, ImportReason.NEXT_HOP_SELF)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
 from calicopy.bgp import format_community, format_large_community
-from calicopy.core.drain_paths import GRACEFUL_SHUTDOWN
+from calicopy.bgp.communities import GRACEFUL_SHUTDOWN
 from calicopy.core.explain_views import ComparisonView
 from calicopy.net import IPAddress
 from calicopy.net.nexthop import NextHopFacts

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from calicopy.bgp import AttributeCode, attribute_list
+from calicopy.bgp.communities import GRACEFUL_SHUTDOWN
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Advertise, Command, SendEndOfRib
 from calicopy.core.drain import DrainPhase
@@ -73,7 +74,8 @@ class Exports:
         """Have the peer told that these are gone, but for those that are announced again."""
         gone = self._gone.setdefault(key, set())
         gone.update(prefixes)
-        gone -= self.prefixes
+        if self._drain is not DrainPhase.DRAINED:
+            gone -= self.prefixes
         self._stirred.add(key)
 
     def speaker_changed(self) -> None:
@@ -140,7 +142,7 @@ class Exports:
             return {}
         return {
             packed: replace(told, attributes=replace(
-                told.attributes, communities=(0xFFFF0000,), local_pref=0 if ibgp else told.attributes.local_pref
+                told.attributes, communities=(GRACEFUL_SHUTDOWN,), local_pref=0 if ibgp else told.attributes.local_pref
             ))
             for packed, told in exported.items()
         }  # fmt: skip

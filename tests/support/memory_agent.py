@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from ipaddress import ip_address
 
 from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
 from calicopy.core import views
+from calicopy.core.drain import DrainPhase, DrainStep, DrainView
 from calicopy.core.explain_views import ExplainView, HoldingView
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.seam.speaker import FsmState
@@ -104,6 +105,8 @@ class MemoryBackend:
         self.sinks: list[ChangeSink] = []
         self.revision = 7
         self.queries: list[object] = []
+        self.in_use = False
+        self.drained: DrainView | None = None
         self.before_change: Callable[[], object] | None = None
         self.changed = asyncio.Event()
 
@@ -130,6 +133,7 @@ class MemoryBackend:
             tunnel=None,
             counters={"speaker.events_lost": 0},
             config_file="/etc/calicopy/cluster.yaml",
+            drain=self.drained,
         )
 
     def peers(self) -> Sequence[views.PeerView]:
@@ -260,6 +264,23 @@ class MemoryBackend:
         before = len(self.workload_list)
         self.workload_list = [workload for workload in self.workload_list if workload.name != name]
         return len(self.workload_list) < before
+
+    async def drain(self, *, force: bool, wait_s: float) -> AsyncIterator[DrainStep]:
+        if self.in_use and not force:
+            message = "1 address is in use here: 10.244.0.1 (workload:web); detach them first, or drain with force"
+            raise RefusedError(RefusalKind.CONFLICT, "addresses-in-use", message)
+        self.drained = DrainView(DrainPhase.DRAINING, STARTED_AT, wait_s, waiting=1)
+        yield DrainStep("recorded", "recorded", self.drained)
+        yield DrainStep("waiting", "waiting for other paths of 1 prefix", self.drained)
+        alone = (Prefix.parse("10.244.0.0/26"),)
+        self.drained = DrainView(DrainPhase.DRAINED, STARTED_AT, wait_s, without_alternative=alone)
+        yield DrainStep("no-alternative", "no other path is known of 1 prefix: 10.244.0.0/26", self.drained)
+        yield DrainStep("drained", "all is withdrawn", self.drained, last=True)
+
+    async def undrain(self) -> bool:
+        await self._changing()
+        was, self.drained = self.drained, None
+        return was is not None
 
     def subscribe(self, sink: ChangeSink) -> None:
         self.sinks.append(sink)
