@@ -13,7 +13,7 @@ from calicopy import __version__
 from calicopy.agent.workloads import Workloads
 from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
 from calicopy.core import events as ev
-from calicopy.core import show, show_node
+from calicopy.core import show, show_node, show_peer
 from calicopy.core.commands import DrainProgress, Reply
 from calicopy.core.core import Core
 from calicopy.core.drain import DrainStep
@@ -99,7 +99,7 @@ class AgentBackend:
     def peers(self) -> Sequence[PeerView]:
         """All peers, in order of name."""
         peers = sorted(self._core.peers.values(), key=lambda peer: peer.configured.name)
-        return [show.peer_view(self._core, peer, self.clock) for peer in peers]
+        return [show_peer.peer_view(self._core, peer, self.clock) for peer in peers]
 
     def _peer(self, name: str) -> Peer:
         for peer in self._core.peers.values():
@@ -219,6 +219,28 @@ class AgentBackend:
     async def detach(self, name: str) -> bool:
         """Undoes it; False when there was none. Raises RefusedError."""
         return await self._workloads.detach(name)
+
+    async def refresh_peer(self, name: str, *, inbound: bool, outbound: bool) -> PeerView:
+        """Asks a peer for its routes again, has ours sent again. Raises RefusedError."""
+        peer = self._peer(name)
+        session = peer.configured.name
+        if peer.negotiated is None:
+            message = f"the session with {session} is not up: there is nothing to refresh"
+            raise RefusedError(RefusalKind.CONFLICT, "peer-down", message, subject=name)
+        if inbound and not peer.negotiated.route_refresh:
+            message = f"{session} cannot send its routes again (no route refresh): `calicopy peers reset` does it"
+            raise RefusedError(RefusalKind.CONFLICT, "no-route-refresh", message, subject=name)
+        self._post(ev.PeerRefreshRequested(peer.key, inbound, outbound))
+        return show_peer.peer_view(self._core, peer, self.clock)
+
+    async def reset_peer(self, name: str) -> PeerView:
+        """Ends a session, to begin it anew; a stopped one is wanted again. Raises RefusedError."""
+        peer = self._peer(name)
+        if not peer.stopped and not peer.is_up:
+            message = f"the session with {peer.configured.name} is not up, and is dialled all the time already"
+            raise RefusedError(RefusalKind.CONFLICT, "peer-down", message, subject=name)
+        self._post(ev.PeerResetRequested(peer.key))
+        return show_peer.peer_view(self._core, peer, self.clock)
 
     # -- drain ------------------------------------------------------------------------------------------------------
 

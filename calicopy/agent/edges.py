@@ -56,7 +56,9 @@ class OrderedTask(Generic[C]):
         await self._queue.join()
 
 
-SpeakerCommand = SpeakerAttached | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResetPeer
+SpeakerCommand = (
+    SpeakerAttached | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResendRoutes | do.ResetPeer
+)
 
 
 class SpeakerEdge:
@@ -98,6 +100,8 @@ class SpeakerEdge:
                     self._post(ev.AdvertiseFailed(command.peer, command.family, result.value))
             case do.SendRefresh():
                 await client.route_refresh(command.peer, command.family)
+            case do.ResendRoutes():
+                await client.flush(command.peer)
             case do.ResetPeer():
                 await client.teardown(command.peer, RESET_SUBCODE)
 

@@ -118,6 +118,14 @@ class Backend(Protocol):
         """Undoes it; False when there was none. Raises RefusedError."""
         ...
 
+    async def refresh_peer(self, name: str, *, inbound: bool, outbound: bool) -> PeerView:
+        """Asks a peer for its routes again (`inbound`), has ours sent again (`outbound`). Raises RefusedError."""
+        ...
+
+    async def reset_peer(self, name: str) -> PeerView:
+        """Ends a session, to begin it anew; a stopped one is wanted again. Raises RefusedError."""
+        ...
+
     def drain(self, *, force: bool, wait_s: float) -> AsyncIterator[DrainStep]:
         """Takes the node out of service: the steps, of which the last is marked. It goes on without its caller.
 

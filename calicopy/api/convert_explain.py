@@ -1,7 +1,8 @@
 """An explanation to its proto message."""
 from __future__ import annotations
 
-from calicopy.api.convert import kernel_route, path, reason, text
+from calicopy.api.convert import kernel_route, path, reason
+from calicopy.api.scalars import text
 from calicopy.core.explain_views import (
     ComparisonView,
     ExplainedPathView,

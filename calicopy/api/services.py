@@ -15,7 +15,7 @@ from typing import TypeAlias, TypeVar
 
 import grpc
 
-from calicopy.api import convert, convert_explain, fields
+from calicopy.api import convert, convert_explain, convert_peer, fields
 from calicopy.api.backend import Backend, RefusalKind, RefusedError
 from calicopy.api.errors import InvalidFieldError, end_call
 from calicopy.core.drain import DEFAULT_WAIT_S
@@ -123,17 +123,35 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
 class PeerService(peer_pb2_grpc.PeerServiceServicer):
     """BGP sessions."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, changes: Changes) -> None:
         self._backend = backend
+        self._changes = changes
 
     @answered
     async def ListPeers(self, _: peer_pb2.ListPeersRequest) -> peer_pb2.ListPeersResponse:
-        return peer_pb2.ListPeersResponse(peers=[convert.peer(peer) for peer in self._backend.peers()])
+        return peer_pb2.ListPeersResponse(peers=[convert_peer.peer(peer) for peer in self._backend.peers()])
 
     @answered
     async def GetPeer(self, request: peer_pb2.GetPeerRequest) -> peer_pb2.GetPeerResponse:
         wanted = fields.required("peer", request.peer)
-        return peer_pb2.GetPeerResponse(peer=convert.peer(self._find(wanted)))
+        return peer_pb2.GetPeerResponse(peer=convert_peer.peer(self._find(wanted)))
+
+    @answered
+    async def RefreshPeer(self, request: peer_pb2.RefreshPeerRequest) -> peer_pb2.RefreshPeerResponse:
+        wanted = self._find(fields.required("peer", request.peer))
+        inbound, outbound = request.inbound, request.outbound
+        if not inbound and not outbound:
+            raise InvalidFieldError("inbound", "or outbound must be set: which routes are to be sent again")
+        peer = await self._changes.run(
+            self._backend.refresh_peer(wanted.name, inbound=inbound, outbound=outbound)
+        )
+        return peer_pb2.RefreshPeerResponse(peer=convert_peer.peer(peer))
+
+    @answered
+    async def ResetPeer(self, request: peer_pb2.ResetPeerRequest) -> peer_pb2.ResetPeerResponse:
+        wanted = self._find(fields.required("peer", request.peer))
+        peer = await self._changes.run(self._backend.reset_peer(wanted.name))
+        return peer_pb2.ResetPeerResponse(peer=convert_peer.peer(peer))
 
     def _find(self, wanted: str) -> PeerView:
         peers = self._backend.peers()

@@ -134,7 +134,8 @@ def _print_rejected(routes: Sequence[Route], target: Target, *, summary: bool) -
 
 
 def _rule(path: Path) -> str:
-    return path.rule or path.reason.source
+    """The filter's rule that refused it, or where a built-in rule is from: a filter may have changed it as well."""
+    return path.rule if path.reason.code == "filter" else path.reason.source
 
 
 def kernel_line(prefix: str, text: str, *, metric: int) -> str:

@@ -15,9 +15,10 @@ from calicopy.seam.speaker import AnnounceGroup, SessionSpec
 
 @dataclass(frozen=True, slots=True)
 class SetSessions:
-    """The whole set of sessions to hold."""
+    """The whole set of sessions to hold; `SessionsSet` answers with the same serial."""
 
     sessions: tuple[SessionSpec, ...]
+    serial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,13 @@ class SendRefresh:
 
     peer: str
     family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class ResendRoutes:
+    """Announce to `peer` all that it was told, once more (as a ROUTE-REFRESH of its own would have it)."""
+
+    peer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,7 @@ Command: TypeAlias = (
     | Advertise
     | SendEndOfRib
     | SendRefresh
+    | ResendRoutes
     | ResetPeer
     | DumpRoutes
     | WriteRoutes

@@ -31,7 +31,10 @@ from calicopy.core.drain import DrainPhase, DrainRecord
 from calicopy.core.drainer import Drainer
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
+from calicopy.core.linger import Linger
+from calicopy.core.peer_limits import PeerLimits
 from calicopy.core.peers import Peer
+from calicopy.core.reconfigure import end_lingering, reconfigure
 from calicopy.core.requests import Requests
 from calicopy.core.session_events import SessionEvents
 from calicopy.core.sessions import session_spec
@@ -81,15 +84,22 @@ class Core:
         self.session_error = ""
         self.dump_error = ""
         self.sweeping = False
+        self.sessions_serial = 0  # of the last SetSessions
+        self.sessions_taken = 0  # of the last one that the speaker took
+        self.dropped: dict[str, int] = {}  # peers that went, with the serial of the SetSessions without them
         self._commands: list[Command] = []
-        emit = self._commands.append
-        restart_s = node.cluster.bgp.graceful_restart_time_s
-        self.sessions = SessionEvents(self.rib, self.peers, emit=emit, restart_time_s=restart_s)
+        emit = self.emit = self._commands.append
+        self.sessions = SessionEvents(self.rib, self.peers, emit=emit)
         self.requests = Requests(self.ipam, emit=emit)
         self.exports = Exports(node, self.rib.context, self.peers, emit=emit)
         self.drainer = Drainer(self.exports, self.rib, self.ipam, emit=emit, record=drain)
+        self.limits = PeerLimits(
+            self.peers, emit=emit, withdraw=self.exports.withdraw_all, give_up=self.sessions.give_up
+        )
         self.host = Host(node, emit=emit)
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
+        self.linger = Linger(self.rib, self.peers)
+        self.linger.configure(node)
         self._spoken: deque[ev.CoreEvent] = deque()
         self._dumped = False
         self._dumping = False
@@ -97,6 +107,9 @@ class Core:
         self._dump_at = now
         self._writing = False
         self._sessions: tuple[sp.SessionSpec, ...] | None = None
+        self._sessions_stale = False
+        self._left_out: frozenset[str] = frozenset()
+        self._deferral_ends: float | None = None
         self._cold = True
         self._workloads_known = False
         self._undecided = True  # something that was heard is not taken or not decided yet
@@ -127,10 +140,13 @@ class Core:
         sweep_limit = self._sweep_limit
         times = (
             self.sessions.deadline(),
+            self.limits.deadline(),
+            self._deferral_ends if self.sessions.attached else None,
             self.gate.deadline(),
             self.requests.deadline(),
             self.drainer.deadline(now),
             self.exports.deadline() if self.sessions.attached else None,
+            self.linger.deadline(),
             self.fib.next_deadline(now) if self._dumped and not self._writing else None,
             None if self._dumping else self._dump_at,
             None if self.sweeping or sweep_limit <= now else sweep_limit,
@@ -190,9 +206,9 @@ class Core:
             case ev.HostChecked():
                 self.host.problems[event.component] = dict(event.problems)
             case ev.SessionsSet():
-                if event.error and event.error != self.session_error:
-                    self._log("speaker", "", "sessions-refused", event.error, "error")
-                self.session_error = event.error
+                self._sessions_set(event)
+            case ev.ConfigChanged():
+                reconfigure(self, event.node, now)
             case ev.AdvertiseFailed():
                 self.exports.failed(event, now)
             case ev.AnnouncedBefore():
@@ -206,6 +222,10 @@ class Core:
                 pass
             case ev.DrainRequested() | ev.UndrainRequested():
                 self.drainer.request(event)
+            case ev.PeerRefreshRequested(peer, inbound, outbound):
+                self.sessions.refresh(peer, now, inbound=inbound, outbound=outbound)
+            case ev.PeerResetRequested(peer):
+                self._reset_peer(peer)
             case ev.AddressRequested() | ev.AddressReleased() | ev.BlockReleased():
                 self._take_request(event, now)
             case ev.Persisted() | ev.PersistFailed():
@@ -258,6 +278,21 @@ class Core:
                 self.sessions.events_were_lost(event, now)
                 self._log("speaker", event.peer or "", "events-lost", event.reason, "warning")
 
+    def _reset_peer(self, key: str) -> None:
+        peer = self.peers.get(key)
+        if peer is not None and peer.stopped:
+            self.limits.release(peer, "it was reset by hand")
+        else:
+            self.sessions.reset(key, "asked for")
+
+    def _sessions_set(self, event: ev.SessionsSet) -> None:
+        if event.error and event.error != self.session_error:
+            self._log("speaker", "", "sessions-refused", event.error, "error")
+        self.session_error = event.error
+        if not event.error:
+            self.sessions_taken = event.serial
+            self.dropped = {key: serial for key, serial in self.dropped.items() if serial > event.serial}
+
     def _written(self, event: ev.RoutesWritten, now: float) -> None:
         self._writing = False
         self.fib.written(list(event.results), now)
@@ -292,34 +327,59 @@ class Core:
             self._want_dump()
             self.host.check_again()
             if self.session_error and self._sessions is not None:
-                self._commands.append(SetSessions(self._sessions))
+                self._commands.append(SetSessions(self._sessions, self.sessions_serial))
         self._more = bool(self._spoken)
         if not self._spoken:
             self.sessions.expire(now)
-        self._set_sessions()
-        self._decide()
+        self._decide(now)
+        if not self._undecided:
+            end_lingering(self, now)
+        self._set_sessions(now)
         self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)
         self._announce(now)
         self._write(now)
 
-    def _set_sessions(self) -> None:
-        """Once our address is on an interface, and we know whether the kernel kept our routes.
+    def _set_sessions(self, now: float) -> None:
+        """Once our address is on an interface, and we know whether the kernel kept our routes; without those that are
+        stopped.
 
         The F bit of the first session says so (RFC 4724 section 3); as soon as one was up the kernel has what we tell.
         """
-        if not self._dumped or not (self._sessions or self.host.has_addresses(self.node.addresses)):
+        self.limits.broken(self.sessions.broken, now)
+        self.sessions.broken.clear()
+        self.limits.expire(now)
+        if not self._dumped or not (self._sessions is not None or self.host.has_addresses(self.node.addresses)):
             return
         cold = self._cold and not self.host.had_routes and not any(peer.is_up for peer in self.peers.values())
-        if self._sessions is None or cold is not self._cold:
-            self._cold = cold
+        left_out = self.limits.stopped
+        if (
+            self._sessions is None or self._sessions_stale
+            or cold is not self._cold or left_out != self._left_out
+        ):  # fmt: skip
+            self._cold, self._left_out, self._sessions_stale = cold, left_out, False
             self._sessions = tuple(
-                session_spec(session, self.node, restarted_without_state=cold) for session in self.node.sessions
+                session_spec(peer.configured, self.node, restarted_without_state=cold)
+                for key, peer in self.peers.items()
+                if key not in left_out
             )
-            self._commands.append(SetSessions(self._sessions))
+            self.sessions_serial += 1
+            self._commands.append(SetSessions(self._sessions, self.sessions_serial))
 
-    def _decide(self) -> None:
+    def set_sessions_anew(self) -> None:
+        """The sessions wanted may be others: tell the speaker, also when they are the same (a key in a file)."""
+        self._sessions_stale = True
+
+    def ipam_changed(self) -> None:
+        """IPAM may announce something else: look at it in this round."""
+        self._ipam_changed = True
+
+    def look_again(self) -> None:
+        """There is more to do at once."""
+        self._more = True
+
+    def _decide(self, now: float) -> None:
         decisions = self.rib.decide(DECIDE_SLICE)
         self._undecided = decisions.more or bool(self._spoken)
         self.blocks.heard(decisions)
@@ -327,10 +387,7 @@ class Core:
             self.fib.apply_decisions(family, changes)
             if self.note_touched:
                 self.touched += ((family, packed) for packed, _ in changes)
-        for limit in decisions.limits:
-            peer = self.peers[limit.peer]
-            peer.stopped = f"more than {limit.limit} prefixes: those beyond are not stored"
-            self._log("peer", peer.configured.name, "prefix-limit", peer.stopped, "error")
+        self.limits.passed(decisions.limits, now)
         if self.blocks.tell_rib():
             self._undecided = True
         self._more = self._more or self._undecided
@@ -371,6 +428,8 @@ class Core:
     def _announce(self, now: float) -> None:
         self.drainer.advance(now, in_sync=self.in_sync)
         if self.sessions.attached:
+            deferral = self.sessions.deferral(now)
+            self.exports.hold_end_of_rib, self._deferral_ends = deferral.held, deferral.deadline
             self.exports.advance(self.sessions.fresh, now)
             self.sessions.fresh.clear()
 
@@ -382,8 +441,8 @@ class Core:
 
     @property
     def in_sync(self) -> bool:
-        """Whether every configured peer has said all it has."""
-        return all(peer.in_sync for peer in self.peers.values())
+        """Whether every configured peer has said all it has, but for those that are stopped."""
+        return all(peer.in_sync or peer.stopped for peer in self.peers.values())
 
     @property
     def _everything_known(self) -> bool:

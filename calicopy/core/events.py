@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from calicopy.config.resolve import NodeConfig
 from calicopy.fib import KernelDump, RouteTarget, WriteResult
 from calicopy.net import Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
@@ -95,9 +96,10 @@ class HostChecked:
 
 @dataclass(frozen=True, slots=True)
 class SessionsSet:
-    """The speaker took the wanted sessions, or `error` says why not."""
+    """The speaker took the wanted sessions of the `SetSessions` with this serial, or `error` says why not."""
 
     error: str = ""
+    serial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,29 @@ class WorkloadsChanged:
     routes: Mapping[Prefix, int]
 
 
+@dataclass(frozen=True, slots=True)
+class PeerRefreshRequested:
+    """Somebody wants the routes of a session again: those of the peer (`inbound`), ours (`outbound`)."""
+
+    peer: str
+    inbound: bool = False
+    outbound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerResetRequested:
+    """Somebody wants a session ended and begun anew, and one that is stopped wanted again."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigChanged:
+    """The cluster file that counts from now on, as this node reads it: ready, with the same addresses and router id."""
+
+    node: NodeConfig = field(repr=False)
+
+
 RequestEvent: TypeAlias = (
     AddressRequested
     | AddressReleased
@@ -218,4 +243,7 @@ CoreEvent: TypeAlias = (
     | AdvertiseFailed
     | AnnouncedBefore
     | WorkloadsChanged
+    | PeerRefreshRequested
+    | PeerResetRequested
+    | ConfigChanged
 )

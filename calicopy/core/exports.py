@@ -43,6 +43,28 @@ class Exports:
         self._withdrawn: dict[str, set[Prefix]] = {}  # withdrawals that were handed over
         self._stirred: set[str] = set()  # peers that may have something to hear
         self._retry_at: dict[str, float] = {}
+        self.hold_end_of_rib: frozenset[str] = frozenset()
+        """Peers that must not get End-of-RIB yet."""
+
+    def configure(self, node: NodeConfig, context: RibContext) -> None:
+        """Another cluster file: everything is computed anew, and what differs goes out."""
+        self._node, self._context = node, context
+        self.peers_changed(list(self._peers))
+
+    def peers_changed(self, keys: Iterable[str]) -> None:
+        """These peers are configured otherwise: compute anew what they hear."""
+        for key in keys:
+            self._want(self._peers[key])
+
+    def remove(self, key: str, *, withdraw: bool) -> None:
+        """The peer goes. `withdraw`: it is told first that nothing of ours holds any more."""
+        if withdraw:
+            self.withdraw_all(key)
+        self.out.remove(key)
+        self._retry_at.pop(key, None)
+        self._gone.pop(key, None)
+        self._withdrawn.pop(key, None)
+        self._stirred.discard(key)
 
     def set_prefixes(self, prefixes: frozenset[Prefix]) -> None:
         """The whole set that this node announces from now on."""
@@ -114,6 +136,18 @@ class Exports:
             if self._peers[key].is_up:
                 self._tell(self._peers[key])
         self._stirred.clear()
+        for key, peer in self._peers.items():
+            if peer.is_up and key not in self.hold_end_of_rib:
+                self._end_of_rib(peer)
+
+    def withdraw_all(self, key: str) -> None:
+        """Tell a peer that is up that all is gone: its session is given up, and it ends without a NOTIFICATION."""
+        for family in sorted(self._peers[key].families):
+            told = self.out.told(key, family)
+            if told:
+                self._emit(Advertise(key, family, (), tuple(sorted(told))))
+        self.out.reset(key)
+        self._stirred.discard(key)
 
     def _want(self, peer: Peer) -> None:
         """Compute what `peer` should hear. What depends on its OPEN is not needed for our own prefixes."""
@@ -166,6 +200,8 @@ class Exports:
             if announce or withdraw:
                 self._emit(Advertise(peer.key, family, announce, tuple(sorted(withdraw))))
         self.out.confirm(peer.key, delta)
+
+    def _end_of_rib(self, peer: Peer) -> None:
         for sync in peer.families.values():
             if not sync.end_of_rib_sent:
                 sync.end_of_rib_sent = True

@@ -1,25 +1,22 @@
 """Pictures of the core's state for the API: reading only, never on the hot path.
 
-Theory of operation: each function takes the core as it is and gives a view. `clock` turns the core's monotonic seconds
-into wall-clock seconds. Routes come in pages, so that a table of 100,000 is shown without holding up the agent.
+Theory of operation: each function takes the core as it is and gives a view. Routes come in pages, so that a table of
+100,000 is shown without holding up the agent.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heapify, heappop
 from ipaddress import IPv4Address
 from itertools import islice
 
-from calicopy.bgp import Negotiated, format_community, format_large_community
+from calicopy.bgp import format_community, format_large_community
 from calicopy.core.core import Core
-from calicopy.core.peers import Peer, Phase
+from calicopy.core.peers import Peer
 from calicopy.core.views import (
     KernelRouteView,
     PathState,
     PathView,
-    PeerFamilyView,
-    PeerKind,
-    PeerView,
     ReasonView,
     RouteQuery,
     RouteView,
@@ -33,7 +30,6 @@ from calicopy.rib import PathView as RibPath
 PAGE = 200  # some milliseconds
 REASON_CODES = ("pending", *(reason.value for reason in ImportReason), *(step.value for step in DecisionStep))
 """What a path's reason may be."""
-Clock = Callable[[float], float]
 _STATES = {
     RibState.BEST: PathState.BEST,
     RibState.MULTIPATH: PathState.MULTIPATH,
@@ -41,73 +37,6 @@ _STATES = {
     RibState.REJECTED: PathState.REJECTED,
     RibState.PENDING: PathState.LOST,
 }
-
-
-# -- peers ------------------------------------------------------------------------------------------------------
-
-
-def peer_view(core: Core, peer: Peer, clock: Clock) -> PeerView:
-    """One session."""
-    session, negotiated = peer.configured, peer.negotiated
-    restart = negotiated.graceful_restart if negotiated else None
-    return PeerView(
-        name=session.name,
-        address=session.address,
-        asn=session.asn,
-        local_as=session.local_asn,
-        local_address=session.local_address,
-        kind=PeerKind.MESH if session.node is not None and session.node == session.name else PeerKind.CONFIGURED,
-        state=peer.state,
-        state_since=clock(peer.changed_at),
-        last_error=peer.stopped or peer.failure,
-        last_error_at=clock(peer.failed_at) if peer.failed_at is not None else 0.0,
-        router_id=peer.opened.router_id if peer.opened else None,
-        passive=session.passive,
-        hold_time_s=negotiated.hold_time_s if negotiated else session.hold_time_s,
-        capabilities=_capabilities(negotiated),
-        families=tuple(_family_view(core, peer, family) for family in session.families),
-        updates_received=peer.counters.updates_received,
-        sessions_established=peer.counters.sessions_established,
-        sessions_lost=peer.counters.sessions_lost,
-        graceful_restart=restart is not None,
-        graceful_restart_time_s=restart.restart_time_s if restart else 0,
-        malformed_updates=peer.counters.malformed_updates,
-    )
-
-
-def _family_view(core: Core, peer: Peer, family: Family) -> PeerFamilyView:
-    counters = core.rib.counters(peer.key)
-    sync = peer.families.get(family)
-    return PeerFamilyView(
-        family=family,
-        negotiated=sync is not None,
-        received=counters.received,
-        accepted=counters.accepted,
-        rejected=sum(counters.rejected.values()) + counters.over_limit,
-        stale=counters.stale,
-        advertised=len(core.exports.out.told(peer.key, family)) if peer.is_up else 0,
-        end_of_rib_received=sync is not None and sync.end_of_rib_received,
-        end_of_rib_sent=sync is not None and sync.end_of_rib_sent,
-        in_sync=sync is not None and sync.phase is Phase.IN_SYNC,
-        rejected_by_reason={reason.value: count for reason, count in counters.rejected.items()},
-        prefix_limit=peer.configured.prefix_limit,
-    )
-
-
-def _capabilities(negotiated: Negotiated | None) -> tuple[str, ...]:
-    if negotiated is None:
-        return ()
-    flags = {
-        "4-octet-as": negotiated.asn4,
-        "route-refresh": negotiated.route_refresh,
-        "enhanced-route-refresh": negotiated.enhanced_refresh,
-        "graceful-restart": negotiated.graceful_restart is not None,
-        "extended-message": negotiated.extended_message,
-        "add-path-send": bool(negotiated.add_path_send),
-        "add-path-receive": bool(negotiated.add_path_receive),
-    }
-    families = (f"{family}-unicast" for family in sorted(negotiated.families))
-    return (*families, *(name for name, on in flags.items() if on))
 
 
 # -- routes -----------------------------------------------------------------------------------------------------

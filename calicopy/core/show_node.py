@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from calicopy.core.core import Core
 from calicopy.core.drain import DrainPhase
 from calicopy.core.host import TUNNEL_DEVICE
+from calicopy.core.show_peer import session_problems
 from calicopy.core.views import (
     AddressView,
     BlockState,
@@ -120,14 +121,7 @@ def problems(core: Core) -> Iterator[ProblemView]:
     for name in core.node.unreachable_nodes:
         text = f"node {name} has no address in the cluster file to peer with"
         yield _problem("config", name, "no-node-address", text)
-    for peer in core.peers.values():
-        if peer.stopped:
-            yield _problem("peer", peer.configured.name, "prefix-limit", peer.stopped)
-        elif not peer.is_up:
-            cause = peer.failure or "no session yet"
-            if peer.configured.password_file is not None:
-                cause += " (a TCP MD5 key that differs from the peer's looks like this, too)"
-            yield _problem("peer", peer.configured.name, "down", f"{peer.configured.address}: {cause}")
+    yield from session_problems(core)
     counts = core.fib.counts()
     if counts.failed:
         text = f"{counts.failed} routes could not be written: `calicopy routes` says which and why"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from calicopy.core.drain import DrainView
+from calicopy.core.peer_views import PeerDetails
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.seam.speaker import FsmState
 
@@ -159,6 +160,7 @@ class PeerView:
     graceful_restart: bool
     graceful_restart_time_s: int
     malformed_updates: int
+    details: PeerDetails
 
 
 class PathState(enum.Enum):

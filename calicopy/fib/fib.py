@@ -238,6 +238,11 @@ class Fib:
         """What should be in the kernel. Read only."""
         return self._trackers[family].desired
 
+    @property
+    def workload_routes(self) -> Mapping[Prefix, int]:
+        """All host routes of workloads, as last told. Read only."""
+        return self._workloads
+
     def actual(self, family: Family) -> Mapping[Packed, RouteTarget]:
         """What is in the kernel, of ours, as far as known. Read only."""
         return self._trackers[family].actual

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from calicopy.bgp.attributes import PathAttributes
 from calicopy.bgp.update import NlriBatch, Update
 from calicopy.net import Family, IPAddress, Packed
-from calicopy.rib.adj_in import AdjRibIn, by_path_id, key_of
+from calicopy.rib.adj_in import AdjRibIn, PathKey, by_path_id, key_of
 from calicopy.rib.model import (
     Decisions,
     Holder,
@@ -238,6 +238,17 @@ class Rib:
         keys = (key for key in table.paths if key not in table.leaving)
         return list(dict.fromkeys(key if isinstance(key, bytes) else key[1] for key in keys))
 
+    def received(self, key: str) -> dict[Family, list[tuple[PathKey, Path]]]:
+        """What a peer has sent, before policy, as it is now: lists of its own."""
+        known = self._peers.get(key)
+        tables = {} if known is None else known.families
+        return {
+            family: [item for item in table.paths.items() if item[0] not in table.leaving]
+            if table.leaving
+            else list(table.paths.items())
+            for family, table in tables.items()
+        }
+
     def selection(self, family: Family, prefix: Packed) -> Selection | None:
         """How a prefix is reached, as last decided; None when it is not."""
         return self._tables[family].selection(prefix)
@@ -262,15 +273,23 @@ class Rib:
         """(family, prefix, router id) of every conflict that is on now; see Decisions."""
         return [row for table in self._tables.values() for row in table.conflicts()]
 
-    def counters(self, key: str) -> PeerCounters:
-        """The numbers of one peer, all 0 when it is not known. The cost goes with the number of attribute sets."""
+    def beyond_limit(self, key: str) -> int:
+        """How many announcements of a peer were not stored in this session."""
+        peer = self._peers.get(key)
+        return 0 if peer is None else peer.over_limit
+
+    def counters(self, key: str, family: Family | None = None) -> PeerCounters:
+        """The numbers of one peer (of one family, when given), all 0 when it is not known; `over_limit` is always that
+        of all families. The cost goes with the number of attribute sets.
+        """
         peer = self._peers.get(key)
         if peer is None:
             return PeerCounters(received=0, accepted=0, best=0, rejected={}, stale=0, over_limit=0)
         best = accepted = 0
         rejected: Counter[ImportReason] = Counter()
-        for table in self._tables.values():
-            for outcome in table.outcomes():
+        families = Family if family is None else (family,)
+        for one in families:
+            for outcome in self._tables[one].outcomes():
                 selected = () if outcome.selection is None else outcome.selection.paths
                 chosen = sum(path.peer.key == key for path in selected)
                 lost = sum(path.peer.key == key for path, _ in outcome.losing)
@@ -279,12 +298,13 @@ class Rib:
                 for path, reason in outcome.rejected:
                     if path.peer.key == key:
                         rejected[reason] += outcome.uses
+        tables = [peer.families[one] for one in families if one in peer.families]
         return PeerCounters(
-            received=len(peer),
+            received=sum(len(table.paths) - len(table.leaving) for table in tables),
             accepted=accepted,
             best=best,
             rejected=dict(rejected),
-            stale=peer.stale,
+            stale=sum(len(table.stale) for table in tables),
             over_limit=peer.over_limit,
         )
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import simnet
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from calicopy.net import Prefix
@@ -73,6 +73,7 @@ def check_converged(net: simnet.Network) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(actions=ACTIONS)
+@example(actions=[("restart", 1, 0, 0.0), ("kill_speaker", 1, 0, 0.0), ("stop", 1, 1, 1.25), ("stop", 1, 0, 0.0)])
 def test_nodes_of_one_file_converge_without_colliding_whatever_happens(
     actions: list[tuple[str, int, int, float]],
 ) -> None:

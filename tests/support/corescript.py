@@ -1,6 +1,7 @@
 """One core and a script: events in, commands out."""
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 import simnet
@@ -180,6 +181,15 @@ def snapshot(*blocks: str, used: str = "") -> Snapshot:
 def node(count: int = 3, **parts: object) -> NodeConfig:
     """n1 of a cluster of so many nodes."""
     return resolve(simnet.config([f"n{number}" for number in range(1, count + 1)], **parts), "n1")
+
+
+def with_session(base: NodeConfig, peer: str = N2, **fields: object) -> NodeConfig:
+    """The same node, its session with `peer` changed."""
+    sessions = tuple(
+        replace(one, **fields) if str(one.address) == peer else one  # type: ignore[arg-type]  # a test's own
+        for one in base.sessions
+    )
+    return replace(base, sessions=sessions)
 
 
 def fresh() -> Script:

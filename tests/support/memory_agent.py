@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from ipaddress import ip_address
 
 from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
-from calicopy.core import views
+from calicopy.core import peer_views, views
 from calicopy.core.drain import DrainPhase, DrainStep, DrainView
 from calicopy.core.explain_views import ExplainView, HoldingView
 from calicopy.net import Family, IPAddress, Prefix
+from calicopy.policy import AdvertiseScope, LimitAction
 from calicopy.seam.speaker import FsmState
 
 STARTED_AT = 1_790_000_000.25
@@ -53,7 +54,49 @@ def peer_view(name: str, address: str, *, state: FsmState = FsmState.ESTABLISHED
         graceful_restart=True,
         graceful_restart_time_s=120,
         malformed_updates=0,
+        details=peer_details(up=up),
     )
+
+
+def peer_details(*, up: bool) -> peer_views.PeerDetails:
+    restart = peer_views.RestartView(120, restarting=False, notification=False, families=((Family.IPV4, True),))
+    capabilities = peer_views.CapabilitiesView(
+        four_octet_as=True,
+        route_refresh=True,
+        enhanced_refresh=False,
+        extended_message=True,
+        extended_next_hop=False,
+        add_path_send=(Family.IPV4,),
+        add_path_receive=(),
+        restart_ours=restart,
+        restart_theirs=restart,
+        unknown=((200, "c0ffee"),),
+        other_families=("25/65",),
+        host_name="node2",
+    )
+    return peer_views.PeerDetails(
+        role=peer_views.PeerRole.MESH,
+        advertise=AdvertiseScope.OWN,
+        import_filters=("prefer-rack",),
+        export_filters=(),
+        prefix_limit_action=LimitAction.STOP,
+        stopped="",
+        stop_code="",
+        end_of_rib_held=False,
+        capabilities=capabilities if up else None,
+        timers=peer_views.TimersView(
+            hold_time_configured_s=90, hold_time_offered_s=9, hold_time_s=9 if up else 0, keepalive_s=3,
+            stale_until=0.0 if up else STARTED_AT + 122, stopped_until=0.0, lingering_since=0.0,
+        ),
+        last_notification=peer_views.NotificationView(
+            6, 2, 'cease: administrative shutdown, "back at 4"', "back at 4", sent=False, at=STARTED_AT + 1
+        ),
+        beyond_limit=0,
+        notifications_received=1,
+        notifications_sent=0,
+        refreshes_received=2,
+        refreshes_sent=1,
+    )  # fmt: skip
 
 
 def route_view(prefix: str, *, state: views.PathState = views.PathState.BEST) -> views.RouteView:
@@ -264,6 +307,19 @@ class MemoryBackend:
         before = len(self.workload_list)
         self.workload_list = [workload for workload in self.workload_list if workload.name != name]
         return len(self.workload_list) < before
+
+    async def refresh_peer(self, name: str, *, inbound: bool, outbound: bool) -> views.PeerView:
+        return await self._ask_peer(name, f"refresh in={inbound} out={outbound}")
+
+    async def reset_peer(self, name: str) -> views.PeerView:
+        return await self._ask_peer(name, "reset")
+
+    async def _ask_peer(self, name: str, what: str) -> views.PeerView:
+        peer = next(peer for peer in self.peer_list if peer.name == name)
+        if peer.state is not FsmState.ESTABLISHED:
+            raise RefusedError(RefusalKind.CONFLICT, "peer-down", f"the session with {name} is not up", subject=name)
+        self.queries.append((name, what))
+        return peer
 
     async def drain(self, *, force: bool, wait_s: float) -> AsyncIterator[DrainStep]:
         if self.in_use and not force:

@@ -126,7 +126,7 @@ class Speaker:
         self.net = net
         self.node = node
         self.instance = 0
-        self.configured = False
+        self.specs: dict[str, sp.SessionSpec] = {}  # as the agent set them
         self.up: set[str] = set()
         self.out: dict[str, dict[str, sp.AnnounceGroup]] = {}
         self.alive = True
@@ -135,8 +135,17 @@ class Speaker:
         self.resets: list[str] = []
 
     def open_of(self, peer: str) -> bytes:
-        spec = next(one for one in self.node.sessions if str(one.address) == peer)
-        return open_body(spec.local_asn, self.node.router_id)
+        spec = self.specs[peer]
+        return open_body(spec.local_as, spec.router_id)
+
+    def set_sessions(self, me: str, specs: Iterable[sp.SessionSpec]) -> None:
+        """The whole set, as ExaBGP takes a reload: what goes or changes is closed without a NOTIFICATION."""
+        before, self.specs = self.specs, {spec.peer_address: replace(spec, restarted_without_state=False) for spec in specs}
+        for peer, spec in before.items():
+            if peer in self.up and self.specs.get(peer) != spec:
+                self.net.end_session(me, peer, "removed" if peer not in self.specs else "changed")
+            if peer not in self.specs:
+                self.out.pop(peer, None)
 
 
 class Host:
@@ -156,6 +165,7 @@ class Host:
         self.commands = 0
         self.deaf = False  # nothing of the speaker comes through
         self.stopped_until = 0.0
+        self._waiting: list[tuple[int, ev.CoreEvent]] = []
         self._requests = itertools.count(1)
 
     @property
@@ -236,20 +246,40 @@ class Host:
         self.tell(ev.AddressRequested(number, handle, Family.IPV4))
         return number
 
+    def reconfigure(self, file: ClusterConfig) -> None:
+        """Another cluster file reaches the node, whose agent takes it while it runs, or at its next start."""
+        self.node = resolve(file, self.node.name)
+        self.tell(ev.ConfigChanged(self.node))
+
     # -- the loop
 
     def tell(self, *events: ev.CoreEvent) -> None:
-        """Tell the core of this life, when it runs."""
+        """Tell the core of this life, when it runs; what comes while it is stopped waits, in order."""
         life = self.life
 
         def arrive(event: ev.CoreEvent) -> None:
-            if self.net.now < self.stopped_until:
-                self.net.later(self.stopped_until - self.net.now, lambda: arrive(event))
-            elif life == self.life:
-                self._step(event)
+            if self.net.now >= self.stopped_until and not self._waiting:
+                self._hear(life, event)
+                return
+            if not self._waiting:
+                self.net.later(self.stopped_until - self.net.now, self._go_on)
+            self._waiting.append((life, event))
 
         for event in events:
             self.net.later(0.0, lambda event=event: arrive(event))
+
+    def _go_on(self) -> None:
+        """Read what has waited, unless it was stopped anew meanwhile."""
+        if self.net.now < self.stopped_until:
+            self.net.later(self.stopped_until - self.net.now, self._go_on)
+            return
+        waiting, self._waiting = self._waiting, []
+        for life, event in waiting:
+            self._hear(life, event)
+
+    def _hear(self, life: int, event: ev.CoreEvent) -> None:
+        if life == self.life:
+            self._step(event)
 
     def hear(self, event: ev.CoreEvent) -> None:
         """The speaker says something, if anybody listens."""
@@ -266,9 +296,7 @@ class Host:
     def _carry_out(self, command: do.Command) -> None:
         match command:
             case do.SetSessions():
-                self.speaker.configured = True
-                self.net.later(0.01, self.net.dial)
-                self.tell(ev.SessionsSet())
+                self.net.later(0.01, lambda: self._set_sessions(command))
             case do.Log():
                 self.logs.append(f"{command.line.code}: {command.line.message}")
             case do.Reply():
@@ -295,6 +323,11 @@ class Host:
                     self._speak(command)
                 elif isinstance(command, do.Advertise | do.SendEndOfRib):
                     self.tell(ev.AdvertiseFailed(command.peer, command.family, "unknown"))
+
+    def _set_sessions(self, command: do.SetSessions) -> None:
+        self.speaker.set_sessions(self.address, command.sessions)
+        self.net.dial()
+        self.tell(ev.SessionsSet("", command.serial))
 
     def _write(self, command: do.WriteRoutes) -> None:
         for batch in command.batches:
@@ -392,9 +425,8 @@ class Network:
         """Every session that both sides want and that is not up comes up."""
         for one, other in itertools.combinations(sorted(self.hosts), 2):
             ours, theirs = self.at(one).speaker, self.at(other).speaker
-            wanted = ours.configured and theirs.configured and ours.alive and theirs.alive
-            known = {str(spec.address) for spec in ours.node.sessions}
-            if not wanted or other in ours.up or other not in known:
+            wanted = other in ours.specs and one in theirs.specs and ours.alive and theirs.alive
+            if not wanted or other in ours.up:
                 continue
             ours.up.add(other)
             theirs.up.add(one)

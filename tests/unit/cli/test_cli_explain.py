@@ -93,7 +93,7 @@ def refusing(agent):
         refused("10.9.0.0/26", "outside-pools"),
         refused("10.9.0.64/26", "outside-pools"),
         refused("10.244.9.0/26", "as-loop", source="RFC 4271 9.1.2"),
-        refused("10.244.9.64/26", "lost-conflict", rule="filter x, rule y"),
+        refused("10.244.9.64/26", "filter", rule="filter x, rule y"),
     ]
     return agent
 
@@ -110,7 +110,7 @@ def test_refused_paths_show_reason_and_rule_and_the_count_of_each_rule_follows(c
 
 def test_a_summary_alone_is_a_list_for_programs_too(calicopy, refusing):
     assert [line.split()[:2] for line in calicopy("routes", "--rejected", "--summary").lines] == [
-        ["REASON", "PATHS"], ["outside-pools", "2"], ["as-loop", "1"], ["lost-conflict", "1"],
+        ["REASON", "PATHS"], ["outside-pools", "2"], ["as-loop", "1"], ["filter", "1"],
     ]  # fmt: skip
     items = calicopy("routes", "--rejected", "--summary", "-o", "json").json["items"]
     assert items[0] == {"reason": "outside-pools", "rule": "calicopy", "message": "it is outside-pools", "paths": 2}

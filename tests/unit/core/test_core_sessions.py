@@ -266,12 +266,12 @@ def test_a_refresh_that_the_peer_begins_and_never_ends_is_ended_by_time() -> Non
 
 
 def test_a_peer_over_its_prefix_limit_keeps_what_fits_and_is_reported_until_it_comes_back_within() -> None:
-    script = Script(node(bgp={"prefix_limit": 2}), snapshot(OURS)).boot().up(N2)
+    script = Script(node(bgp={"prefix_limit": 2, "prefix_limit_action": "warn"}), snapshot(OURS)).boot().up(N2)
     script.hear(N2, THEIRS, MORE, "10.244.2.0/26").end_of_rib(N2)
     assert script.routes == {OURS, THEIRS, MORE}
-    assert "more than 2 prefixes" in script.core.peers[N2].stopped
+    assert "more than 2 prefixes" in script.core.peers[N2].over_limit
     script.tell(sp.PeerDown(N2, "closed")).up(N2).hear(N2, THEIRS).end_of_rib(N2)
-    assert not script.core.peers[N2].stopped
+    assert not script.core.peers[N2].over_limit
     assert script.routes == {OURS, THEIRS}
 
 
