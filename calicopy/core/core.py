@@ -426,12 +426,12 @@ class Core:
         self._more = True
 
     def _announce(self, now: float) -> None:
-        self.drainer.advance(now, in_sync=self.in_sync)
         if self.sessions.attached:
             deferral = self.sessions.deferral(now)
             self.exports.hold_end_of_rib, self._deferral_ends = deferral.held, deferral.deadline
             self.exports.advance(self.sessions.fresh, now)
             self.sessions.fresh.clear()
+        self.drainer.advance(now, in_sync=self.in_sync)
 
     # -- the kernel ---------------------------------------------------------------------------------------------
 

@@ -93,6 +93,7 @@ class Drainer:
         self._hold_until: float | None = None  # after a restart: for the peers' tables
         self._resumed = record is not None and not record.finished
         self._told_waiting = 0
+        self._withdrawing = False  # what peers hear is not yet all handed to the speaker
         if record is not None:
             self._set_phase(DrainPhase.DRAINED if record.finished else DrainPhase.DRAINING)
 
@@ -114,7 +115,7 @@ class Drainer:
     def _drain(self, event: DrainRequested) -> None:
         if self.phase is not DrainPhase.ACTIVE and (event.stopping or not self._stopping):
             self._emit(Reply(event.request))
-            if self.phase is DrainPhase.DRAINED:
+            if self.phase is DrainPhase.DRAINED and not self._withdrawing:
                 self._tell("drained", f"already drained, {self.since}", last=True)
             return
         users = tuple(record for record in self._ipam.addresses() if record.handle != TUNNEL_HANDLE)
@@ -193,7 +194,7 @@ class Drainer:
 
     def _cleared(self) -> None:
         self.record, self._began_at = None, None
-        self.without_alternative = ()
+        self.without_alternative, self._withdrawing = (), False
         self._set_phase(DrainPhase.ACTIVE)
         self._tell("undrained", "in service again: everything is announced as usual", last=True)
 
@@ -201,6 +202,8 @@ class Drainer:
 
     def deadline(self, now: float) -> float | None:
         """When `advance` has something to do if nothing else happens."""
+        if self._withdrawing:
+            return now
         if self.phase is not DrainPhase.DRAINING or self._commit is not None:
             return None
         if self._retry_at is not None:
@@ -210,9 +213,12 @@ class Drainer:
         return min(self._paths.next_at, self._began_at + self._wait_s)
 
     def advance(self, now: float, *, in_sync: bool) -> None:
-        """Go on with the wait. Called in each round, before what is announced goes out. `in_sync`: every peer has said
+        """Go on with the wait. Called in each round, after what is announced went out. `in_sync`: every peer has said
         all it has; after a restart that is waited for, RESUME_S at most.
         """
+        if self._withdrawing and not self._exports.more:
+            self._withdrawing = False
+            self._tell("drained", "all is withdrawn; routes in the kernel stay, what arrives is forwarded", last=True)
         if self.phase is not DrainPhase.DRAINING or self._commit is not None:
             return
         if self._retry_at is not None:
@@ -258,7 +264,7 @@ class Drainer:
         if alone:
             named = ", ".join(map(str, alone[:MOST_NAMED])) + (", ..." if len(alone) > MOST_NAMED else "")
             self._tell("no-alternative", f"no other path is known of {_prefixes(len(alone))}: {named}", level="warning")
-        self._tell("drained", "all is withdrawn; routes in the kernel stay, what arrives is forwarded", last=True)
+        self._withdrawing = True
 
     # -- words ------------------------------------------------------------------------------------------------------
 

@@ -6,13 +6,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Mapping
 
+from calicopy.bgp.communities import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
 from calicopy.core.core import Core
+from calicopy.core.drain import DrainPhase
 from calicopy.core.explain_views import AnnouncementView, HoldingView, HopView, KernelMatchView
+from calicopy.core.peers import Peer
 from calicopy.core.show import unprogrammed_view
 from calicopy.core.views import ReasonView
 from calicopy.fib import Hop, KernelMatch, RouteKind, RouteTarget, Way, format_target
 from calicopy.ipam import BlockView
-from calicopy.net import Encapsulation, EncapsulationMode, Prefix
+from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix
 from calicopy.policy import AdvertiseScope
 from calicopy.rib import Path
 
@@ -163,30 +166,50 @@ def match_view(core: Core, match: KernelMatch, prefix: Prefix | None) -> KernelM
 
 def announcements(core: Core, prefix: Prefix) -> tuple[AnnouncementView, ...]:
     """For each peer whether it is told of the prefix, and why not; none where there is nothing to tell."""
+    selection = core.rib.selection(prefix.family, prefix.packed)
     own = prefix in core.exports.prefixes
-    if not own and core.rib.selection(prefix.family, prefix.packed) is None:
+    if not own and selection is None:
         return ()
-    peers = sorted(core.peers.values(), key=lambda peer: peer.configured.name)
+    best = None if own or selection is None else selection.best
     found = []
-    for peer in peers:
+    for peer in sorted(core.peers.values(), key=lambda peer: peer.configured.name):
         told = peer.is_up and prefix.packed in core.exports.out.told(peer.key, prefix.family)
-        reason = None
-        if not told:
-            reason = _not_told(
-                own=own,
-                up=peer.is_up,
-                negotiated=prefix.family in peer.families,
-                scope=peer.configured.advertise,
-            )
+        reason = None if told else _not_told(core, peer, best, prefix.family)
         found.append(AnnouncementView(peer.configured.name, told, reason))
     return tuple(found)
 
 
-def _not_told(*, own: bool, up: bool, negotiated: bool, scope: AdvertiseScope) -> ReasonView:
-    if not own and scope is AdvertiseScope.OWN:
+def _not_told(core: Core, peer: Peer, best: Path | None, family: Family) -> ReasonView:
+    """Why a peer is not told, in the order of the rules; `best` is None for what is our own."""
+    session = peer.configured
+    if best is not None and session.advertise is AdvertiseScope.OWN:
         return ReasonView("not-own", "only our own prefixes are announced there (advertise: own)")
-    if not up:
+    if core.drainer.phase is DrainPhase.DRAINED:
+        return ReasonView("drained", f"this node is drained {core.drainer.since}")
+    if not peer.is_up:
         return ReasonView("session-down", "the session is down")
-    if not negotiated:
+    if family not in peer.families:
         return ReasonView("family-not-negotiated", "the family is not part of the session", "RFC 4760 8")
-    return ReasonView("not-exported", "no rule has it announced there", "RFC 4271 9.1.3, RFC 4456 6")
+    if best is not None and (reason := _may_not_hear(peer, best)) is not None:
+        return reason
+    if session.export_filters:
+        names = ", ".join(each.name for each in session.export_filters)
+        return ReasonView("filter", f"its export filters refuse it ({names})")
+    return ReasonView("waiting", "not handed to the speaker yet")
+
+
+def _may_not_hear(peer: Peer, best: Path) -> ReasonView | None:
+    """The rules on learned paths that are no filter."""
+    communities, session = best.effective.communities, peer.configured
+    router_id = 0 if peer.opened is None else int(peer.opened.router_id)
+    if best.peer.key == peer.key:
+        return ReasonView("from-there", "it was learned from there", "RFC 4271 9.2")
+    if best.effective.originator_id is not None and int(best.effective.originator_id) == router_id:
+        return ReasonView("from-there", "it began there", "RFC 4456 8")
+    if NO_ADVERTISE in communities:
+        return ReasonView("no-advertise", "it carries NO_ADVERTISE", "RFC 1997")
+    if not session.ibgp and (NO_EXPORT in communities or NO_EXPORT_SUBCONFED in communities):
+        return ReasonView("no-export", "it carries NO_EXPORT", "RFC 1997")
+    if best.peer.ibgp and session.ibgp and not (best.peer.client or session.client):
+        return ReasonView("not-reflected", "neither side is a client: this node does not reflect it", "RFC 4456 6")
+    return None

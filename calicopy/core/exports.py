@@ -38,6 +38,7 @@ class Exports:
         self._emit = emit
         self.out = AdjRibOut()
         self._drain = DrainPhase.ACTIVE
+        self.more = False  # whether `advance` has more to do at once
         self.prefixes: frozenset[Prefix] = frozenset()
         self._gone: dict[str, set[Prefix]] = {}  # to withdraw, also where the session is down now
         self._withdrawn: dict[str, set[Prefix]] = {}  # withdrawals that were handed over
