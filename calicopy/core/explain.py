@@ -20,7 +20,7 @@ from calicopy.core.show import kernel_view, local_path_view, path_reason, path_v
 from calicopy.core.views import KernelRouteView
 from calicopy.fib import KernelMatch
 from calicopy.net import Prefix
-from calicopy.rib import PathState, PathView, RibContext
+from calicopy.rib import ImportReason, PathState, PathView, RibContext
 
 MOST_INSIDE = 3  # prefixes inside of one that is not there itself, named in the verdict
 
@@ -140,7 +140,9 @@ def _why(core: Core, view: PathView, views: Sequence[PathView], comparison: Comp
             return _lost(view, views, comparison, core.rib.context)
         case PathState.REJECTED:
             reason = path_reason(view)
-            return "refused" if reason is None else f"refused: {reason.message} ({reason.source})"
+            if reason is None or reason.code == ImportReason.FILTER.value:
+                return "refused" if reason is None else reason.message
+            return f"refused: {reason.message} ({reason.source})"
         case PathState.PENDING:
             return "not decided on yet"
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -33,12 +34,15 @@ def script() -> Script:
 
 
 def say(script: Script, peer: str, prefix: str, *, local_pref: int = 100, as_path: tuple[int, ...] = (), med: int = 0,
-        next_hop: str = "", origin: int = 0) -> None:  # fmt: skip
+        next_hop: str = "", origin: int = 0, communities: tuple[int, ...] = ()) -> None:  # fmt: skip
     """A path without an owner, with these attributes."""
     segment = bytes((2, len(as_path))) + b"".join(asn.to_bytes(4, "big") for asn in as_path) if as_path else b""
     values = {1: bytes((origin,)), 2: segment, 5: local_pref.to_bytes(4, "big"), 4: med.to_bytes(4, "big")}
+    if communities:
+        values[8] = b"".join(community.to_bytes(4, "big") for community in communities)
+    flags = {4: 0x80, 8: 0xC0}
     attributes = [
-        sp.RawAttribute(flags=0x80 if code == 4 else 0x40, code=code, value=value) for code, value in values.items()
+        sp.RawAttribute(flags=flags.get(code, 0x40), code=code, value=value) for code, value in values.items()
     ]
     body = simnet.update_body([prefix], next_hop=next_hop or peer, attributes=attributes)
     script.tell(sp.UpdatesReceived(peer, (body,)))
@@ -232,3 +236,56 @@ def test_the_encapsulation_says_which_rule_made_it_so(mode: str, why: str, text:
     script = Script(node(pools=[{**POOL, "mode": mode}]), snapshot(OURS)).boot().up(N2).hear(N2, THEIRS)
     (hop,) = asked(script, THEIRS).hops
     assert (hop.encapsulation_why, hop.text) == (why, text)
+
+
+FILTERS = [
+    {"name": "prefer", "rules": [{"name": "far", "match": {"communities": ["64512:9"]}, "action": "reject"},
+                                 {"match": {"from": ["a"]},
+                                  "set": {"local_pref": 300, "add_communities": ["64512:7"]}}]},
+]  # fmt: skip
+
+
+def filtered() -> Script:
+    bgp = {"filters": FILTERS, "peers": [{**peer, "import": ["prefer"]} for peer in PEERS]}
+    script = Script(node(bgp=bgp), snapshot(OURS)).boot().up(A).up(B)
+    for info in script.core.rib.peers():
+        filters = script.core.peers[info.key].configured.import_filters
+        script.core.rib.set_peer(replace(info, import_filters=filters))
+    return script
+
+
+def test_a_filter_that_refused_is_named_with_its_rule() -> None:
+    script = filtered()
+    say(script, A, FREE, communities=(0xFC000009,))
+    view = asked(script, FREE)
+    assert of(view, "a").why == "refused by filter prefer, rule far"
+    assert of(view, "a").path.reason is not None
+    assert of(view, "a").path.reason.code == "filter"
+
+
+def test_what_import_policy_changed_is_told_with_its_rule() -> None:
+    script = filtered()
+    say(script, A, FREE)
+    say(script, B, FREE, local_pref=200, communities=(0xFFFF0000,))
+    view = asked(script, FREE)
+    assert of(view, "a").changed == "local-pref 100 -> 300, community 64512:7 added: by filter prefer, rule 2"
+    assert of(view, "b").changed == "local-pref 200 -> 0: by GRACEFUL_SHUTDOWN (RFC 8326)"
+    assert of(view, "a").path.local_pref == 300
+    assert of(view, "b").why == "lost at local-pref: 0 < 300 (RFC 4271 9.1.1)"
+
+
+@pytest.mark.parametrize(
+    ("communities", "expected"),
+    [
+        ((), {"a": "from-there", "b": "not-reflected", "n2": "not-own", "n3": "not-own"}),
+        ((0xFFFFFF02,), {"a": "from-there", "b": "no-advertise", "n2": "not-own", "n3": "not-own"}),
+    ],
+)
+def test_a_learned_prefix_that_is_not_told_on_says_by_which_rule(communities, expected) -> None:
+    peers = [{**peer, "advertise": "all"} for peer in PEERS[:2]]
+    script = Script(node(bgp={"peers": peers}), snapshot(OURS)).boot()
+    for peer in (A, B, N2, N3):
+        script.up(peer)
+    say(script, A, FREE, communities=communities)
+    found = {one.peer: one.reason.code for one in asked(script, FREE).announcements if one.reason is not None}
+    assert found == expected
