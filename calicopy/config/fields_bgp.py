@@ -9,6 +9,7 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field, PlainSerializer, PlainValidator, StrictInt, WithJsonSchema
 
+from calicopy.bgp.communities import WELL_KNOWN
 from calicopy.config.fields import VALUE, Choice, Name, refuse
 from calicopy.policy import (
     Action,
@@ -21,7 +22,6 @@ from calicopy.policy import (
     community_text,
     parse_community,
 )
-from calicopy.policy.communities import WELL_KNOWN
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _DURATION = re.compile(r"([0-9]{1,6})([smh])")
