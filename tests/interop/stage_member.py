@@ -10,6 +10,7 @@ from tests.interop.router import ADDRESS6, LARGE, ROUTER_ID, STANDARD, Neighbor,
 from tests.support import labs
 
 BOTH = ("n1", "n2")
+PEER = {"n1": "router", "n2": "stranger"}
 GIVEN = ("64512:100", "64512:77:7")
 """What `bgp.communities` gives our own prefixes."""
 
@@ -19,9 +20,10 @@ CLUSTER = {
     "bgp": {
         "mesh": False,
         "communities": [{"prefix": POOLS[0], "communities": list(GIVEN)}],
-        "peers": [
-            {"name": "router", "address": ROUTER_ID, "as": CLUSTER_AS, "nodes": list(BOTH), "trust_owner": True,
+        "peers": [  # n2 knows no owners by this session, so that what x1 and x2 share is no conflict there
+            {"name": PEER[node], "address": ROUTER_ID, "as": CLUSTER_AS, "nodes": [node], "trust_owner": node == "n1",
              "families": ["ipv4", "ipv6"], "add_path": True}
+            for node in BOTH
         ],
     },
 }  # fmt: skip
@@ -44,7 +46,7 @@ def prepare(bench: Bench) -> None:
 
 def session(bench: Bench) -> None:
     for node in BOTH:
-        bench.session(node, "router")
+        bench.session(node, PEER[node])
 
 
 def exchange(bench: Bench) -> None:
@@ -71,19 +73,19 @@ def reflected(bench: Bench) -> None:
     for node, other in (BOTH, BOTH[::-1]):
         block = bench.block(other)
         bench.installed(node, block, ADDRESSES[other])
-        (path,) = bench.received(node, "router", block)
+        (path,) = bench.received(node, PEER[node], block)
         assert path["next_hop"] == ADDRESSES[other], path
         assert path["originator_id"] == ADDRESSES[other], path
         assert path["cluster_list"] == [ROUTER_ID], path
-        assert path["owner"] == other, path
+        assert path["owner"] == (other if node == "n1" else ""), path
 
 
 def add_path_in(bench: Bench) -> None:
     def both() -> bool:
-        return {path["next_hop"] for path in bench.received("n1", "router", SHARED)} == set(FEEDERS.values())
+        return {path["next_hop"] for path in bench.received("n2", PEER["n2"], SHARED)} == set(FEEDERS.values())
 
     labs.wait_until(both, what=f"two paths of {SHARED} from the daemon")
-    bench.installed("n1", SHARED, *FEEDERS.values())
+    bench.installed("n2", SHARED, *FEEDERS.values())
 
 
 def ipv6(bench: Bench) -> None:
