@@ -20,6 +20,8 @@ CLUSTER_AS = 64512
 ADDRESSES = {"n1": "192.0.2.1", "n2": "192.0.2.2", "n3": "192.0.2.3"}
 ADDRESSES6 = {"n1": "2001:db8::1", "n2": "2001:db8::2", "n3": "2001:db8::3"}
 FEEDERS = {"x1": "192.0.2.21", "x2": "192.0.2.22"}
+IPV4 = ADDRESSES | FEEDERS
+IPV6 = ADDRESSES6 | {router.NODE: router.ADDRESS6}
 SHARED = "10.244.253.7/32"
 """The prefix of both feeders."""
 OWN = ("10.244.255.0/26", "10.244.255.64/26")
@@ -173,13 +175,16 @@ def _feeder(address: str) -> str:
 
 
 def nodes_of(names: Sequence[str]) -> list[dict[str, Any]]:
-    """Entries of the cluster file: for calicopy's nodes, and for others whose addresses are believed as next hops."""
-    entries: list[dict[str, Any]] = []
-    for name in names:
-        entries.append({"name": name, "address": f"{(ADDRESSES | FEEDERS | {router.NODE: router.ROUTER_ID})[name]}/24"})
-        if name not in FEEDERS:
-            entries[-1]["address6"] = f"{(ADDRESSES6 | {router.NODE: router.ADDRESS6})[name]}/64"
-    return entries
+    """Entries of the cluster file: for calicopy's nodes, and for others whose addresses are believed as next hops.
+
+    The daemon has its IPv6 address alone there: by the one of its IPv4 sessions it would be trusted as a node.
+    """
+    return [
+        {"name": name}
+        | ({"address": f"{IPV4[name]}/24"} if name in IPV4 else {"router_id": "192.0.2.250"})
+        | ({"address6": f"{IPV6[name]}/64"} if name in IPV6 else {})
+        for name in names
+    ]
 
 
 def holds_until(condition: Any, *, until: Any, within: float, what: str) -> None:

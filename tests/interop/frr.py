@@ -30,7 +30,9 @@ class Frr(Daemon):
         return f"/usr/lib/frr/bgpd -A 127.0.0.1 -f {CONFIG} --log stdout"
 
     def text(self, router: Router) -> str:
-        lines = [f"router bgp {router.asn}", f" bgp router-id {ROUTER_ID}", f" bgp cluster-id {ROUTER_ID}"]
+        # The route map comes first: one that is defined later than it is used takes effect 5 s later.
+        lines = ["route-map ours permit 10", f" set community {STANDARD}", f" set large-community {LARGE}"]
+        lines += [f"router bgp {router.asn}", f" bgp router-id {ROUTER_ID}", f" bgp cluster-id {ROUTER_ID}"]
         lines += [" no bgp ebgp-requires-policy", " no bgp network import-check", " no bgp default ipv4-unicast"]
         lines += [" bgp graceful-restart", " bgp graceful-restart preserve-fw-state"]
         lines += [f" bgp graceful-restart restart-time {RESTART_S}", f" timers bgp {HOLD_S // 3} {HOLD_S}"]
@@ -41,7 +43,6 @@ class Frr(Daemon):
             lines += [f"  network {prefix} route-map ours" for prefix in router.of_family(family)]
             lines += [line for each in router.neighbors if family in each.families for line in _family(each)]
             lines += [" exit-address-family"]
-        lines += ["route-map ours permit 10", f" set community {STANDARD}", f" set large-community {LARGE}"]
         return "\n".join(lines) + "\n"
 
     def established(self, address: str) -> bool:

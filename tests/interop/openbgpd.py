@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from tests.interop.cells import Row
-from tests.interop.router import CONFIG, HOLD_S, LARGE, NODE, ROUTER_ID, STANDARD
+from tests.interop.router import ADDRESS6, CONFIG, HOLD_S, LARGE, NODE, ROUTER_ID, STANDARD
 from tests.interop.router import Daemon, Neighbor, Router, Seen, output
 
 SOCKET = "/run/bgpd.sock"
@@ -37,8 +37,10 @@ class OpenBgpd(Daemon):
     def text(self, router: Router) -> str:
         lines = [f"AS {router.asn}", f"router-id {ROUTER_ID}", f'socket "{SOCKET}"', "fib-update no"]
         lines += [f"holdtime {HOLD_S}", "connect-retry 1"]
-        own = f"set {{ community {STANDARD} large-community {LARGE} }}"
-        lines += [f"network {prefix} {own}" for prefix in router.prefixes]
+        own = f"community {STANDARD} large-community {LARGE}"
+        lines += [f"network {prefix} set {{ {own} }}" for prefix in router.of_family("ipv4")]
+        # Over an IPv4 session it takes ::1 as its own address if it is not told.
+        lines += [f"network {prefix} set {{ {own} nexthop {ADDRESS6} }}" for prefix in router.of_family("ipv6")]
         for each in router.neighbors:
             lines += _session(each)
         return "\n".join([*lines, "allow from any", "allow to any"]) + "\n"
