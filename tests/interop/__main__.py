@@ -47,7 +47,8 @@ def main() -> int:
     report.write_json(RESULT, columns)
     failed = [cell for column in columns for cell in column.cells if cell.outcome is Outcome.FAILED]
     for cell in failed:
-        print(f"interop: FAIL: {cell.daemon}: {cell.row.value}: {cell.note}\n    logs: {LOGS / cell.daemon}", file=sys.stderr)
+        reason = f"{cell.daemon}: {cell.row.value}: {cell.note}"
+        print(f"interop: FAIL: {reason}\n    logs: {LOGS / cell.daemon}", file=sys.stderr)
     changed = not wanted and not failed and report.rewrite(PAGE, columns)
     print(f"interop: {len(failed)} cells failed; {time.monotonic() - began:.0f} s; written to {RESULT}"
           + (f"; {PAGE} changed: commit it" if changed else ""))  # fmt: skip

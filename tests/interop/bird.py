@@ -3,8 +3,20 @@ from __future__ import annotations
 
 import re
 
-from tests.interop.router import ADDRESS6, CONFIG, HOLD_S, LARGE, RESTART_S, ROUTER_ID, STANDARD
-from tests.interop.router import Daemon, Neighbor, Router, Seen, output
+from tests.interop.router import (
+    ADDRESS6,
+    CONFIG,
+    HOLD_S,
+    LARGE,
+    RESTART_S,
+    ROUTER_ID,
+    STANDARD,
+    Daemon,
+    Neighbor,
+    Router,
+    Seen,
+    output,
+)
 
 CONTROL = "/run/bird.ctl"
 BIRDC = ("birdc", "-s", CONTROL)

@@ -4,8 +4,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.interop.router import CONFIG, HOLD_S, LARGE, NODE, RESTART_S, ROUTER_ID, STANDARD
-from tests.interop.router import Daemon, Neighbor, Router, Seen, output
+from tests.interop.router import (
+    CONFIG,
+    HOLD_S,
+    LARGE,
+    RESTART_S,
+    ROUTER_ID,
+    STANDARD,
+    Daemon,
+    Neighbor,
+    Router,
+    Seen,
+    output,
+)
 
 NAMES = {"ipv4": "ipv4 unicast", "ipv6": "ipv6 unicast"}
 
@@ -17,14 +28,14 @@ class Frr(Daemon):
     title = "FRR"
     program = "/usr/lib/frr/bgpd"
     processes = (("/usr/lib/frr/bgpd",),)
+    before = (
+        ("install", "-d", "-o", "frr", "-g", "frr", "/run/frr"),
+        ("/usr/lib/frr/zebra", "-d", "-A", "127.0.0.1", "-f", "/dev/null"),
+    )
 
     @classmethod
     def version(cls) -> str:
         return output(cls.program, "--version").removeprefix("bgpd version ")
-
-    def prepare(self) -> None:
-        self.lab.run(NODE, "install", "-d", "-o", "frr", "-g", "frr", "/run/frr")
-        self.lab.run(NODE, "/usr/lib/frr/zebra", "-d", "-A", "127.0.0.1", "-f", "/dev/null")
 
     def command(self, *, recovering: bool) -> str:
         return f"/usr/lib/frr/bgpd -A 127.0.0.1 -f {CONFIG} --log stdout"

@@ -2,13 +2,24 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from tests.interop.cells import Row
-from tests.interop.router import ADDRESS6, CONFIG, HOLD_S, LARGE, RESTART_S, ROUTER_ID, STANDARD
-from tests.interop.router import Daemon, Neighbor, Router, Seen, output
-
-SHORT = {"ipv4": "ipv4", "ipv6": "ipv6"}
+from tests.interop.router import (
+    ADDRESS6,
+    CONFIG,
+    HOLD_S,
+    LARGE,
+    RESTART_S,
+    ROUTER_ID,
+    STANDARD,
+    Daemon,
+    Neighbor,
+    Router,
+    Seen,
+    output,
+)
 
 
 class GoBgp(Daemon):
@@ -18,7 +29,7 @@ class GoBgp(Daemon):
     title = "GoBGP"
     program = "/usr/bin/gobgpd"
     processes = (("gobgpd",),)
-    absent = {
+    absent: ClassVar[Mapping[Row, str]] = {
         Row.REFRESH_OUT: "GoBGP 3.10 never sends a ROUTE-REFRESH: `softresetin` goes through its own Adj-RIB-In "
         "(pkg/server/server.go, softResetIn, v3.10.0)",
     }
@@ -37,6 +48,7 @@ class GoBgp(Daemon):
         return "\n".join(lines) + "\n"
 
     def load(self, router: Router) -> None:
+        super().load(router)
         for prefix in router.prefixes:
             hop = ADDRESS6 if ":" in prefix else ROUTER_ID
             self.tell("gobgp", "global", "rib", "add", "-a", _family(prefix), prefix, "nexthop", hop,

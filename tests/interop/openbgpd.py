@@ -2,11 +2,24 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from tests.interop.cells import Row
-from tests.interop.router import ADDRESS6, CONFIG, HOLD_S, LARGE, NODE, ROUTER_ID, STANDARD
-from tests.interop.router import Daemon, Neighbor, Router, Seen, output
+from tests.interop.router import (
+    ADDRESS6,
+    CONFIG,
+    HOLD_S,
+    LARGE,
+    NODE,
+    ROUTER_ID,
+    STANDARD,
+    Daemon,
+    Neighbor,
+    Router,
+    Seen,
+    output,
+)
 
 SOCKET = "/run/bgpd.sock"
 BGPCTL = ("bgpctl", "-s", SOCKET)
@@ -19,7 +32,8 @@ class OpenBgpd(Daemon):
     title = "OpenBGPD"
     program = "/usr/sbin/bgpctl"
     processes = (("bgpd",),)
-    absent = {
+    before = (("install", "-d", "-o", "_openbgpd", "-g", "_openbgpd", "/run/openbgpd"),)
+    absent: ClassVar[Mapping[Row, str]] = {
         Row.HELPER: "OpenBGPD 7.7 keeps no state over a restart and says so: `announce restart`, \"Currently only the "
         'End-of-RIB marker is supported" (bgpd.conf(5))',
     }
@@ -27,9 +41,6 @@ class OpenBgpd(Daemon):
     @classmethod
     def version(cls) -> str:
         return output(cls.program, "-V").removeprefix("OpenBGPD ")
-
-    def prepare(self) -> None:
-        self.lab.run(NODE, "install", "-d", "-o", "_openbgpd", "-g", "_openbgpd", "/run/openbgpd")
 
     def command(self, *, recovering: bool) -> str:
         return f"/usr/sbin/bgpd -d -f {CONFIG}"

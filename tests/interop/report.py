@@ -21,10 +21,10 @@ def cell_line(cell: Cell) -> str:
 def table(columns: Sequence[Column]) -> str:
     """For a terminal."""
     lines = [f"{'':36}" + "".join(f" {column.title:9}" for column in columns).rstrip()]
-    for row in ROWS:
-        lines.append(
-            f"{row.value:36}" + "".join(f" {column.cell(row).outcome.value:9}" for column in columns).rstrip()
-        )
+    lines += [
+        f"{row.value:36}" + "".join(f" {column.cell(row).outcome.value:9}" for column in columns).rstrip()
+        for row in ROWS
+    ]
     return "\n".join(lines)
 
 

@@ -76,6 +76,8 @@ class Daemon(ABC):
     program: ClassVar[str]
     processes: ClassVar[Sequence[Sequence[str]]]
     """Words in the command lines of its processes, those that a crash of it takes away."""
+    before: ClassVar[Sequence[Sequence[str]]] = ()
+    """Commands that have to be run in its node before its first start."""
     absent: ClassVar[Mapping[Row, str]] = {}
     """What it cannot do, each with the source."""
 
@@ -98,10 +100,13 @@ class Daemon(ABC):
         """The shell command that runs it in the foreground; `recovering` after a crash."""
 
     def prepare(self) -> None:
-        """What has to be there before the first start."""
+        """Run `before`."""
+        for words in self.before:
+            self.lab.run(NODE, *words)
 
     def load(self, router: Router) -> None:
-        """What the configuration file cannot say, done once it runs."""
+        """Give it what its configuration file cannot say."""
+        self.running = router
 
     def start(self, router: Router, *, recovering: bool = False) -> None:
         """Run it with this configuration; `recovering` says that it comes back with its forwarding state."""
@@ -109,7 +114,6 @@ class Daemon(ABC):
         line = self.command(recovering=recovering)
         self.lab.run(NODE, "sh", "-c", f"{line} >>{LOG} 2>&1 </dev/null &")
         self.load(router)
-        self.running = router
 
     def crash(self) -> None:
         """SIGKILL, until none of it is left."""

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import ipaddress
 
-from tests.interop import bench as benches
-from tests.interop.bench import ADDRESSES, ADDRESSES6, CLUSTER_AS, FEEDERS, OWN, OWN6, POOLS, SHARED, Bench
+from tests.interop import scene as scenes
 from tests.interop.cells import Row
 from tests.interop.router import ADDRESS6, LARGE, ROUTER_ID, STANDARD, Neighbor, Router
+from tests.interop.scene import ADDRESSES, ADDRESSES6, CLUSTER_AS, FEEDERS, OWN, OWN6, POOLS, SHARED, Scene
 from tests.support import labs
 
 BOTH = ("n1", "n2")
@@ -15,7 +15,7 @@ GIVEN = ("64512:100", "64512:77:7")
 """What `bgp.communities` gives our own prefixes."""
 
 CLUSTER = {
-    "nodes": benches.nodes_of(("n1", "n2", "n3", "r1", "x1", "x2")),
+    "nodes": scenes.nodes_of(("n1", "n2", "n3", "r1", "x1", "x2")),
     "pools": [{"cidr": cidr} for cidr in POOLS],
     "bgp": {
         "mesh": False,
@@ -39,125 +39,125 @@ ROUTER = Router(
 )  # fmt: skip
 
 
-def prepare(bench: Bench) -> None:
+def prepare(scene: Scene) -> None:
     """The lab begins in this stage; the feeders are clients of the daemon."""
-    bench.feed("r1")
+    scene.feed("r1")
 
 
-def session(bench: Bench) -> None:
+def session(scene: Scene) -> None:
     for node in BOTH:
-        bench.session(node, PEER[node])
+        scene.session(node, PEER[node])
 
 
-def exchange(bench: Bench) -> None:
+def exchange(scene: Scene) -> None:
     for node in BOTH:
-        assert bench.announced(bench.block(node)).next_hop == ADDRESSES[node]
+        assert scene.announced(scene.block(node)).next_hop == ADDRESSES[node]
         for prefix in OWN:
-            bench.installed(node, prefix, ROUTER_ID)
+            scene.installed(node, prefix, ROUTER_ID)
 
 
-def communities_in(bench: Bench) -> None:
-    (path,) = bench.received("n1", "router", OWN[0])
+def communities_in(scene: Scene) -> None:
+    (path,) = scene.received("n1", "router", OWN[0])
     assert STANDARD in path["communities"], path
     assert LARGE in path["large_communities"], path
 
 
-def communities_out(bench: Bench) -> None:
-    seen = bench.announced(bench.block("n1"))
+def communities_out(scene: Scene) -> None:
+    seen = scene.announced(scene.block("n1"))
     owner = f"{CLUSTER_AS}:1:{int(ipaddress.IPv4Address(ADDRESSES['n1']))}"
     assert seen.large >= {owner, GIVEN[1]}, seen
     assert GIVEN[0] in seen.communities, seen
 
 
-def reflected(bench: Bench) -> None:
+def reflected(scene: Scene) -> None:
     for node, other in (BOTH, BOTH[::-1]):
-        block = bench.block(other)
-        bench.installed(node, block, ADDRESSES[other])
-        (path,) = bench.received(node, PEER[node], block)
+        block = scene.block(other)
+        scene.installed(node, block, ADDRESSES[other])
+        (path,) = scene.received(node, PEER[node], block)
         assert path["next_hop"] == ADDRESSES[other], path
         assert path["originator_id"] == ADDRESSES[other], path
         assert path["cluster_list"] == [ROUTER_ID], path
         assert path["owner"] == (other if node == "n1" else ""), path
 
 
-def add_path_in(bench: Bench) -> None:
+def add_path_in(scene: Scene) -> None:
     def both() -> bool:
-        return {path["next_hop"] for path in bench.received("n2", PEER["n2"], SHARED)} == set(FEEDERS.values())
+        return {path["next_hop"] for path in scene.received("n2", PEER["n2"], SHARED)} == set(FEEDERS.values())
 
     labs.wait_until(both, what=f"two paths of {SHARED} from the daemon")
-    bench.installed("n2", SHARED, *FEEDERS.values())
+    scene.installed("n2", SHARED, *FEEDERS.values())
 
 
-def ipv6(bench: Bench) -> None:
+def ipv6(scene: Scene) -> None:
     for node in BOTH:
-        assert bench.announced(bench.block(node, family="ipv6")).next_hop == ADDRESSES6[node]
-        bench.installed(node, OWN6[0], ADDRESS6)
+        assert scene.announced(scene.block(node, family="ipv6")).next_hop == ADDRESSES6[node]
+        scene.installed(node, OWN6[0], ADDRESS6)
 
 
-def refresh_in(bench: Bench) -> None:
-    before = bench.peer("n1", "router")
-    bench.lab.run("n1", "calicopy", "peers", "refresh", "router", "--in")
+def refresh_in(scene: Scene) -> None:
+    before = scene.peer("n1", "router")
+    scene.lab.run("n1", "calicopy", "peers", "refresh", "router", "--in")
     labs.wait_until(
-        lambda: int(bench.peer("n1", "router").get("updates_received", 0)) > int(before["updates_received"]),
+        lambda: int(scene.peer("n1", "router").get("updates_received", 0)) > int(before["updates_received"]),
         what="the daemon sends its table again",
     )
-    assert bench.peer("n1", "router")["sessions_established"] == before["sessions_established"]
+    assert scene.peer("n1", "router")["sessions_established"] == before["sessions_established"]
 
 
-def refresh_out(bench: Bench) -> None:
-    lost = bench.peer("n1", "router")["sessions_lost"]
-    before = bench.daemon.updates(ADDRESSES["n1"])
-    bench.daemon.refresh(ROUTER.neighbors[0])
-    labs.wait_until(lambda: bench.daemon.updates(ADDRESSES["n1"]) > before, what="calicopy sends its table again")
-    assert bench.peer("n1", "router")["sessions_lost"] == lost
+def refresh_out(scene: Scene) -> None:
+    lost = scene.peer("n1", "router")["sessions_lost"]
+    before = scene.daemon.updates(ADDRESSES["n1"])
+    scene.daemon.refresh(ROUTER.neighbors[0])
+    labs.wait_until(lambda: scene.daemon.updates(ADDRESSES["n1"]) > before, what="calicopy sends its table again")
+    assert scene.peer("n1", "router")["sessions_lost"] == lost
 
 
-def withdraw(bench: Bench) -> None:
-    bench.daemon.withdraw(OWN[1])
+def withdraw(scene: Scene) -> None:
+    scene.daemon.withdraw(OWN[1])
     for node in BOTH:
-        bench.installed(node, OWN[1])
-    block = bench.block("n2")
-    bench.announced(block)
-    bench.lab.run("n2", "calicopy", "drain", "--force", "--wait", "1s")
-    labs.wait_until(lambda: not bench.daemon.paths(block), what=f"{bench.daemon.title} has no {block}")
-    bench.lab.run("n2", "calicopy", "undrain")
-    bench.announced(block)
+        scene.installed(node, OWN[1])
+    block = scene.block("n2")
+    scene.announced(block)
+    scene.lab.run("n2", "calicopy", "drain", "--force", "--wait", "1s")
+    labs.wait_until(lambda: not scene.daemon.paths(block), what=f"{scene.daemon.title} has no {block}")
+    scene.lab.run("n2", "calicopy", "undrain")
+    scene.announced(block)
 
 
-def restarting(bench: Bench) -> None:
-    block = bench.block("n1")
-    bench.announced(block)
-    before = int(bench.peer("n1", "router")["sessions_established"])
-    bench.lab.kill("n1", "calicopy.speaker")
-    benches.holds_until(
-        lambda: bench.daemon.paths(block),
-        until=lambda: int(bench.peer("n1", "router").get("sessions_established", 0)) > before,
-        within=benches.WITHIN_S,
-        what=f"{bench.daemon.title} keeps {block} while ExaBGP restarts",
+def restarting(scene: Scene) -> None:
+    block = scene.block("n1")
+    scene.announced(block)
+    before = int(scene.peer("n1", "router")["sessions_established"])
+    scene.lab.kill("n1", "calicopy.speaker")
+    scenes.holds_until(
+        lambda: scene.daemon.paths(block),
+        until=lambda: int(scene.peer("n1", "router").get("sessions_established", 0)) > before,
+        within=scenes.WITHIN_S,
+        what=f"{scene.daemon.title} keeps {block} while ExaBGP restarts",
     )
-    bench.session("n1", "router")
-    synced = labs.wait_until(lambda: bench.peer("n1", "router")["families"], what="in sync")
+    scene.session("n1", "router")
+    synced = labs.wait_until(lambda: scene.peer("n1", "router")["families"], what="in sync")
     assert synced
-    assert bench.daemon.paths(block)
+    assert scene.daemon.paths(block)
 
 
-def helper(bench: Bench) -> None:
-    routes = bench.directory / "routes-of-n1"
-    bench.lab.spawn("n1", "ip", "monitor", "route", output=routes)
-    bench.installed("n1", OWN[0], ROUTER_ID)
-    bench.daemon.crash()
-    labs.wait_until(lambda: not bench.established("n1", "router"), what="calicopy has noticed the crash")
-    (path,) = bench.received("n1", "router", OWN[0])
+def helper(scene: Scene) -> None:
+    routes = scene.directory / "routes-of-n1"
+    scene.lab.spawn("n1", "ip", "monitor", "route", output=routes)
+    scene.installed("n1", OWN[0], ROUTER_ID)
+    scene.daemon.crash()
+    labs.wait_until(lambda: not scene.established("n1", "router"), what="calicopy has noticed the crash")
+    (path,) = scene.received("n1", "router", OWN[0])
     assert path["stale"], path
-    assert bench.kernel("n1", OWN[0]) == {ROUTER_ID}
-    bench.daemon.start(ROUTER, recovering=True)
-    bench.session("n1", "router")
+    assert scene.kernel("n1", OWN[0]) == {ROUTER_ID}
+    scene.daemon.start(ROUTER, recovering=True)
+    scene.session("n1", "router")
 
     def fresh() -> bool:
-        return [path["stale"] for path in bench.received("n1", "router", OWN[0])] == [False]
+        return [path["stale"] for path in scene.received("n1", "router", OWN[0])] == [False]
 
     labs.wait_until(fresh, what="the path is no longer stale")
-    assert bench.kernel("n1", OWN[0]) == {ROUTER_ID}
+    assert scene.kernel("n1", OWN[0]) == {ROUTER_ID}
     gone = [line for line in routes.read_text().splitlines() if line.startswith(f"Deleted {OWN[0]}")]
     assert not gone, gone
 

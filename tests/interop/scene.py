@@ -47,7 +47,7 @@ protocol bgp n1 from feed {{ neighbor {node} as {asn}; }}
 
 
 @dataclass
-class Bench:
+class Scene:
     """The lab and the daemon in it."""
 
     lab: labs.TestLab
@@ -137,17 +137,17 @@ class Bench:
 
 
 @contextmanager
-def running(daemon: type[Daemon], directory: Path, *, cluster: Mapping[str, Any], first: Router) -> Iterator[Bench]:
+def running(daemon: type[Daemon], directory: Path, *, cluster: Mapping[str, Any], first: Router) -> Iterator[Scene]:
     """The lab, with `cluster` as the nodes' file and the daemon running as `first`; gone at the end."""
     files = {"cluster.yaml": yaml.safe_dump(dict(cluster), sort_keys=False), "key": "not the key",
              "router.conf": "", "router.log": ""}  # fmt: skip
     files |= {f"{name}.conf": _feeder(address) for name, address in FEEDERS.items()}
     directory.mkdir(parents=True, exist_ok=True)
     with labs.running(directory, topology(f"im{daemon.name}{os.getpid()}"), files=files, mgmt=False) as lab:
-        bench = Bench(lab, daemon(lab, directory), directory)
-        bench.daemon.prepare()
-        bench.daemon.start(first)
-        yield bench
+        scene = Scene(lab, daemon(lab, directory), directory)
+        scene.daemon.prepare()
+        scene.daemon.start(first)
+        yield scene
 
 
 def topology(name: str) -> dict[str, Any]:
