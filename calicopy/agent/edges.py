@@ -13,8 +13,7 @@ from typing import Generic, TypeVar
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.net import format_packed
-from calicopy.seam.speaker import CommandResult, FsmState, SpeakerAttached, SpecError, WithdrawGroup
+from calicopy.seam.speaker import CommandResult, FsmState, SpeakerAttached, SpecError
 from calicopy.speaker.adj_out import announced
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import ConfigRefused, SpeakerControl
@@ -48,16 +47,25 @@ class OrderedTask(Generic[C]):
                 await self._carry_out(command)
             except Exception:
                 log.exception("%s: %s failed", self._name, type(command).__name__)
+            finally:
+                self._queue.task_done()
+
+    async def finish(self) -> None:
+        """Until all that was put is carried out; `run` has to run beside."""
+        await self._queue.join()
 
 
-SpeakerCommand = SpeakerAttached | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResetPeer
+SpeakerCommand = (
+    SpeakerAttached | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResendRoutes | do.ResetPeer | do.SetSessions
+)
 
 
 class SpeakerEdge:
     """ExaBGP, through its bridge.
 
     Setting the sessions has a queue of its own: it waits for a check in another process, and for a reload, and
-    meanwhile the sessions that there are have to be served. What is said to a session that goes away just fails.
+    meanwhile the sessions that there are have to be served. It begins after what was said before, so that a peer that
+    goes hears the withdrawals first. What is said to a session that goes away just fails.
     """
 
     def __init__(self, client: SpeakerClient, control: SpeakerControl, post: Post) -> None:
@@ -89,9 +97,13 @@ class SpeakerEdge:
             case do.SendEndOfRib():
                 result = await client.end_of_rib(command.peer, command.family)
                 if result is not CommandResult.DONE:
-                    self._post(ev.AdvertiseFailed(command.peer, command.family, result.value))
+                    self._post(ev.AdvertiseFailed((command.peer,), command.family, result.value))
             case do.SendRefresh():
                 await client.route_refresh(command.peer, command.family)
+            case do.SetSessions():
+                self.sessions.put(command)
+            case do.ResendRoutes():
+                await client.flush(command.peer)
             case do.ResetPeer():
                 await client.teardown(command.peer, RESET_SUBCODE)
 
@@ -100,12 +112,12 @@ class SpeakerEdge:
         try:
             await self.control.apply(command.sessions)
         except ConfigRefused as error:
-            self._post(ev.SessionsSet(str(error)))
+            self._post(ev.SessionsSet(str(error), command.serial))
         except (SpecError, OSError) as error:
-            self._post(ev.SessionsSet(str(error)))
+            self._post(ev.SessionsSet(str(error), command.serial))
             asyncio.get_running_loop().call_later(SESSIONS_RETRY_S, self._retry_sessions, command)
         else:
-            self._post(ev.SessionsSet())
+            self._post(ev.SessionsSet("", command.serial))
 
     def _retry_sessions(self, command: do.SetSessions) -> None:
         if command is self._wanted:
@@ -113,16 +125,14 @@ class SpeakerEdge:
 
     async def _advertise(self, command: do.Advertise) -> None:
         try:
-            results = [await self._client.announce([command.peer], command.announce)]
-            prefixes = tuple(format_packed(packed, command.family) for packed in command.withdraw)
-            gone = WithdrawGroup(family=command.family, prefixes=prefixes)
-            results.append(await self._client.withdraw([command.peer], [gone]))
+            results = [await self._client.announce(command.peers, command.announce)]
+            results.append(await self._client.withdraw(command.peers, command.withdraw))
         except SpecError as error:
-            self._post(ev.AdvertiseFailed(command.peer, command.family, str(error)))
+            self._post(ev.AdvertiseFailed(command.peers, command.family, str(error)))
             return
         failed = [result for result in results if result is not CommandResult.DONE]
         if failed:
-            self._post(ev.AdvertiseFailed(command.peer, command.family, failed[0].value))
+            self._post(ev.AdvertiseFailed(command.peers, command.family, failed[0].value))
 
 
 class StoreEdge:

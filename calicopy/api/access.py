@@ -19,11 +19,14 @@ READING = frozenset(
         "PeerService/ListPeers",
         "PeerService/GetPeer",
         "RouteService/ListRoutes",
+        "RouteService/Explain",
         "IpamService/ListPools",
         "IpamService/ListBlocks",
         "IpamService/ListAddresses",
         "WorkloadService/ListWorkloads",
         "WatchService/Watch",
+        "ConfigService/Plan",
+        "ConfigService/GetConfig",
     )
 ) | {
     "/grpc.health.v1.Health/Check",

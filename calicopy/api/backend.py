@@ -5,9 +5,12 @@ Reading calls answer at once from memory. Changing calls are coroutines that end
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
+from calicopy.core.drain import DrainStep
+from calicopy.core.explain_views import ExplainView
+from calicopy.core.plan_views import ConfigTextView, PlanView, ProgressView
 from calicopy.core.views import (
     AddressView,
     BlockView,
@@ -43,8 +46,44 @@ class RefusedError(Exception):
         self.subject = subject
 
 
+class ConfigKind(enum.Enum):
+    """Which configuration."""
+
+    RUNNING = "running"
+    STARTUP = "startup"
+
+
+class ConfigBackend(Protocol):
+    """Changing the configuration, as the API sees it. A change that was begun goes on when its listener goes away."""
+
+    async def plan(self, text: bytes, filename: str) -> PlanView:
+        """What this text would change. Raises RefusedError."""
+        ...
+
+    def apply(self, text: bytes, filename: str, *, confirm_s: int = 0) -> AsyncIterator[ProgressView]:
+        """Makes this text the running configuration; the progress up to the outcome. Raises RefusedError."""
+        ...
+
+    async def confirm(self) -> ProgressView:
+        """The change that is under way holds; its outcome. Raises RefusedError."""
+        ...
+
+    def rollback(self, *, confirm_s: int = 0) -> AsyncIterator[ProgressView]:
+        """Restores what ran before; the progress up to the outcome. Raises RefusedError."""
+        ...
+
+    def config(self, kind: ConfigKind) -> ConfigTextView:
+        """The text of a configuration. Raises RefusedError."""
+        ...
+
+
 class Backend(Protocol):
     """The agent, as the API sees it. Every method runs in the agent's event loop."""
+
+    @property
+    def configuration(self) -> ConfigBackend:
+        """What runs, and changing it. Raises RefusedError (UNAVAILABLE) while the agent starts."""
+        ...
 
     def status(self) -> NodeStatusView:
         """The whole status."""
@@ -55,14 +94,25 @@ class Backend(Protocol):
         ...
 
     def routes(
-        self, query: RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+        self,
+        query: RouteQuery,
+        *,
+        peer: str = "",
+        family: Family | None = None,
+        within: Prefix | None = None,
+        reason: str = "",
     ) -> Iterator[Sequence[RouteView]]:
         """Routes in pages of up to 1,000, in order of prefix.
 
-        `within`: only that prefix, or, when it is a host prefix, its longest match.
+        `within`: only that prefix, or, when it is a host prefix, its longest match. `reason`: only paths whose reason
+        has this code.
 
         Raises RefusedError (NOT_FOUND) for an unknown peer before the first page.
         """
+        ...
+
+    async def explain(self, target: Prefix) -> ExplainView:
+        """Everything about a prefix, or about an address as a host prefix. It asks the kernel too."""
         ...
 
     def pools(self) -> Sequence[PoolView]:
@@ -103,6 +153,25 @@ class Backend(Protocol):
 
     async def detach(self, name: str) -> bool:
         """Undoes it; False when there was none. Raises RefusedError."""
+        ...
+
+    async def refresh_peer(self, name: str, *, inbound: bool, outbound: bool) -> PeerView:
+        """Asks a peer for its routes again (`inbound`), has ours sent again (`outbound`). Raises RefusedError."""
+        ...
+
+    async def reset_peer(self, name: str) -> PeerView:
+        """Ends a session, to begin it anew; a stopped one is wanted again. Raises RefusedError."""
+        ...
+
+    def drain(self, *, force: bool, wait_s: float) -> AsyncIterator[DrainStep]:
+        """Takes the node out of service: the steps, of which the last is marked. It goes on without its caller.
+
+        Raises RefusedError before the first step.
+        """
+        ...
+
+    async def undrain(self) -> bool:
+        """Brings the node back into service; whether it was out of it. Raises RefusedError."""
         ...
 
     def subscribe(self, sink: ChangeSink) -> None:

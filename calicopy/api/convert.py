@@ -1,8 +1,9 @@
 """Views to proto messages, one function per view. Addresses and prefixes become text, enums their proto numbers."""
 from __future__ import annotations
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
+from calicopy.api.convert_peer import peer
+from calicopy.api.scalars import text, timestamp
+from calicopy.core.drain import DrainPhase, DrainStep, DrainView
 from calicopy.core.views import (
     AddressView,
     BlockState,
@@ -14,8 +15,6 @@ from calicopy.core.views import (
     NodeStatusView,
     PathState,
     PathView,
-    PeerFamilyView,
-    PeerKind,
     PeerView,
     PoolView,
     ReasonView,
@@ -23,25 +22,19 @@ from calicopy.core.views import (
     TunnelView,
     WorkloadView,
 )
-from calicopy.net import Family, IPAddress, Prefix
-from calicopy.seam.speaker import FsmState
 from calicopy.v1 import ipam_pb2, node_pb2, peer_pb2, route_pb2, types_pb2, watch_pb2, workload_pb2
 
-FAMILIES = {Family.IPV4: types_pb2.FAMILY_IPV4, Family.IPV6: types_pb2.FAMILY_IPV6}
 HEALTHS = {
     Health.OK: node_pb2.HEALTH_OK,
     Health.STARTING: node_pb2.HEALTH_STARTING,
     Health.DEGRADED: node_pb2.HEALTH_DEGRADED,
+    Health.DRAINED: node_pb2.HEALTH_DRAINED,
 }
-SESSION_STATES = {
-    FsmState.IDLE: peer_pb2.SESSION_STATE_IDLE,
-    FsmState.CONNECT: peer_pb2.SESSION_STATE_CONNECT,
-    FsmState.ACTIVE: peer_pb2.SESSION_STATE_ACTIVE,
-    FsmState.OPEN_SENT: peer_pb2.SESSION_STATE_OPEN_SENT,
-    FsmState.OPEN_CONFIRM: peer_pb2.SESSION_STATE_OPEN_CONFIRM,
-    FsmState.ESTABLISHED: peer_pb2.SESSION_STATE_ESTABLISHED,
+DRAIN_PHASES = {
+    DrainPhase.ACTIVE: node_pb2.DRAIN_PHASE_ACTIVE,
+    DrainPhase.DRAINING: node_pb2.DRAIN_PHASE_DRAINING,
+    DrainPhase.DRAINED: node_pb2.DRAIN_PHASE_DRAINED,
 }
-PEER_KINDS = {PeerKind.MESH: peer_pb2.PEER_KIND_MESH, PeerKind.CONFIGURED: peer_pb2.PEER_KIND_CONFIGURED}
 PATH_STATES = {
     PathState.BEST: route_pb2.PATH_STATE_BEST,
     PathState.MULTIPATH: route_pb2.PATH_STATE_MULTIPATH,
@@ -55,19 +48,6 @@ BLOCK_STATES = {
     BlockState.LOST: ipam_pb2.BLOCK_STATE_LOST,
     BlockState.RESERVED: ipam_pb2.BLOCK_STATE_RESERVED,
 }
-
-
-def text(value: IPAddress | Prefix | None) -> str:
-    """An address or prefix as text; empty for none."""
-    return "" if value is None else str(value)
-
-
-def timestamp(seconds: float) -> Timestamp | None:
-    """Seconds since the epoch; None (an unset field) for 0, which stands for "never"."""
-    if not seconds:
-        return None
-    whole = int(seconds // 1)
-    return Timestamp(seconds=whole, nanos=int((seconds - whole) * 1e6) * 1000)
 
 
 def reason(view: ReasonView | None) -> types_pb2.Reason | None:
@@ -115,7 +95,26 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
         tunnel=tunnel(view.tunnel),
         counters=view.counters,
         config_file=view.config_file,
+        drain=drain(view.drain),
     )
+
+
+def drain(view: DrainView | None) -> node_pb2.DrainStatus | None:
+    """None stays an unset field: the node is in service."""
+    if view is None:
+        return None
+    return node_pb2.DrainStatus(
+        phase=DRAIN_PHASES[view.phase],
+        since=timestamp(view.since),
+        wait_s=view.wait_s,
+        waiting=view.waiting,
+        without_alternative=[str(prefix) for prefix in view.without_alternative],
+    )
+
+
+def drain_step(view: DrainStep) -> node_pb2.DrainResponse:
+    """One step of a drain."""
+    return node_pb2.DrainResponse(step=view.code, message=view.message, drain=drain(view.view), last=view.last)
 
 
 def tunnel(view: TunnelView | None) -> node_pb2.TunnelStatus | None:
@@ -124,51 +123,6 @@ def tunnel(view: TunnelView | None) -> node_pb2.TunnelStatus | None:
         return None
     return node_pb2.TunnelStatus(
         device=view.device, up=view.up, address=text(view.address), mtu=view.mtu, error=view.error
-    )
-
-
-def peer(view: PeerView) -> peer_pb2.Peer:
-    """One session with its families."""
-    return peer_pb2.Peer(
-        name=view.name,
-        address=str(view.address),
-        asn=view.asn,
-        local_asn=view.local_as,
-        local_address=text(view.local_address),
-        kind=PEER_KINDS[view.kind],
-        state=SESSION_STATES[view.state],
-        state_since=timestamp(view.state_since),
-        last_error=view.last_error,
-        last_error_at=timestamp(view.last_error_at),
-        router_id=text(view.router_id),
-        passive=view.passive,
-        hold_time_s=view.hold_time_s,
-        capabilities=view.capabilities,
-        families=[peer_family(family) for family in view.families],
-        updates_received=view.updates_received,
-        sessions_established=view.sessions_established,
-        sessions_lost=view.sessions_lost,
-        graceful_restart=view.graceful_restart,
-        graceful_restart_time_s=view.graceful_restart_time_s,
-        malformed_updates=view.malformed_updates,
-    )
-
-
-def peer_family(view: PeerFamilyView) -> peer_pb2.PeerFamily:
-    """One family of a session."""
-    return peer_pb2.PeerFamily(
-        family=FAMILIES[view.family],
-        negotiated=view.negotiated,
-        received=view.received,
-        accepted=view.accepted,
-        rejected=view.rejected,
-        stale=view.stale,
-        advertised=view.advertised,
-        end_of_rib_received=view.end_of_rib_received,
-        end_of_rib_sent=view.end_of_rib_sent,
-        in_sync=view.in_sync,
-        rejected_by_reason=view.rejected_by_reason,
-        prefix_limit=view.prefix_limit,
     )
 
 
@@ -198,6 +152,7 @@ def path(view: PathView) -> route_pb2.Path:
         large_communities=view.large_communities,
         originator_id=view.originator_id,
         cluster_list=view.cluster_list,
+        rule=view.rule,
     )
 
 

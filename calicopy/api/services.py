@@ -15,9 +15,10 @@ from typing import TypeAlias, TypeVar
 
 import grpc
 
-from calicopy.api import convert, fields
+from calicopy.api import convert, convert_explain, convert_peer, fields
 from calicopy.api.backend import Backend, RefusalKind, RefusedError
 from calicopy.api.errors import InvalidFieldError, end_call
+from calicopy.core.drain import DEFAULT_WAIT_S
 from calicopy.core.views import PeerView, RouteQuery
 from calicopy.net import Family
 from calicopy.v1 import (
@@ -38,6 +39,7 @@ Service = TypeVar("Service")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 ROUTES_A_SLICE = 100
+LONGEST_DRAIN_S = 3600.0
 
 
 def answered(
@@ -96,30 +98,60 @@ class Changes:
 
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
-    """The status of the node."""
+    """The node as a whole: its status, and whether it is in service."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, changes: Changes) -> None:
         self._backend = backend
+        self._changes = changes
 
     @answered
     async def GetStatus(self, _: node_pb2.GetStatusRequest) -> node_pb2.GetStatusResponse:
         return node_pb2.GetStatusResponse(status=convert.node_status(self._backend.status()))
 
+    @streamed
+    async def Drain(self, request: node_pb2.DrainRequest) -> AsyncIterator[node_pb2.DrainResponse]:
+        wait_s = request.wait_s if request.HasField("wait_s") else DEFAULT_WAIT_S
+        fields.seconds("wait_s", wait_s, most=LONGEST_DRAIN_S)
+        async for step in self._backend.drain(force=request.force, wait_s=wait_s):
+            yield convert.drain_step(step)
+
+    @answered
+    async def Undrain(self, _: node_pb2.UndrainRequest) -> node_pb2.UndrainResponse:
+        return node_pb2.UndrainResponse(was_drained=await self._changes.run(self._backend.undrain()))
+
 
 class PeerService(peer_pb2_grpc.PeerServiceServicer):
     """BGP sessions."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, changes: Changes) -> None:
         self._backend = backend
+        self._changes = changes
 
     @answered
     async def ListPeers(self, _: peer_pb2.ListPeersRequest) -> peer_pb2.ListPeersResponse:
-        return peer_pb2.ListPeersResponse(peers=[convert.peer(peer) for peer in self._backend.peers()])
+        return peer_pb2.ListPeersResponse(peers=[convert_peer.peer(peer) for peer in self._backend.peers()])
 
     @answered
     async def GetPeer(self, request: peer_pb2.GetPeerRequest) -> peer_pb2.GetPeerResponse:
         wanted = fields.required("peer", request.peer)
-        return peer_pb2.GetPeerResponse(peer=convert.peer(self._find(wanted)))
+        return peer_pb2.GetPeerResponse(peer=convert_peer.peer(self._find(wanted)))
+
+    @answered
+    async def RefreshPeer(self, request: peer_pb2.RefreshPeerRequest) -> peer_pb2.RefreshPeerResponse:
+        wanted = self._find(fields.required("peer", request.peer))
+        inbound, outbound = request.inbound, request.outbound
+        if not inbound and not outbound:
+            raise InvalidFieldError("inbound", "or outbound must be set: which routes are to be sent again")
+        peer = await self._changes.run(
+            self._backend.refresh_peer(wanted.name, inbound=inbound, outbound=outbound)
+        )
+        return peer_pb2.RefreshPeerResponse(peer=convert_peer.peer(peer))
+
+    @answered
+    async def ResetPeer(self, request: peer_pb2.ResetPeerRequest) -> peer_pb2.ResetPeerResponse:
+        wanted = self._find(fields.required("peer", request.peer))
+        peer = await self._changes.run(self._backend.reset_peer(wanted.name))
+        return peer_pb2.ResetPeerResponse(peer=convert_peer.peer(peer))
 
     def _find(self, wanted: str) -> PeerView:
         peers = self._backend.peers()
@@ -153,11 +185,14 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
         peer = fields.optional("peer", request.peer)
         if query in (RouteQuery.RECEIVED, RouteQuery.ADVERTISED) and not peer:
             raise InvalidFieldError("peer", f"is required for {query.value} routes: a peer's name or address")
+        if query in (RouteQuery.ADVERTISED, RouteQuery.INSTALLED) and request.reason:
+            raise InvalidFieldError("reason", f"is of a received path: {query.value} routes have none")
         pages = self._backend.routes(
             query,
             peer=peer,
             family=fields.family("family", request.family),
             within=fields.prefix("prefix", request.prefix),
+            reason=fields.reason_code("reason", request.reason),
         )
         for page in pages:
             answer = route_pb2.ListRoutesResponse()
@@ -165,6 +200,14 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
                 answer.routes.extend([convert.route(route) for route in page[first : first + ROUTES_A_SLICE]])
                 await asyncio.sleep(0)
             yield answer
+
+    @answered
+    async def Explain(self, request: route_pb2.ExplainRequest) -> route_pb2.ExplainResponse:
+        target = fields.prefix("target", request.target)
+        if target is None:
+            raise InvalidFieldError("target", "is required: a prefix or an address, such as 10.244.0.5")
+        view = await self._backend.explain(target)
+        return route_pb2.ExplainResponse(explanation=convert_explain.explanation(view))
 
 
 class IpamService(ipam_pb2_grpc.IpamServiceServicer):

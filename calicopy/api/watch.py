@@ -20,6 +20,7 @@ from google.rpc import code_pb2  # type: ignore[import-untyped]  # googleapis-co
 from calicopy.api import convert
 from calicopy.api.backend import Backend
 from calicopy.api.errors import InvalidFieldError, abort, end_call, refused_status
+from calicopy.api.scalars import timestamp
 from calicopy.api.services import Context
 from calicopy.core.views import (
     BlockView,
@@ -202,12 +203,12 @@ class WatchService(watch_pb2_grpc.WatchServiceServicer):
             if watcher.over:
                 return
             yield convert.change(view, revision=revision, now=time.time())
-        at = convert.timestamp(time.time())
+        at = timestamp(time.time())
         yield watch_pb2.WatchResponse(revision=revision, at=at, sync=watch_pb2.Sync())
         while not watcher.over:
             message = await watcher.next(heartbeat_s)
             if message is None and not watcher.over:
-                at = convert.timestamp(time.time())
+                at = timestamp(time.time())
                 revision = self._backend.revision
                 message = watch_pb2.WatchResponse(revision=revision, at=at, heartbeat=watch_pb2.Heartbeat())
             if message is not None:

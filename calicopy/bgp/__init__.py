@@ -14,6 +14,8 @@ from calicopy.bgp.capabilities import Capabilities, Fqdn, GracefulRestart, LongL
 from calicopy.bgp.communities import (
     format_community,
     format_large_community,
+    parse_community,
+    parse_large_community,
 )
 from calicopy.bgp.encode import attribute_list, encode_attributes, encode_end_of_rib, encode_update
 from calicopy.bgp.notification import Notification, decode_notification, encode_notification
@@ -66,4 +68,6 @@ __all__ = [
     "format_community",
     "format_large_community",
     "negotiate",
+    "parse_community",
+    "parse_large_community",
 ]

@@ -100,6 +100,21 @@ class AsPath:
         """Whether it has a confederation segment."""
         return any(segment.kind.is_confed for segment in self.segments)
 
+    def prepend(self, asn: int, count: int = 1) -> AsPath:
+        """The path with `asn` before it, `count` times: in the leading AS_SEQUENCE, or in a new one where there is
+        none or where it would pass 255 (RFC 4271 section 5.1.2 b).
+        """
+        if count <= 0:
+            return self
+        lead = (Segment(SegmentKind.AS_SEQUENCE, (asn,) * count),)
+        return AsPath(_joined(lead, self.segments))
+
+    def without_confed(self) -> AsPath:
+        """The path as it leaves a confederation (RFC 5065 section 4.1 c)."""
+        if not self.has_confed:
+            return self
+        return AsPath(tuple(segment for segment in self.segments if not segment.kind.is_confed))
+
     def __str__(self) -> str:
         return " ".join(map(str, self.segments))
 
@@ -147,7 +162,7 @@ def merge_as4_path(path: AsPath, as4: AsPath) -> AsPath:
 
     An AS4_PATH that is longer than the AS_PATH is ignored. Its confederation segments are left out.
     """
-    as4 = AsPath(tuple(segment for segment in as4.segments if not segment.kind.is_confed))
+    as4 = as4.without_confed()
     missing = path.length - as4.length
     if missing < 0:
         return path
@@ -165,10 +180,10 @@ def merge_as4_path(path: AsPath, as4: AsPath) -> AsPath:
             continue
         lead.append(Segment(segment.kind, segment.asns[:missing]))
         missing = 0
-    return AsPath(_joined(lead, as4.segments))
+    return AsPath(_joined(tuple(lead), as4.segments))
 
 
-def _joined(lead: list[Segment], tail: tuple[Segment, ...]) -> tuple[Segment, ...]:
+def _joined(lead: tuple[Segment, ...], tail: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The two lists as one, with sequences that meet at the seam made one again."""
     if lead and tail and lead[-1].kind is tail[0].kind is SegmentKind.AS_SEQUENCE:
         asns = lead[-1].asns + tail[0].asns

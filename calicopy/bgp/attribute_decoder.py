@@ -18,6 +18,7 @@ from calicopy.bgp.verdict import Fault, FaultKind, Verdict
 
 _OPTIONAL = int(AttributeFlag.OPTIONAL)
 _TRANSITIVE = int(AttributeFlag.TRANSITIVE)
+_PARTIAL = int(AttributeFlag.PARTIAL)
 _EXTENDED_LENGTH = int(AttributeFlag.EXTENDED_LENGTH)
 _MP_CODES = frozenset({int(AttributeCode.MP_REACH_NLRI), int(AttributeCode.MP_UNREACH_NLRI)})
 
@@ -183,6 +184,8 @@ def _read_one(draft: Draft, attribute: RawAttribute) -> Fault | None:
         rule.read(draft, attribute.value)
     except MalformedError as error:
         return Fault(rule.malformed, error.kind, code, str(error))
+    if attribute.flags & _PARTIAL and rule.bits == KIND_BITS and not rule.two_octet_only:
+        draft.partial.append(code)
     return None
 
 

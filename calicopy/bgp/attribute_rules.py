@@ -60,6 +60,7 @@ class Draft:
     cluster_list: tuple[IPv4Address, ...] = ()
     large_communities: tuple[LargeCommunity, ...] = ()
     unknown: list[RawAttribute] = field(default_factory=list)
+    partial: list[int] = field(default_factory=list)
 
     def finish(self) -> PathAttributes:
         """The values as one set, the AS4 attributes of a 2-octet session folded in (RFC 6793 section 4.2.3)."""
@@ -83,6 +84,7 @@ class Draft:
             cluster_list=self.cluster_list,
             large_communities=self.large_communities,
             unknown=tuple(self.unknown),
+            partial=tuple(sorted(self.partial)),
         )
 
 

@@ -88,7 +88,8 @@ class PathAttributes:
 
     `next_hop` is the NEXT_HOP attribute, so None where only MP_REACH_NLRI gave one: the next hop of a prefix is its
     batch's. Communities are 32-bit numbers in the order received; large communities are free of duplicates (RFC 8092
-    section 5).
+    section 5). `partial` has the codes of known optional transitive attributes that came with the Partial bit, which
+    nobody may clear (RFC 4271 section 5).
     """
 
     origin: Origin = Origin.IGP
@@ -103,6 +104,7 @@ class PathAttributes:
     cluster_list: tuple[IPv4Address, ...] = ()
     large_communities: tuple[LargeCommunity, ...] = ()
     unknown: tuple[RawAttribute, ...] = ()
+    partial: tuple[int, ...] = ()
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +114,7 @@ class PathAttributes:
         return (
             self.origin, self.as_path, self.next_hop, self.med, self.local_pref, self.atomic_aggregate, self.aggregator,
             self.communities, self.originator_id, self.cluster_list, self.large_communities, self.unknown,
+            self.partial,
         )  # fmt: skip
 
     def __hash__(self) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from calicopy.bgp.as_path import AS_TRANS, AsPath, Segment, encode_as_path
@@ -22,6 +23,7 @@ from calicopy.net.family import SAFI_UNICAST
 _WELL_KNOWN = int(AttributeFlag.TRANSITIVE)
 _OPTIONAL = int(AttributeFlag.OPTIONAL)
 _OPTIONAL_TRANSITIVE = int(AttributeFlag.OPTIONAL | AttributeFlag.TRANSITIVE)
+_PARTIAL = int(AttributeFlag.PARTIAL)
 _FLAGS = {
     AttributeCode.MULTI_EXIT_DISC: _OPTIONAL,
     AttributeCode.ORIGINATOR_ID: _OPTIONAL,
@@ -50,10 +52,11 @@ def attribute_list(attributes: PathAttributes, session: SessionOptions) -> list[
     LOCAL_PREF, ORIGINATOR_ID and CLUSTER_LIST are left out towards an external peer. On a 2-octet session, AS4_PATH and
     AS4_AGGREGATOR are added where an AS number needs them (RFC 6793 section 4.2.2).
     """
-    parts = [
-        RawAttribute(_FLAGS.get(code, _WELL_KNOWN), code, value) for code, value in _values(attributes, session)
-    ]
-    return sorted((*parts, *attributes.unknown), key=lambda part: part.code)
+    parts = [RawAttribute(_FLAGS.get(code, _WELL_KNOWN), code, value) for code, value in _values(attributes, session)]
+    parts += attributes.unknown
+    if attributes.partial:
+        parts = [replace(one, flags=one.flags | _PARTIAL) if one.code in attributes.partial else one for one in parts]
+    return sorted(parts, key=lambda part: part.code)
 
 
 def encode_attributes(attributes: PathAttributes, session: SessionOptions) -> bytes:

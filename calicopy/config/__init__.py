@@ -5,11 +5,14 @@ Importing this package loads nothing else: pydantic comes with `calicopy.config.
 --help`) stay light.
 
 - `errors`: what is wrong with a file, and where; `problems`: the same by path, as the checks find it (no dependency)
-- `fields`: the value types of the file (addresses, prefixes, AS numbers, file names); `sections`: its parts (pure)
-- `checks`, `checks_bgp`: what must hold between the parts (pure)
+- `fields`, `fields_bgp`: the value types of the file (addresses, prefixes, communities); `sections`, `sections_policy`,
+  `sections_bgp`: its parts (pure)
+- `checks`, `checks_bgp`, `checks_peers`, `checks_policy`: what must hold between the parts (pure)
 - `model`: `ClusterConfig`, the whole (pure)
 - `detect`: which of a host's addresses is the node's, when the file leaves it out (pure)
-- `resolve`: `NodeConfig`, what one node needs of the file (pure)
+- `resolve`: `NodeConfig`, what one node needs of the file; `nodeconfig` holds its values, `peering` makes the sessions,
+  `chains` the filters (pure)
+- `diff`: what a change does to the sessions of a node (pure)
 - `yamltree`: YAML text to a tree with places, strictly
 - `load`: text or file to `ClusterConfig`, or every error at once
 - `schema`: the JSON schema of the file

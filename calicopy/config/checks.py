@@ -16,11 +16,11 @@ from calicopy.config.problems import FirstUse, Problem, matches_nothing
 from calicopy.config.sections import (
     AddressDetection,
     AgentSection,
-    BgpSection,
     NodeEntry,
     PoolEntry,
     selects,
 )
+from calicopy.config.sections_bgp import BgpSection
 from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix, PrefixError
 
 BLOCK_LENGTHS = {Family.IPV4: (20, 32), Family.IPV6: (116, 128)}
@@ -39,6 +39,7 @@ def check(
     detection: AddressDetection,
     bgp: BgpSection,
     agent: AgentSection,
+    cluster_as: int,
 ) -> Iterator[Problem]:
     """Every problem between the parts, errors and warnings, in no particular order."""
     yield from _nodes(nodes)
@@ -46,7 +47,7 @@ def check(
     yield from _pools(pools, nodes)
     yield from _pins(nodes, pools)
     yield from _room(nodes, pools)
-    yield from check_bgp(bgp, nodes)
+    yield from check_bgp(bgp, nodes, pools, cluster_as=cluster_as)
     yield from _agent(agent)
 
 
@@ -87,7 +88,7 @@ def _undetected(nodes: Sequence[NodeEntry], detection: AddressDetection, bgp: Bg
         if node.interfaces:
             continue
         path: Path = ("nodes", index)
-        related: tuple[Path, ...] = ((*path, "address"), (*path, "address6"), ("bgp", "mesh"))
+        related: tuple[Path, ...] = ((*path, "address"), (*path, "address6"), ("bgp", "mesh"), ("bgp", "peers"))
         if node.router_id is None:
             yield Problem(
                 path,
@@ -96,11 +97,15 @@ def _undetected(nodes: Sequence[NodeEntry], detection: AddressDetection, bgp: Bg
                 related=related,
                 warning=True,
             )
-        if bgp.mesh and len(nodes) > 1:
+        between = bgp.mesh or any(
+            peer.picks(node.labels) or (peer.peer_selector is not None and peer.held_by(node.name, node.labels))
+            for peer in bgp.peers
+        )
+        if between and len(nodes) > 1:
             yield Problem(
                 path,
-                "no `address`: the node detects its own, but the other nodes do not know it, so there is no mesh "
-                "session with this node; give an `address`, or peer through a route reflector",
+                "no `address`: the node detects its own, but the other nodes do not know it, so there is no session "
+                "between them and this node; give an `address`, or peer with a router outside of this file",
                 related=related,
                 warning=True,
             )

@@ -192,7 +192,7 @@ def _listen(value: object) -> Listen:
     return Listen(address, int(port))
 
 
-class _Choice:
+class Choice:
     """A text that is one of an enum's values."""
 
     def __init__(self, kind: type[enum.Enum]) -> None:
@@ -266,7 +266,7 @@ def _protocol(value: object) -> int:
 
 _DETECTION_SCHEMA = {"type": "string", "enum": [member.value for member in DetectionMethod]}
 _STRING = PlainSerializer(str, return_type=str)
-_VALUE = PlainSerializer(lambda member: member.value, return_type=str)
+VALUE = PlainSerializer(lambda member: member.value, return_type=str)
 
 Address: TypeAlias = Annotated[IPAddress, PlainValidator(_address), _STRING, WithJsonSchema({"type": "string"})]
 RouterId: TypeAlias = Annotated[
@@ -333,23 +333,23 @@ FamilyField: TypeAlias = Annotated[
 ]
 EncapsulationField: TypeAlias = Annotated[
     Encapsulation,
-    PlainValidator(_Choice(Encapsulation)),
-    _VALUE,
+    PlainValidator(Choice(Encapsulation)),
+    VALUE,
     WithJsonSchema({"type": "string", "enum": [member.value for member in Encapsulation]}),
 ]
 ModeField: TypeAlias = Annotated[
     EncapsulationMode,
-    PlainValidator(_Choice(EncapsulationMode)),
-    _VALUE,
+    PlainValidator(Choice(EncapsulationMode)),
+    VALUE,
     WithJsonSchema({"type": "string", "enum": [member.value for member in EncapsulationMode]}),
 ]
 MethodField: TypeAlias = Annotated[
-    DetectionMethod, PlainValidator(_Choice(DetectionMethod)), _VALUE, WithJsonSchema(_DETECTION_SCHEMA)
+    DetectionMethod, PlainValidator(Choice(DetectionMethod)), VALUE, WithJsonSchema(_DETECTION_SCHEMA)
 ]
 LogLevelField: TypeAlias = Annotated[
     LogLevel,
-    PlainValidator(_Choice(LogLevel)),
-    _VALUE,
+    PlainValidator(Choice(LogLevel)),
+    VALUE,
     WithJsonSchema({"type": "string", "enum": [member.value for member in LogLevel]}),
 ]
 Switch: TypeAlias = StrictBool

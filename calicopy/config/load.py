@@ -195,7 +195,8 @@ class _Loader:
             self.left_out.add(parent if parent else path)
             return
         value, there = tree.find(path)
-        self._note(path, _message(error, value if there else None))
+        if error["type"] != "too_short" or not self._touched(path, 99):  # else it is short of what is refused already
+            self._note(path, _message(error, value if there else None))
         self.left_out.add(path)
 
     def _check(self, config: ClusterConfig, tree: Tree) -> None:

@@ -25,14 +25,13 @@ from calicopy.config.sections import (
     AddressDetection,
     AgentSection,
     ApiSection,
-    BgpSection,
     ClusterSection,
     NodeEntry,
-    PeerEntry,
     PoolEntry,
     Section,
     selects,
 )
+from calicopy.config.sections_bgp import BgpSection, PeerEntry
 
 DEFER_CHECKS = "calicopy: the caller runs the checks"
 """As pydantic's validation context: the caller calls `ClusterConfig.problems` itself and discards a result with
@@ -67,6 +66,7 @@ class ClusterConfig(Section):
                 detection=self.address_detection,
                 bgp=self.bgp,
                 agent=self.agent,
+                cluster_as=self.cluster.asn,
             )
         )
 

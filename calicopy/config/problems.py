@@ -55,3 +55,8 @@ def matches_nothing(path: Path, selector: Mapping[str, str]) -> Problem:
     """The warning for a selector that selects no node."""
     text = ", ".join(f"{key}={value}" for key, value in selector.items())
     return Problem(path, f"no node of this file has the labels {text}", warning=True)
+
+
+def few(names: Sequence[str]) -> str:
+    """The first five names, and that there are more."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -14,14 +14,11 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from calicopy.config.fields import (
-    Address,
     AsNumber,
     DetectionMethod,
     EncapsulationField,
-    FamilyField,
     FilePath,
     GroupName,
-    HoldTime,
     LabelKey,
     LabelValue,
     ListenField,
@@ -32,7 +29,6 @@ from calicopy.config.fields import (
     Name,
     NodeAddress4,
     NodeAddress6,
-    Port,
     PrefixField,
     RouteProtocol,
     RouterId,
@@ -108,6 +104,10 @@ class NodeEntry(Section):
     """Pinned blocks: this node owns them from the start, and no other node ever does."""
     address_detection: AddressDetection | None = None
     """How this node finds its address, if not as the cluster's `address_detection` says."""
+    route_reflector: Switch = False
+    """Whether it is a route reflector (RFC 4456): the nodes that `bgp.peers` connects it with are its clients."""
+    cluster_id: RouterId | None = None
+    """Its cluster id as a route reflector. Default: the router id."""
 
     @property
     def effective_router_id(self) -> IPv4Address | None:
@@ -115,6 +115,11 @@ class NodeEntry(Section):
         if self.router_id is not None:
             return self.router_id
         return self.address.ip if self.address is not None else None
+
+    @property
+    def effective_cluster_id(self) -> IPv4Address | None:
+        """The cluster id of a route reflector, given or by default; None for others and while not known."""
+        return (self.cluster_id or self.effective_router_id) if self.route_reflector else None
 
     @property
     def interfaces(self) -> tuple[IPv4Interface | IPv6Interface, ...]:
@@ -155,63 +160,6 @@ class PoolEntry(Section):
     def label(self) -> str:
         """Its name, else its prefix."""
         return self.name if self.name is not None else str(self.cidr)
-
-
-class PeerEntry(Section):
-    """A BGP peer that is not part of the mesh: a route reflector, a top-of-rack router."""
-
-    name: Name | None = None
-    """A name for people. Default: the address."""
-    address: Address
-    """The address to peer with."""
-    asn: AsNumber = Field(validation_alias="as", serialization_alias="as")
-    """The peer's AS number; the cluster's own makes the session iBGP."""
-    nodes: tuple[Name, ...] | None = None
-    """The nodes that hold this session, by name. Default: every node."""
-    node_selector: Selector | None = None
-    """The nodes that hold this session, by labels (instead of `nodes`)."""
-    port: Port = 179
-    """TCP port of the peer."""
-    password_file: FilePath | None = None
-    """A file with the TCP MD5 password (RFC 2385), at most 80 bytes."""
-    passive: Switch = False
-    """Wait for the peer to connect instead of dialling."""
-    hold_time_s: HoldTime | None = None
-    """Hold time offered to this peer, in seconds. Default: that of `bgp`."""
-    trust_owner: Switch = False
-    """Whether the owner community of paths from this peer is believed (a route reflector of the cluster: yes)."""
-    prefix_limit: Annotated[StrictInt, Field(ge=1, le=10_000_000)] | None = None
-    """Most prefixes accepted per family before the peer is stopped. Default: that of `bgp`."""
-    families: Annotated[tuple[FamilyField, ...], Field(min_length=1)] | None = None
-    """Address families of the session. Default: that of the peer's address."""
-
-    @property
-    def label(self) -> str:
-        """Its name, else its address."""
-        return self.name if self.name is not None else str(self.address)
-
-
-class BgpSection(Section):
-    """BGP of every node."""
-
-    mesh: Switch = True
-    """Whether every node peers with every other node of this file."""
-    mesh_password_file: FilePath | None = None
-    """A file with the TCP MD5 password of all mesh sessions (RFC 2385), at most 80 bytes."""
-    peers: Annotated[tuple[PeerEntry, ...], Field(max_length=256)] = ()
-    """Peers besides the mesh."""
-    hold_time_s: HoldTime = 9
-    """Hold time in seconds: 0, or 3 and more. Keepalives are sent every third of it."""
-    graceful_restart_time_s: Annotated[StrictInt, Field(ge=1, le=4095)] = 120
-    """How long peers keep our routes while we restart, in seconds (RFC 4724: 12 bits)."""
-    listen_port: Port = 179
-    """TCP port on which nodes accept sessions, and to which mesh sessions are dialled."""
-    prefix_limit: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = 250_000
-    """Most prefixes accepted per peer and family before the peer is stopped."""
-    multipath_relax: Switch = False
-    """Whether paths over different neighbour ASes may be used together."""
-    multipath_max_paths: Annotated[StrictInt, Field(ge=1, le=256)] = 16
-    """Most next hops of one route; 1 turns multipath off."""
 
 
 class ApiSection(Section):
@@ -268,11 +216,9 @@ __all__ = [
     "AddressDetection",
     "AgentSection",
     "ApiSection",
-    "BgpSection",
     "ClusterSection",
     "IPv6Interface",
     "NodeEntry",
-    "PeerEntry",
     "PoolEntry",
     "Section",
     "selects",

@@ -20,6 +20,7 @@ from calicopy.config.errors import ConfigError, Path, format_path
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 16
+TOO_DEEP = f"nested more than {MAX_DEPTH} deep"
 MAX_ERRORS = 500
 """More mistakes than this are counted, not listed."""
 
@@ -139,6 +140,8 @@ def _note_syntax(reading: Reading, text: str, error: yaml.YAMLError) -> None:
     if "\t" in blank:
         place = (place[0], blank.index("\t") + 1)
         problem = "found a tab, expected spaces for indentation"
+    elif "nesting depth" in problem:  # newer PyYAML looks far ahead, and counts before we do
+        problem = TOO_DEEP
     else:
         problem = f"not YAML: {problem}"
     reading.errors.append(ConfigError(reading.filename, place[0], place[1], "", problem))
@@ -170,7 +173,7 @@ class _Builder:
     def _value(self, event: yaml.Event, path: Path) -> Tree:
         place = _place(event)
         if len(path) > MAX_DEPTH:
-            self._reading.note(place, path[:4], f"nested more than {MAX_DEPTH} deep")
+            self._reading.note(place, path[:4], TOO_DEEP)
             raise _StopError
         if isinstance(event, yaml.AliasEvent):
             self._unfit(

@@ -24,10 +24,18 @@ class Blocks:
         self._rib = rib
         self._ipam = ipam
         self._emit = emit
-        self._pinned = {prefix for prefix, owner in node.pinned.items() if owner != node.name}
+        self._pinned: set[Prefix] = set()
+        self._repinned: set[Prefix] = set()  # the RIB has to be told of these, whoever holds them
+        self.configure(node)
         self._hosts: dict[Family, dict[Packed, int]] = {family: {} for family in Family}
         self._told: dict[Family, dict[Packed, int]] = {family: {} for family in Family}
         self._conflicts: dict[tuple[str, str], str] = {}
+
+    def configure(self, node: NodeConfig) -> None:
+        """Another cluster file, or the first: which blocks are pinned to other nodes."""
+        pinned = {prefix for prefix, owner in node.pinned.items() if owner != node.name}
+        self._repinned |= pinned ^ self._pinned
+        self._pinned = pinned
 
     def heard(self, decisions: Decisions) -> None:
         """Tell IPAM what the decision process came across."""
@@ -110,6 +118,11 @@ class Blocks:
     def tell_rib(self) -> bool:
         """Who may announce which block from now on; whether anything changed."""
         changes = self._ipam.take_holder_changes()
+        if self._repinned:
+            held = self._ipam.holders()
+            for prefix in self._repinned:
+                changes.setdefault(prefix.family, {})[prefix.packed] = held[prefix.family].get(prefix.packed)
+            self._repinned.clear()
         for family, holders in changes.items():
             self._rib.set_holders(family, {block: self._holder(family, block, who) for block, who in holders.items()})
         return bool(changes)

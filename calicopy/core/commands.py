@@ -5,28 +5,30 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TypeAlias
 
+from calicopy.core.drain import DrainChange, DrainStep
 from calicopy.core.views import LogView
 from calicopy.fib import RouteBatch
 from calicopy.ipam import AddressRecord, Change, IpamError
-from calicopy.net import Family, IPAddress, Packed, Prefix
-from calicopy.seam.speaker import AnnounceGroup, SessionSpec
+from calicopy.net import Family, IPAddress, Prefix
+from calicopy.seam.speaker import AnnounceGroup, SessionSpec, WithdrawGroup
 
 
 @dataclass(frozen=True, slots=True)
 class SetSessions:
-    """The whole set of sessions to hold."""
+    """The whole set of sessions to hold; `SessionsSet` answers with the same serial."""
 
     sessions: tuple[SessionSpec, ...]
+    serial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Advertise:
-    """Tell `peer`: first the announcements, then the withdrawals."""
+    """Tell all of `peers` the same: first the announcements, then the withdrawals."""
 
-    peer: str
+    peers: tuple[str, ...]
     family: Family
     announce: tuple[AnnounceGroup, ...] = ()
-    withdraw: tuple[Packed, ...] = field(default=(), repr=False)
+    withdraw: tuple[WithdrawGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,13 @@ class SendRefresh:
 
     peer: str
     family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class ResendRoutes:
+    """Announce to `peer` all that it was told, once more (as a ROUTE-REFRESH of its own would have it)."""
+
+    peer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,7 @@ class Persist:
     """Commit these changes in one transaction; answered by Persisted or PersistFailed."""
 
     token: int
-    changes: tuple[Change, ...]
+    changes: tuple[Change | DrainChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +113,13 @@ class Reply:
     request: int
     addresses: tuple[AddressRecord, ...] = ()
     error: IpamError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainProgress:
+    """A drain went on: for all who wait for it."""
+
+    step: DrainStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +134,7 @@ Command: TypeAlias = (
     | Advertise
     | SendEndOfRib
     | SendRefresh
+    | ResendRoutes
     | ResetPeer
     | DumpRoutes
     | WriteRoutes
@@ -126,5 +143,6 @@ Command: TypeAlias = (
     | SetHost
     | Persist
     | Reply
+    | DrainProgress
     | Log
 )

@@ -26,15 +26,21 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core import events as ev
 from calicopy.core.blocks import Blocks
 from calicopy.core.claims import ClaimGate, waiting_since
-from calicopy.core.commands import Command, DumpRoutes, Log, SetSessions, WriteRoutes
+from calicopy.core.commands import Command, Log, Reply
+from calicopy.core.drain import DrainPhase, DrainRecord
+from calicopy.core.drainer import Drainer
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
+from calicopy.core.kernel_routes import KernelRoutes
+from calicopy.core.linger import Linger
+from calicopy.core.peer_limits import PeerLimits
 from calicopy.core.peers import Peer
+from calicopy.core.reconfigure import end_lingering, reconfigure
 from calicopy.core.requests import Requests
 from calicopy.core.session_events import SessionEvents
-from calicopy.core.sessions import session_spec
 from calicopy.core.setup import fib_for, ipam_for, rib_for
 from calicopy.core.views import LogView
+from calicopy.core.wanted_sessions import WantedSessions
 from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
 from calicopy.seam import speaker as sp
@@ -42,8 +48,6 @@ from calicopy.seam import speaker as sp
 TAKE_SLICE = 16 * 1024  # octets of UPDATEs a call, each counted with BODY_COST more
 BODY_COST = 300
 DECIDE_SLICE = 800
-WRITE_SLICE = 4000
-DUMP_RETRY_S = 1.0
 LEAST_RESTART_S = 10.0  # an agent is given this long to be in sync, however short the restart time
 
 SPOKEN = (
@@ -56,7 +60,15 @@ SPOKEN = (
 class Core:
     """One node's brain. `node` must be ready: its address and router id are known."""
 
-    def __init__(self, node: NodeConfig, snapshot: Snapshot, *, now: float, began_at: float | None = None) -> None:
+    def __init__(
+        self,
+        node: NodeConfig,
+        snapshot: Snapshot,
+        *,
+        now: float,
+        began_at: float | None = None,
+        drain: DrainRecord | None = None,
+    ) -> None:
         """`now` and `began_at`, the start of the process (default: now), are monotonic seconds."""
         self.node = node
         self.began_at = now
@@ -68,25 +80,24 @@ class Core:
         self.gate = ClaimGate(began, frozenset(self.peers))
         self.gate.is_open = bool(snapshot.blocks)
         self.counters: Counter[str] = Counter()
-        self.session_error = ""
-        self.dump_error = ""
         self.sweeping = False
         self._commands: list[Command] = []
-        emit = self._commands.append
-        restart_s = node.cluster.bgp.graceful_restart_time_s
-        self.sessions = SessionEvents(self.rib, self.peers, emit=emit, restart_time_s=restart_s)
+        emit = self.emit = self._commands.append
+        self.sessions = SessionEvents(self.rib, self.peers, emit=emit)
         self.requests = Requests(self.ipam, emit=emit)
-        self.exports = Exports(node, self.rib.context, self.peers, emit=emit)
+        self.exports = Exports(node, self.rib, self.peers, emit=emit)
+        self.drainer = Drainer(self.exports, self.rib, self.ipam, emit=emit, record=drain)
+        self.limits = PeerLimits(
+            self.peers, emit=emit, withdraw=self.exports.withdraw_all, give_up=self.sessions.give_up
+        )
         self.host = Host(node, emit=emit)
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
+        self.kernel = KernelRoutes(self.fib, self.counters, emit=emit, now=now)
+        self.wanted = WantedSessions(self.peers, self.limits, self.host, emit=emit)
+        self.linger = Linger(self.rib, self.peers)
+        self.linger.configure(node)
         self._spoken: deque[ev.CoreEvent] = deque()
-        self._dumped = False
-        self._dumping = False
-        self._dump_again = False
-        self._dump_at = now
-        self._writing = False
-        self._sessions: tuple[sp.SessionSpec, ...] | None = None
-        self._cold = True
+        self._deferral_ends: float | None = None
         self._workloads_known = False
         self._undecided = True  # something that was heard is not taken or not decided yet
         self._more = False
@@ -116,11 +127,14 @@ class Core:
         sweep_limit = self._sweep_limit
         times = (
             self.sessions.deadline(),
+            self.limits.deadline(),
+            self._deferral_ends if self.sessions.attached else None,
             self.gate.deadline(),
             self.requests.deadline(),
+            self.drainer.deadline(now),
             self.exports.deadline() if self.sessions.attached else None,
-            self.fib.next_deadline(now) if self._dumped and not self._writing else None,
-            None if self._dumping else self._dump_at,
+            self.linger.deadline(),
+            self.kernel.deadline(now),
             None if self.sweeping or sweep_limit <= now else sweep_limit,
         )
         return min((time for time in times if time is not None), default=None)
@@ -150,19 +164,18 @@ class Core:
             case ev.RoutesWritten():
                 self._written(event, now)
             case ev.KernelDumped():
-                self._dumped_now(event, now)
+                if not self.kernel.dumped:
+                    self.host.had_routes = any(event.dump.routes.values())
+                self.kernel.dump_came(event, now, next_in_s=self.node.cluster.agent.resync_interval_s)
             case ev.KernelDumpFailed():
-                if event.error != self.dump_error:
-                    self._log("kernel", "", "dump-failed", event.error, "error")
-                self.dump_error, self._dumping = event.error, False
-                self._dump_at = now + DUMP_RETRY_S
+                self.kernel.dump_failed(event.error, now)
             case ev.RoutesChanged():
                 for family, changes in event.changes.items():
                     self.fib.kernel_changed(family, changes)
                     self.counters["fib.drift_seen"] += len(changes)
             case ev.KernelEventsLost():
                 self.counters["kernel.events_lost"] += 1
-                self._want_dump()
+                self.kernel.want_dump()
             case ev.InterfacesChanged():
                 self.host.interfaces_changed(event.interfaces)
                 self.fib.set_interfaces({interface.ifindex: interface for interface in event.interfaces})
@@ -178,9 +191,9 @@ class Core:
             case ev.HostChecked():
                 self.host.problems[event.component] = dict(event.problems)
             case ev.SessionsSet():
-                if event.error and event.error != self.session_error:
-                    self._log("speaker", "", "sessions-refused", event.error, "error")
-                self.session_error = event.error
+                self.wanted.answered(event)
+            case ev.ConfigChanged():
+                reconfigure(self, event.node, now)
             case ev.AdvertiseFailed():
                 self.exports.failed(event, now)
             case ev.AnnouncedBefore():
@@ -192,6 +205,12 @@ class Core:
                 self.fib.set_workload_routes(dict(event.routes))
             case ev.Ticked():
                 pass
+            case ev.DrainRequested() | ev.UndrainRequested():
+                self.drainer.request(event)
+            case ev.PeerRefreshRequested(peer, inbound, outbound):
+                self.sessions.refresh(peer, now, inbound=inbound, outbound=outbound)
+            case ev.PeerResetRequested(peer):
+                self._reset_peer(peer)
             case ev.AddressRequested() | ev.AddressReleased() | ev.BlockReleased():
                 self._take_request(event, now)
             case ev.Persisted() | ev.PersistFailed():
@@ -202,6 +221,8 @@ class Core:
     def _take_request(self, event: ev.RequestEvent, now: float) -> None:
         self._ipam_changed = True
         match event:
+            case ev.AddressRequested() if error := self.drainer.refuses(event.handle):
+                self._commands.append(Reply(event.request, error=error))
             case ev.AddressRequested():
                 self.requests.assign(event, now)
             case ev.AddressReleased():
@@ -210,8 +231,10 @@ class Core:
                 self.requests.release_block(event)
             case ev.Persisted():
                 self.requests.persisted(event)
+                self.drainer.persisted(event)
             case ev.PersistFailed():
                 self.requests.persist_failed(event, now)
+                self.drainer.persist_failed(event, now)
 
     def _take_session(self, event: sp.SpeakerEvent, now: float) -> None:
         match event:
@@ -240,79 +263,60 @@ class Core:
                 self.sessions.events_were_lost(event, now)
                 self._log("speaker", event.peer or "", "events-lost", event.reason, "warning")
 
+    def _reset_peer(self, key: str) -> None:
+        peer = self.peers.get(key)
+        if peer is not None and peer.stopped:
+            self.limits.release(peer, "it was reset by hand")
+        else:
+            self.sessions.reset(key, "asked for")
+
     def _written(self, event: ev.RoutesWritten, now: float) -> None:
-        self._writing = False
-        self.fib.written(list(event.results), now)
-        for result in event.results:
-            failed = len(result.failures) + len(result.foreign)
-            self.counters["fib.writes_failed"] += failed
-            self.counters["fib.routes_written"] += len(result.batch.prefixes) - failed
-            if self.note_touched:
+        self.kernel.written(event, now)
+        if self.note_touched:
+            for result in event.results:
                 self.touched += ((result.batch.family, packed) for packed in result.batch.prefixes)
-
-    def _dumped_now(self, event: ev.KernelDumped, now: float) -> None:
-        self._dumping, self.dump_error = False, ""
-        if not self._dumped:
-            self._dumped = True
-            self.host.had_routes = any(event.dump.routes.values())
-        self.fib.kernel_state(event.dump)
-        self._dump_at = now + self.node.cluster.agent.resync_interval_s
-        if self._dump_again:
-            self._want_dump()
-
-    def _want_dump(self) -> None:
-        """Ask for a dump; one that is under way may have missed what made us ask, so another follows it."""
-        self._dump_again = self._dumping
-        if not self._dumping:
-            self._dumping = True
-            self._commands.append(DumpRoutes())
 
     # -- the round ----------------------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
-        if now >= self._dump_at and not self._dumping:
-            self._want_dump()
+        if self.kernel.due(now):
             self.host.check_again()
-            if self.session_error and self._sessions is not None:
-                self._commands.append(SetSessions(self._sessions))
+            self.wanted.retry()
         self._more = bool(self._spoken)
         if not self._spoken:
             self.sessions.expire(now)
-        self._set_sessions()
-        self._decide()
+        self._decide(now)
+        if not self._undecided:
+            end_lingering(self, now)
+        self.limits.broken(self.sessions.broken, now)
+        self.sessions.broken.clear()
+        self.limits.expire(now)
+        if self.kernel.dumped:
+            self.wanted.advance(self.node)
         self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)
         self._announce(now)
         self._write(now)
 
-    def _set_sessions(self) -> None:
-        """Once our address is on an interface, and we know whether the kernel kept our routes.
+    def ipam_changed(self) -> None:
+        """IPAM may announce something else: look at it in this round."""
+        self._ipam_changed = True
 
-        The F bit of the first session says so (RFC 4724 section 3); as soon as one was up the kernel has what we tell.
-        """
-        if not self._dumped or not (self._sessions or self.host.has_addresses(self.node.addresses)):
-            return
-        cold = self._cold and not self.host.had_routes and not any(peer.is_up for peer in self.peers.values())
-        if self._sessions is None or cold is not self._cold:
-            self._cold = cold
-            self._sessions = tuple(
-                session_spec(session, self.node, restarted_without_state=cold) for session in self.node.sessions
-            )
-            self._commands.append(SetSessions(self._sessions))
+    def look_again(self) -> None:
+        """There is more to do at once."""
+        self._more = True
 
-    def _decide(self) -> None:
+    def _decide(self, now: float) -> None:
         decisions = self.rib.decide(DECIDE_SLICE)
         self._undecided = decisions.more or bool(self._spoken)
         self.blocks.heard(decisions)
+        self.exports.decided(decisions)
         for family, changes in decisions.changes.items():
             self.fib.apply_decisions(family, changes)
             if self.note_touched:
                 self.touched += ((family, packed) for packed, _ in changes)
-        for limit in decisions.limits:
-            peer = self.peers[limit.peer]
-            peer.stopped = f"more than {limit.limit} prefixes: those beyond are not stored"
-            self._log("peer", peer.configured.name, "prefix-limit", peer.stopped, "error")
+        self.limits.passed(decisions.limits, now)
         if self.blocks.tell_rib():
             self._undecided = True
         self._more = self._more or self._undecided
@@ -324,7 +328,7 @@ class Core:
         self.sessions.marks.clear()
         if self._undecided or not self.gate.check(now):
             return
-        if self.ipam.pending():
+        if self.ipam.pending() and self.drainer.phase is DrainPhase.ACTIVE:
             self.blocks.confirm()
         self.requests.retry_parked(now)
 
@@ -352,8 +356,12 @@ class Core:
 
     def _announce(self, now: float) -> None:
         if self.sessions.attached:
+            deferral = self.sessions.deferral(now)
+            self.exports.hold_end_of_rib, self._deferral_ends = deferral.held, deferral.deadline
             self.exports.advance(self.sessions.fresh, now)
             self.sessions.fresh.clear()
+            self._more = self._more or self.exports.more
+        self.drainer.advance(now, in_sync=self.in_sync)
 
     # -- the kernel ---------------------------------------------------------------------------------------------
 
@@ -363,8 +371,8 @@ class Core:
 
     @property
     def in_sync(self) -> bool:
-        """Whether every configured peer has said all it has."""
-        return all(peer.in_sync for peer in self.peers.values())
+        """Whether every configured peer has said all it has, but for those that are stopped."""
+        return all(peer.in_sync or peer.stopped for peer in self.peers.values())
 
     @property
     def _everything_known(self) -> bool:
@@ -377,12 +385,8 @@ class Core:
         )
 
     def _write(self, now: float) -> None:
-        if not self._dumped or self._writing:
+        if not self.kernel.write(now):
             return
-        batches = self.fib.delta(WRITE_SLICE, now)
-        if batches:
-            self._writing = True
-            self._commands.append(WriteRoutes(tuple(batches)))
         if self.sweeping or not (self._workloads_known and self.gate.is_open):
             return  # host routes of workloads that are not known yet are never swept, however late it is
         if self._everything_known or now >= self._sweep_limit:

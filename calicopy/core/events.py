@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from calicopy.config.resolve import NodeConfig
 from calicopy.fib import KernelDump, RouteTarget, WriteResult
 from calicopy.net import Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
@@ -95,16 +96,17 @@ class HostChecked:
 
 @dataclass(frozen=True, slots=True)
 class SessionsSet:
-    """The speaker took the wanted sessions, or `error` says why not."""
+    """The speaker took the wanted sessions of the `SetSessions` with this serial, or `error` says why not."""
 
     error: str = ""
+    serial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class AdvertiseFailed:
-    """The speaker did not take what `peer` should hear (End-of-RIB too), or nobody knows whether it did."""
+    """The speaker did not take what these peers should hear (End-of-RIB too), or nobody knows whether it did."""
 
-    peer: str
+    peers: tuple[str, ...]
     family: Family
     error: str
 
@@ -162,13 +164,66 @@ class BlockReleased:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Take this node out of service; answered by `Reply(request)` when that is on disk, `DrainProgress` follows.
+
+    `force`: although addresses are in use. `wait_s`: for other paths, at most. `at`: seconds since the epoch.
+    `stopping`: for the end of the process, so that nothing of it is kept.
+    """
+
+    request: int
+    force: bool
+    wait_s: float
+    at: float
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UndrainRequested:
+    """Bring this node back into service; answered by `Reply(request)`."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadsChanged:
     """All attached workloads: address (as a host prefix) to the host interface's index."""
 
     routes: Mapping[Prefix, int]
 
 
-RequestEvent: TypeAlias = AddressRequested | AddressReleased | BlockReleased | Persisted | PersistFailed
+@dataclass(frozen=True, slots=True)
+class PeerRefreshRequested:
+    """Somebody wants the routes of a session again: those of the peer (`inbound`), ours (`outbound`)."""
+
+    peer: str
+    inbound: bool = False
+    outbound: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerResetRequested:
+    """Somebody wants a session ended and begun anew, and one that is stopped wanted again."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigChanged:
+    """The cluster file that counts from now on, as this node reads it: ready, with the same addresses and router id."""
+
+    node: NodeConfig = field(repr=False)
+
+
+RequestEvent: TypeAlias = (
+    AddressRequested
+    | AddressReleased
+    | BlockReleased
+    | DrainRequested
+    | UndrainRequested
+    | Persisted
+    | PersistFailed
+)
 
 CoreEvent: TypeAlias = (
     SpeakerEvent
@@ -188,4 +243,7 @@ CoreEvent: TypeAlias = (
     | AdvertiseFailed
     | AnnouncedBefore
     | WorkloadsChanged
+    | PeerRefreshRequested
+    | PeerResetRequested
+    | ConfigChanged
 )

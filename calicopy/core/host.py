@@ -37,7 +37,6 @@ class Host:
     """Wanted and asked-for state of the host. `facts` are the latest about next hops and the other nodes."""
 
     def __init__(self, node: NodeConfig, *, emit: Callable[[Command], None]) -> None:
-        self._node = node
         self._emit = emit
         self.interfaces: tuple[InterfaceFacts, ...] = ()
         self.facts: dict[IPAddress, NextHopFacts] = {}
@@ -48,6 +47,11 @@ class Host:
         self._tunnel_assigned = False  # in this life: it may not be on disk yet
         self._resolving: frozenset[IPAddress] | None = None
         self._asked: SetHost | None = None
+        self.configure(node)
+
+    def configure(self, node: NodeConfig) -> None:
+        """Another cluster file, or the first. A tunnel that nothing needs any more stays as it is: it does no harm."""
+        self._node = node
         self._underlay: tuple[InterfaceFacts, ...] | None = None  # as last found; None: to be found anew
         self._nodes = frozenset(
             address for other in node.nodes if other.name != node.name for address in other.addresses

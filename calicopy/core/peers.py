@@ -17,7 +17,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from calicopy.bgp import Negotiated, Open, SessionOptions
+from calicopy.bgp import Negotiated, Notification, Open, SessionOptions
 from calicopy.config.resolve import SessionConfig
 from calicopy.net import Family
 from calicopy.seam.speaker import FsmState
@@ -85,32 +85,58 @@ class FamilySync:
 
 @dataclass(slots=True)
 class PeerCounters:
-    """Only grow."""
+    """Only grow. `refreshes_received` counts requests, `refreshes_sent` ours."""
 
     updates_received: int = 0
     malformed_updates: int = 0
     sessions_established: int = 0
     sessions_lost: int = 0
+    notifications_received: int = 0
+    notifications_sent: int = 0
+    refreshes_received: int = 0
+    refreshes_sent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A NOTIFICATION that was seen at `at` (monotonic seconds), sent by us or by the peer."""
+
+    notification: Notification
+    sent: bool
+    at: float
+
+    def __str__(self) -> str:
+        return f"{self.notification.sentence} (sent by {'us' if self.sent else 'the peer'})"
 
 
 @dataclass(slots=True)
 class Peer:
-    """A configured peer and what is known of its session. `changed_at` and `failed_at` are monotonic seconds."""
+    """A configured peer and what is known of its session. All times are monotonic seconds."""
 
     configured: SessionConfig
     state: FsmState = FsmState.IDLE
     changed_at: float = 0.0
     failure: str = ""
     failed_at: float | None = None
-    notification: str = ""  # the last NOTIFICATION of the session that is up or has just ended
-    opened: Open | None = None  # the peer's
+    notice: Notice | None = None  # the NOTIFICATION of the session that has just ended, until its end is told
+    last_notice: Notice | None = None
+    local_opened: Open | None = None  # what we said
+    opened: Open | None = None  # what the peer said
     negotiated: Negotiated | None = None
     options: SessionOptions = field(default_factory=SessionOptions)
     families: dict[Family, FamilySync] = field(default_factory=dict)
     stale_until: float | None = None
+    lost_by_us: bool = False  # what is stale is so because we restarted, not the peer
     malformed_at: float | None = None  # when a malformed UPDATE was last said
+    malformed: str = ""  # the malformed UPDATE that ends the session
     reset_asked: bool = False  # we ask the speaker once to end a session
-    stopped: str = ""  # why not all that it sends is taken: its prefix limit
+    over_limit: str = ""  # what of the peer is not taken while its session goes on: its prefix limit
+    stopped: str = ""  # why the session is not wanted for now, although it is configured
+    stop_code: str = ""  # why, as a stable name: prefix-limit or held-down
+    stopped_until: float | None = None  # None: until somebody resets it
+    lingering_since: float | None = None  # when the cluster file dropped it: see `calicopy.core.linger`
+    later: SessionConfig | None = None  # what `configured` becomes when it needs to reflect no longer
+    later_at: float = 0.0  # since when
     counters: PeerCounters = field(default_factory=PeerCounters)
 
     @property
@@ -127,6 +153,12 @@ class Peer:
     def in_sync(self) -> bool:
         """Whether everything that the peer has to say was heard."""
         return self.is_up and all(sync.phase is Phase.IN_SYNC for sync in self.families.values())
+
+    @property
+    def restarting(self) -> bool:
+        """Whether the peer said that it has restarted: the R bit (RFC 4724 section 3)."""
+        restart = self.negotiated.graceful_restart if self.negotiated else None
+        return restart is not None and restart.restarting
 
     def deadline(self) -> float | None:
         """When something of it runs out."""

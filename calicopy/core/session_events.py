@@ -1,35 +1,25 @@
-"""What the core does with the speaker's events: sessions come and go, tables are learnt, marked stale and swept.
+"""What the core does with the speaker's events: sessions come and go; their tables are `tables`' work.
 
 Theory of operation. The speaker says what happened on the wire; this module keeps each `Peer` true to it and tells the
-RIB. Graceful restart (RFC 4724), as helper: paths of a session that broke without a NOTIFICATION are retained as stale,
-until the peer's restart time has passed, or the new session's End-of-RIB, or at once when its new OPEN says that
-forwarding state was not preserved. When our own speaker restarted, the same rule holds for all peers. When only the
-agent restarted, or was detached for a while, the sessions may never have broken: the table is asked for again (RFC
-2918), what does not come again is swept, and the peer is told anew what it should hear. While detached no time runs
-out, since nothing can be heard.
+RIB. `graceful` says what stays of a session that is lost, as stale: until its time has passed, or the new session's
+End-of-RIB, or at once when the new OPEN says that forwarding state was not preserved. When only the agent restarted, or
+was detached for a while, the sessions may never have broken: the table is asked for again (RFC 2918), what does not
+come again is swept, and the peer is told anew what it should hear. While detached no time runs out, since nothing can
+be heard.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from calicopy.bgp import (
-    AttributeCache,
-    Open,
-    OpenError,
-    RefreshError,
-    RefreshKind,
-    Verdict,
-    decode_notification,
-    decode_open,
-    decode_route_refresh,
-    decode_update,
-    negotiate,
-)
-from calicopy.core.commands import Command, Log, ResetPeer, SendRefresh
-from calicopy.core.peers import LATE_S, MAX_S, QUIET_S, FamilySync, Peer, Phase
+from calicopy.bgp import OpenError, decode_notification, decode_open, negotiate
+from calicopy.core.commands import Command, Log, ResendRoutes, ResetPeer
+from calicopy.core.graceful import Deferral, LossCause, defer, retention, stays
+from calicopy.core.peers import LATE_S, QUIET_S, FamilySync, Notice, Peer
+from calicopy.core.setup import peer_info
+from calicopy.core.tables import Tables
 from calicopy.core.views import LogView
 from calicopy.net import Family
-from calicopy.rib import PeerInfo, Rib
+from calicopy.rib import Rib
 from calicopy.seam.speaker import (
     EventsLost,
     FsmState,
@@ -44,7 +34,8 @@ from calicopy.seam.speaker import (
     UpdatesReceived,
 )
 
-MALFORMED_PAUSE_S = 1.0
+MESSAGE_ERRORS = frozenset({1, 3})  # NOTIFICATION codes of a message that cannot be read (RFC 4271 section 4.5)
+HOLD_TIMERS = frozenset({4, 8})  # hold timer (RFC 4271), send hold timer (RFC 9687)
 
 
 class SessionEvents:
@@ -53,21 +44,35 @@ class SessionEvents:
     `instance` names the ExaBGP process that holds the sessions, empty before the first is known.
     """
 
-    def __init__(
-        self, rib: Rib, peers: dict[str, Peer], *, emit: Callable[[Command], None], restart_time_s: int
-    ) -> None:
+    def __init__(self, rib: Rib, peers: dict[str, Peer], *, emit: Callable[[Command], None]) -> None:
         self._rib = rib
         self._peers = peers
         self._emit = emit
-        self._cache = AttributeCache()
-        self.restart_time_s = restart_time_s
+        self.tables = Tables(rib, emit=emit, say=self._say, reset=self._reset)
         self.instance = ""
         self.speaker_pid = 0
         self.attached = False
         self.detached_reason = "not attached yet"
         self.events_lost = 0
-        self.fresh: list[str] = []  # keys of peers whose session is new to us: nothing was announced on it
-        self.marks: list[str] = []  # keys of peers that have said all they have, since last asked
+        self.fresh: list[str] = []  # keys of peers that are to be told everything: nothing was announced to them
+        self.broken: list[str] = []  # keys of peers whose session a malformed UPDATE ended, since last asked
+
+    @property
+    def marks(self) -> list[str]:
+        """Keys of peers that have said all they have, since last asked."""
+        return self.tables.marks
+
+    def reinform(self, keys: Iterable[str]) -> None:
+        """Tell the RIB how these peers are configured now. Their sessions go on."""
+        for key in keys:
+            peer = self._peers[key]
+            if peer.opened is not None and (peer.is_up or peer.stale_until is not None):
+                self._rib.set_peer(peer_info(peer.configured, int(peer.opened.router_id)))
+
+    def forget(self, key: str) -> None:
+        """The peer is not wanted any more."""
+        for names in (self.fresh, self.broken, self.marks):
+            names[:] = [one for one in names if one != key]
 
     # the speaker
 
@@ -77,7 +82,7 @@ class SessionEvents:
         if self.instance and not same:
             for peer in self._peers.values():
                 if peer.is_up:
-                    self._lose(peer, "the speaker was restarted", now, retain=True)
+                    self._lose(peer, "the speaker was restarted", now, LossCause.OURS)
         self.instance, self.speaker_pid, self.attached = event.instance, event.exabgp_pid, True
         self.detached_reason = ""
         for peer in self._peers.values():
@@ -87,9 +92,11 @@ class SessionEvents:
             self._adopt(peer, known.get(key), now)
 
     def _adopt(self, peer: Peer, snapshot: PeerSnapshot | None, now: float) -> None:
+        if peer.stopped:
+            return  # the sessions wanted are set anew, without it
         if snapshot is None or snapshot.state is not FsmState.ESTABLISHED:
             if peer.is_up:
-                self._lose(peer, snapshot.reason if snapshot else "unknown to the speaker", now, retain=True)
+                self._lose(peer, snapshot.reason if snapshot else "unknown to the speaker", now, LossCause.SILENT)
             if snapshot is not None:
                 self._move(peer, snapshot.state, now)
                 if snapshot.reason:
@@ -118,7 +125,7 @@ class SessionEvents:
     def peer_up(self, event: PeerUp, now: float) -> None:
         """A session is Established."""
         peer = self._peers.get(event.peer)
-        if peer is None:
+        if peer is None or peer.stopped:
             return
         peer.reset_asked = False
         if not event.local_open or not event.peer_open:
@@ -129,7 +136,7 @@ class SessionEvents:
     def peer_moved(self, event: PeerState, now: float) -> None:
         """The state machine moved below Established."""
         peer = self._peers.get(event.peer)
-        if peer is not None and event.state is not FsmState.ESTABLISHED and not peer.is_up:
+        if peer is not None and event.state is not FsmState.ESTABLISHED and not peer.is_up and not peer.stopped:
             self._move(peer, event.state, now)
 
     def peer_down(self, event: PeerDown, now: float) -> None:
@@ -137,22 +144,44 @@ class SessionEvents:
         peer = self._peers.get(event.peer)
         if peer is None:
             return
-        peer.reset_asked = False
-        reason = peer.notification or event.reason
+        notice = peer.notice
         if peer.is_up:
-            self._lose(peer, reason, now, retain=not peer.notification)
-        else:
+            cause = self._cause(peer, notice)
+            if peer.malformed or (notice is not None and notice.sent and notice.notification.code in MESSAGE_ERRORS):
+                self.broken.append(peer.key)
+            self._lose(peer, peer.malformed or str(notice or "") or event.reason, now, cause)
+        elif not peer.stopped:
             self._move(peer, FsmState.IDLE, now)
-            peer.failure, peer.failed_at = reason, now
-        peer.notification = ""
+            peer.failure, peer.failed_at = str(notice or "") or event.reason, now
+        peer.notice, peer.malformed, peer.reset_asked = None, "", False
+
+    def _cause(self, peer: Peer, notice: Notice | None) -> LossCause:
+        if notice is not None:
+            code = notice.notification.code
+            return LossCause.HOLD_EXPIRED if code in HOLD_TIMERS else LossCause.NOTIFICATION
+        return LossCause.OURS if peer.reset_asked else LossCause.SILENT
 
     def notification_seen(self, event: NotificationSeen, now: float) -> None:
         """A NOTIFICATION: the reason of the `down` that follows."""
         peer = self._peers.get(event.peer)
-        if peer is not None:
-            by = "us" if event.sent else "the peer"
-            peer.notification = f"{decode_notification(event.body).sentence} (sent by {by})"
-            peer.failure, peer.failed_at = peer.notification, now
+        if peer is None:
+            return
+        peer.notice = peer.last_notice = Notice(decode_notification(event.body), event.sent, now)
+        if event.sent:
+            peer.counters.notifications_sent += 1
+        else:
+            peer.counters.notifications_received += 1
+        if not peer.stopped:
+            peer.failure, peer.failed_at = str(peer.notice), now
+
+    def give_up(self, peer: Peer, reason: str, now: float) -> None:
+        """The session is not wanted any more: all that the peer has sent goes."""
+        if peer.is_up:
+            self._lose(peer, reason, now, LossCause.STOPPED)
+        else:
+            self._rib.peer_down(peer.key, retain=False)
+            peer.stale_until = None
+            self._move(peer, FsmState.IDLE, now)
 
     def _begin(self, peer: Peer, local_open: bytes, peer_open: bytes, now: float, *, running: bool) -> None:
         try:
@@ -162,22 +191,23 @@ class SessionEvents:
             return
         known = peer.is_up
         if known and not running:
-            self._lose(peer, "a new session took its place", now, retain=True)
-        peer.opened, peer.negotiated = opened, negotiate(local, opened)
+            self._lose(peer, "a new session took its place", now, LossCause.SILENT)
+        peer.local_opened, peer.opened, peer.negotiated = local, opened, negotiate(local, opened)
         peer.options = peer.negotiated.receive
         peer.families = {family: FamilySync(family) for family in sorted(peer.negotiated.families)}
-        peer.notification, peer.stopped, peer.stale_until = "", "", None
+        peer.notice, peer.over_limit, peer.malformed, peer.stale_until = None, "", "", None
         self._move(peer, FsmState.ESTABLISHED, now)
-        self._rib.peer_up(self._info(peer, opened))
+        self._rib.peer_up(peer_info(peer.configured, int(opened.router_id)))
         for family in Family:
             if family not in peer.families:
-                self._flush(peer, family)
+                self.tables.flush(peer, family)
         if running:
             self._resume(peer, now)
         else:
             self.fresh.append(peer.key)
             for sync in peer.families.values():
                 self._learn(peer, sync, now)
+        peer.lost_by_us = False
         if not peer.families:
             self.marks.append(peer.key)
             self._say(peer, "no-common-family", "no address family in common", "warning")
@@ -195,137 +225,68 @@ class SessionEvents:
         self.fresh.append(peer.key)
         self._relearn(peer, now)
 
-    def _info(self, peer: Peer, opened: Open) -> PeerInfo:
-        configured = peer.configured
-        return PeerInfo(
-            key=peer.key,
-            name=configured.name,
-            address=configured.address,
-            asn=configured.asn,
-            local_asn=configured.local_asn,
-            router_id=int(opened.router_id),
-            node=configured.node,
-            trust_owner=configured.trust_owner,
-            prefix_limit=configured.prefix_limit,
-        )
-
     def _learn(self, peer: Peer, sync: FamilySync, now: float) -> None:
         restart = peer.negotiated.graceful_restart if peer.negotiated else None
-        if restart is None or not restart.preserves(sync.family):
-            self._flush(peer, sync.family)  # RFC 4724 section 4.2: what was retained goes at once
-        limit = max(MAX_S, self.restart_time_s) if restart is not None else MAX_S
-        sync.learn(now, expects_mark=restart is not None, limit_s=limit)
-
-    def _flush(self, peer: Peer, family: Family) -> None:
-        """All that the peer, which is up, has sent of the family so far goes."""
-        self._rib.begin_refresh(peer.key, family)
-        self._rib.end_refresh(peer.key, family)
+        if not stays(restart, sync.family, lost_by_us=peer.lost_by_us):
+            self.tables.flush(peer, sync.family)  # RFC 4724 section 4.2: what was retained goes at once
+        self.tables.learn(peer, sync, now)
 
     def _relearn(self, peer: Peer, now: float) -> None:
         """Ask for the tables again. A peer that cannot send them again is reset, under graceful restart."""
-        if peer.negotiated is None or not peer.negotiated.route_refresh:
+        if not self.tables.relearn(peer, now):
             self._reset(peer, "it cannot send its table again (no route refresh)")
-            return
-        for sync in peer.families.values():
-            if sync.phase is Phase.REFRESHING:  # its end would be taken for that of a second one
-                sync.again = True
-            else:
-                self._refresh(peer, sync, now, enhanced=peer.negotiated.enhanced_refresh)
 
-    def _refresh(self, peer: Peer, sync: FamilySync, now: float, *, enhanced: bool) -> None:
-        self._rib.begin_refresh(peer.key, sync.family)
-        sync.refresh(now, enhanced=enhanced)
-        self._emit(SendRefresh(peer.key, sync.family))
-
-    def _lose(self, peer: Peer, reason: str, now: float, *, retain: bool) -> None:
-        restart = peer.negotiated.graceful_restart if peer.negotiated else None
-        kept = ""
-        if retain and restart is not None and restart.families:
+    def _lose(self, peer: Peer, reason: str, now: float, cause: LossCause) -> None:
+        kept, said = retention(peer, cause), ""
+        if kept.families:
             for family in peer.families:
-                if not restart.covers(family):
-                    self._flush(peer, family)
+                if family not in kept.families:
+                    self.tables.flush(peer, family)
             self._rib.peer_down(peer.key, retain=True)
-            peer.stale_until = now + restart.restart_time_s
-            kept = f"; its routes are kept for {restart.restart_time_s} s"
+            peer.stale_until = now + kept.time_s
+            said = f"; its routes are kept for {kept.time_s} s"
         else:
             self._rib.peer_down(peer.key, retain=False)
             peer.stale_until = None
+        peer.lost_by_us = cause is LossCause.OURS
         peer.negotiated = None
         peer.families = {}
         peer.counters.sessions_lost += 1
         peer.failure, peer.failed_at = reason, now
         self._move(peer, FsmState.IDLE, now)
-        self._say(peer, "peer-down", f"session with {peer.configured.name} is down: {reason}{kept}", "warning")
+        self._say(peer, "peer-down", f"session with {peer.configured.name} is down: {reason}{said}", "warning")
 
     # tables
 
     def updates_received(self, event: UpdatesReceived, now: float) -> None:
         """UPDATE bodies, in order."""
         peer = self._peers.get(event.peer)
-        if peer is None or not peer.is_up:
-            return
-        peer.counters.updates_received += len(event.bodies)
-        for body in event.bodies:
-            update = decode_update(body, peer.options, self._cache)
-            if update.verdict is not Verdict.OK:
-                self._malformed(peer, "; ".join(map(str, update.faults)), now)
-            if update.verdict is Verdict.SESSION_RESET:  # ExaBGP does not end the session on all of RFC 7606's cases
-                self._reset(peer, "; ".join(map(str, update.faults)))
-                break
-            if update.end_of_rib is not None:
-                self._end_of_rib(peer, update.end_of_rib, now)
-            else:
-                self._rib.update(peer.key, update)
-        for sync in peer.families.values():
-            sync.heard(now)
-
-    def _malformed(self, peer: Peer, faults: str, now: float) -> None:
-        """Count it, and say one a second: a peer may send thousands."""
-        peer.counters.malformed_updates += 1
-        if peer.malformed_at is None or now >= peer.malformed_at + MALFORMED_PAUSE_S:
-            peer.malformed_at = now
-            self._say(peer, "malformed-update", faults, "warning")
+        if peer is not None and peer.is_up:
+            self.tables.updates_received(peer, event, now)
 
     def refresh_received(self, event: RefreshReceived, now: float) -> None:
-        """ROUTE-REFRESH: a request (the speaker answers it), or the borders of an enhanced refresh (RFC 7313)."""
+        """ROUTE-REFRESH."""
         peer = self._peers.get(event.peer)
+        if peer is not None and peer.is_up:
+            self.tables.refresh_received(peer, event, now)
+
+    # what people ask for
+
+    def refresh(self, key: str, now: float, *, inbound: bool, outbound: bool) -> None:
+        """Ask the peer for its table again, have ours sent again; nothing when the session is down."""
+        peer = self._peers.get(key)
         if peer is None or not peer.is_up:
             return
-        try:
-            refresh = decode_route_refresh(event.body)
-        except RefreshError as error:
-            self._say(peer, "malformed-refresh", str(error), "warning")
-            return
-        if refresh.family is None or refresh.family not in peer.families:
-            return
-        sync = peer.families[refresh.family]
-        if sync.phase not in (Phase.REFRESHING, Phase.IN_SYNC):
-            return  # RFC 7313 section 4: not before the initial table is complete
-        if refresh.kind is RefreshKind.BEGIN:
-            self._rib.begin_refresh(peer.key, refresh.family)
-            if sync.phase is Phase.IN_SYNC:  # the peer's own wish
-                sync.refresh(now, enhanced=True, limit_s=max(MAX_S, self.restart_time_s))
-        elif refresh.kind is RefreshKind.END:
-            self._complete(peer, refresh.family, now)
+        if inbound:
+            self.tables.relearn(peer, now)
+        if outbound:
+            self._emit(ResendRoutes(peer.key))
 
-    def _end_of_rib(self, peer: Peer, family: Family, now: float) -> None:
-        sync = peer.families.get(family)
-        if sync is None:
-            return
-        sync.end_of_rib_received = True
-        if sync.phase is Phase.LEARNING:
-            self._complete(peer, family, now)
-
-    def _complete(self, peer: Peer, family: Family, now: float) -> None:
-        sync = peer.families[family]
-        if sync.again and peer.negotiated is not None:
-            sync.again = False
-            self._refresh(peer, sync, now, enhanced=peer.negotiated.enhanced_refresh)
-            return
-        self._rib.end_refresh(peer.key, family)
-        sync.phase = Phase.IN_SYNC
-        if peer.in_sync:
-            self.marks.append(peer.key)
+    def reset(self, key: str, reason: str) -> None:
+        """End the session, under graceful restart; the speaker dials again."""
+        peer = self._peers.get(key)
+        if peer is not None and peer.is_up:
+            self._reset(peer, reason)
 
     # time
 
@@ -334,16 +295,13 @@ class SessionEvents:
         if not self.attached:
             return
         for peer in self._peers.values():
-            for sync in peer.families.values():
-                deadline = sync.deadline()
-                if deadline is None or now < deadline:
-                    continue
-                if now > deadline + LATE_S:
-                    sync.put_off(now)
-                else:
-                    self._complete(peer, sync.family, now)
+            self.tables.expire(peer, now)
             if peer.stale_until is not None and now >= peer.stale_until:
                 self._expire_stale(peer, peer.stale_until, now)
+
+    def deferral(self, now: float) -> Deferral:
+        """Which peers must not get End-of-RIB yet."""
+        return defer(self._peers.values(), now)
 
     def _expire_stale(self, peer: Peer, deadline: float, now: float) -> None:
         if now > deadline + LATE_S:

@@ -1,37 +1,35 @@
 """Pictures of the core's state for the API: reading only, never on the hot path.
 
-Theory of operation: each function takes the core as it is and gives a view. `clock` turns the core's monotonic seconds
-into wall-clock seconds. Routes come in pages, so that a table of 100,000 is shown without holding up the agent.
+Theory of operation: each function takes the core as it is and gives a view. Routes come in pages, so that a table of
+100,000 is shown without holding up the agent.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heapify, heappop
 from ipaddress import IPv4Address
 from itertools import islice
 
-from calicopy.bgp import Negotiated, format_community, format_large_community
+from calicopy.bgp import format_community, format_large_community
 from calicopy.core.core import Core
-from calicopy.core.peers import Peer, Phase
+from calicopy.core.peers import Peer
 from calicopy.core.views import (
     KernelRouteView,
     PathState,
     PathView,
-    PeerFamilyView,
-    PeerKind,
-    PeerView,
     ReasonView,
     RouteQuery,
     RouteView,
 )
 from calicopy.fib import RouteOrigin, RouteStatus, Unprogrammed, UnprogrammedReason, format_target
 from calicopy.net import Family, IPAddress, Packed, Prefix
-from calicopy.rib import OutAttributes
+from calicopy.rib import DecisionStep, ImportReason, OutAttributes
 from calicopy.rib import PathState as RibState
 from calicopy.rib import PathView as RibPath
 
 PAGE = 200  # some milliseconds
-Clock = Callable[[float], float]
+REASON_CODES = ("pending", *(reason.value for reason in ImportReason), *(step.value for step in DecisionStep))
+"""What a path's reason may be."""
 _STATES = {
     RibState.BEST: PathState.BEST,
     RibState.MULTIPATH: PathState.MULTIPATH,
@@ -41,87 +39,26 @@ _STATES = {
 }
 
 
-# -- peers ------------------------------------------------------------------------------------------------------
-
-
-def peer_view(core: Core, peer: Peer, clock: Clock) -> PeerView:
-    """One session."""
-    session, negotiated = peer.configured, peer.negotiated
-    restart = negotiated.graceful_restart if negotiated else None
-    return PeerView(
-        name=session.name,
-        address=session.address,
-        asn=session.asn,
-        local_as=session.local_asn,
-        local_address=session.local_address,
-        kind=PeerKind.MESH if session.node is not None and session.node == session.name else PeerKind.CONFIGURED,
-        state=peer.state,
-        state_since=clock(peer.changed_at),
-        last_error=peer.stopped or peer.failure,
-        last_error_at=clock(peer.failed_at) if peer.failed_at is not None else 0.0,
-        router_id=peer.opened.router_id if peer.opened else None,
-        passive=session.passive,
-        hold_time_s=negotiated.hold_time_s if negotiated else session.hold_time_s,
-        capabilities=_capabilities(negotiated),
-        families=tuple(_family_view(core, peer, family) for family in session.families),
-        updates_received=peer.counters.updates_received,
-        sessions_established=peer.counters.sessions_established,
-        sessions_lost=peer.counters.sessions_lost,
-        graceful_restart=restart is not None,
-        graceful_restart_time_s=restart.restart_time_s if restart else 0,
-        malformed_updates=peer.counters.malformed_updates,
-    )
-
-
-def _family_view(core: Core, peer: Peer, family: Family) -> PeerFamilyView:
-    counters = core.rib.counters(peer.key)
-    sync = peer.families.get(family)
-    return PeerFamilyView(
-        family=family,
-        negotiated=sync is not None,
-        received=counters.received,
-        accepted=counters.accepted,
-        rejected=sum(counters.rejected.values()) + counters.over_limit,
-        stale=counters.stale,
-        advertised=len(core.exports.out.told(peer.key, family)) if peer.is_up else 0,
-        end_of_rib_received=sync is not None and sync.end_of_rib_received,
-        end_of_rib_sent=sync is not None and sync.end_of_rib_sent,
-        in_sync=sync is not None and sync.phase is Phase.IN_SYNC,
-        rejected_by_reason={reason.value: count for reason, count in counters.rejected.items()},
-        prefix_limit=peer.configured.prefix_limit,
-    )
-
-
-def _capabilities(negotiated: Negotiated | None) -> tuple[str, ...]:
-    if negotiated is None:
-        return ()
-    flags = {
-        "4-octet-as": negotiated.asn4,
-        "route-refresh": negotiated.route_refresh,
-        "enhanced-route-refresh": negotiated.enhanced_refresh,
-        "graceful-restart": negotiated.graceful_restart is not None,
-        "extended-message": negotiated.extended_message,
-        "add-path-send": bool(negotiated.add_path_send),
-        "add-path-receive": bool(negotiated.add_path_receive),
-    }
-    families = (f"{family}-unicast" for family in sorted(negotiated.families))
-    return (*families, *(name for name, on in flags.items() if on))
-
-
 # -- routes -----------------------------------------------------------------------------------------------------
 
 
 def routes(
-    core: Core, query: RouteQuery, *, peer: Peer | None, family: Family | None, within: Prefix | None
+    core: Core,
+    query: RouteQuery,
+    *,
+    peer: Peer | None,
+    family: Family | None,
+    within: Prefix | None,
+    reason: str = "",
 ) -> Iterator[Sequence[RouteView]]:
-    """Pages of routes, in order of prefix."""
+    """Pages of routes, in order of prefix. `reason`: only paths whose reason has this code."""
     for one in Family if family is None else (family,):
         if within is not None and within.family is not one:
             continue
         found: Iterable[Packed] = _prefixes(core, query, one, peer)
         if within is not None:
             found = _matching(set(found), within)
-        yield from _pages(_route(core, query, prefix, peer) for prefix in _in_order(one, found))
+        yield from _pages(_route(core, query, prefix, peer, reason=reason) for prefix in _in_order(one, found))
 
 
 def _in_order(family: Family, prefixes: Iterable[Packed]) -> Iterator[Prefix]:
@@ -167,7 +104,9 @@ def _prefixes(core: Core, query: RouteQuery, family: Family, peer: Peer | None) 
     return {*core.rib.prefixes(family), *core.fib.prefixes(family), *own}
 
 
-def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> RouteView | None:
+def _route(
+    core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None, *, reason: str = ""
+) -> RouteView | None:
     """One prefix; None when it is gone by the time that its page is made."""
     kernel = kernel_view(core, prefix)
     if query is RouteQuery.ADVERTISED and peer is not None:
@@ -182,9 +121,12 @@ def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> 
         return None
     if not paths and (peer is not None or query in (RouteQuery.REJECTED, RouteQuery.RECEIVED)):
         return None
-    views = tuple(path_view(core, view) for view in paths)
+    views = tuple(path_view(core, view, received=query is RouteQuery.RECEIVED) for view in paths)
+    if reason:
+        views = tuple(view for view in views if view.reason is not None and view.reason.code == reason)
+        return RouteView(prefix, views, kernel) if views else None
     if query is RouteQuery.ALL and prefix in core.exports.prefixes:
-        views = (_local(core), *views)
+        views = (local_path_view(core), *views)
     return RouteView(prefix, views, kernel)
 
 
@@ -194,16 +136,16 @@ def one_route(core: Core, prefix: Prefix) -> RouteView | None:
     return view if view is not None and (view.paths or view.kernel) else None
 
 
-def path_view(core: Core, view: RibPath) -> PathView:
-    """One received path."""
+def path_view(core: Core, view: RibPath, *, received: bool = False) -> PathView:
+    """One received path: its attributes as the import policy left them, or, with `received`, as they came."""
     path = view.path
-    attributes = path.attributes
+    attributes = path.attributes if received else path.effective
     return PathView(
         peer=path.peer.name,
         peer_address=path.peer.key,
         path_id=path.path_id,
         state=_STATES[view.state],
-        reason=_path_reason(view),
+        reason=path_reason(view),
         stale=view.stale,
         next_hop=path.next_hop,
         owner=_node_name(core, path.owner),
@@ -215,11 +157,15 @@ def path_view(core: Core, view: RibPath) -> PathView:
         large_communities=tuple(map(format_large_community, attributes.large_communities)),
         originator_id=str(attributes.originator_id or ""),
         cluster_list=tuple(map(str, attributes.cluster_list)),
+        rule="" if view.rule is None else str(view.rule),
     )
 
 
-def _path_reason(view: RibPath) -> ReasonView | None:
+def path_reason(view: RibPath) -> ReasonView | None:
+    """Why a path is not used; None when it is."""
     cause = view.step or view.reason
+    if cause is ImportReason.FILTER and view.rule is not None:
+        return ReasonView(cause.value, f"refused by {view.rule}", cause.source)
     if cause is not None:
         return ReasonView(cause.value, cause.text, cause.source)
     if view.state is RibState.PENDING:
@@ -234,7 +180,8 @@ def _node_name(core: Core, router_id: int | None) -> str:
     return known.name if known is not None else str(IPv4Address(router_id))
 
 
-def _local(core: Core) -> PathView:
+def local_path_view(core: Core) -> PathView:
+    """The path of a prefix of our own."""
     return _own_path(core, None, next_hop=None, local_pref=None, large_communities=())
 
 

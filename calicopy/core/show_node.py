@@ -4,7 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from calicopy.core.core import Core
+from calicopy.core.drain import DrainPhase
 from calicopy.core.host import TUNNEL_DEVICE
+from calicopy.core.show_peer import session_problems
 from calicopy.core.views import (
     AddressView,
     BlockState,
@@ -72,6 +74,7 @@ def status_view(
         tunnel=_tunnel(core),
         counters={**core.counters, **counters, "ipam.store_failures": core.requests.store_failures},
         config_file=config_file,
+        drain=core.drainer.view(),
     )
 
 
@@ -95,19 +98,22 @@ def _tunnel(core: Core) -> TunnelView | None:
 
 
 def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
-    if any(not problem.reason.code.startswith("waiting") for problem in found):
+    if any(not problem.reason.code.startswith("waiting") for problem in found if problem.component != "drain"):
         return Health.DEGRADED
+    if core.drainer.phase is not DrainPhase.ACTIVE:
+        return Health.DRAINED
     return Health.OK if core.sweeping and core.gate.is_open else Health.STARTING
 
 
 def problems(core: Core) -> Iterator[ProblemView]:
     """Everything that is wrong now, each with its place."""
+    yield from _drain_problem(core)
     if not core.sessions.attached:
         yield _problem("speaker", "", "detached", f"the speaker is not reachable: {core.sessions.detached_reason}")
-    if core.session_error:
-        yield _problem("speaker", "", "sessions-refused", core.session_error)
-    if core.dump_error:
-        yield _problem("kernel", "", "dump-failed", core.dump_error)
+    if core.wanted.error:
+        yield _problem("speaker", "", "sessions-refused", core.wanted.error)
+    if core.kernel.error:
+        yield _problem("kernel", "", "dump-failed", core.kernel.error)
     if core.host.interfaces and not core.host.has_addresses(core.node.addresses):
         listed = ", ".join(map(str, core.node.addresses))
         text = f"this node's address {listed} is on no interface: waiting for it"
@@ -115,14 +121,7 @@ def problems(core: Core) -> Iterator[ProblemView]:
     for name in core.node.unreachable_nodes:
         text = f"node {name} has no address in the cluster file to peer with"
         yield _problem("config", name, "no-node-address", text)
-    for peer in core.peers.values():
-        if peer.stopped:
-            yield _problem("peer", peer.configured.name, "prefix-limit", peer.stopped)
-        elif not peer.is_up:
-            cause = peer.failure or "no session yet"
-            if peer.configured.password_file is not None:
-                cause += " (a TCP MD5 key that differs from the peer's looks like this, too)"
-            yield _problem("peer", peer.configured.name, "down", f"{peer.configured.address}: {cause}")
+    yield from session_problems(core)
     counts = core.fib.counts()
     if counts.failed:
         text = f"{counts.failed} routes could not be written: `calicopy routes` says which and why"
@@ -142,6 +141,15 @@ def problems(core: Core) -> Iterator[ProblemView]:
     tunnel = core.host.tunnel
     if tunnel is not None and tunnel.error:
         yield _problem("tunnel", TUNNEL_DEVICE, "tunnel-failed", tunnel.error)
+
+
+def _drain_problem(core: Core) -> Iterator[ProblemView]:
+    drainer = core.drainer
+    if drainer.phase is DrainPhase.DRAINED:
+        text = f"drained {drainer.since}: nothing is announced, no address is given out; `calicopy undrain` ends it"
+        yield _problem("drain", "", "drained", text)
+    elif drainer.phase is DrainPhase.DRAINING:
+        yield _problem("drain", "", "draining", f"draining {drainer.since}: everything is announced as a last resort")
 
 
 def _problem(component: str, subject: str, code: str, message: str) -> ProblemView:

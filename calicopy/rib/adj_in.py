@@ -4,21 +4,25 @@ Theory of operation: per family one table, keyed by prefix for path id 0 (which 
 by (path id, prefix) for the others. It knows which keys are stale: marked when a session is lost under graceful restart
 or when the peer sends its table again, unmarked when heard again, swept at the end. It stores no more paths than the
 peer's limit allows, so that a peer cannot fill the memory. Paths are interned: one object per (path id, attributes,
-next hop), held as long as a prefix has it.
+next hop, class of prefixes under the import filters), held as long as a prefix has it. Under another policy all are
+judged anew, in slices: what comes in meanwhile is judged by the new one at once.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
 from calicopy.bgp.attributes import PathAttributes
+from calicopy.bgp.update import NlriBatch
 from calicopy.net import Family, IPAddress, Packed
+from calicopy.policy import Chain, PrefixClass
 from calicopy.rib.model import Path, PeerInfo
 from calicopy.rib.policy import PathPolicy
 
 PathKey = Packed | tuple[int, Packed]
 """A prefix, for path id 0, or (path id, prefix)."""
+Interned = WeakValueDictionary[tuple[int, PathAttributes, IPAddress | None, PrefixClass], Path]
 
 
 def key_of(prefix: Packed, path_id: int) -> PathKey:
@@ -60,11 +64,13 @@ class AdjRibIn:
 
     def __init__(self, info: PeerInfo) -> None:
         self.info = info
+        self.chain = Chain(info.import_filters)
         self.families: dict[Family, FamilyPaths] = {}
         self.up = True  # or lost, and its paths kept; not up: gone, and its paths leaving
         self.over_limit = 0  # announcements that were not stored
         self.limit_told = False
-        self._interned: WeakValueDictionary[tuple[int, PathAttributes, IPAddress | None], Path] = WeakValueDictionary()
+        self._interned: Interned = WeakValueDictionary()
+        self._to_judge: list[tuple[Family, list[PathKey]]] = []  # keys whose paths are of the policy before
 
     def __len__(self) -> int:
         return sum(len(table.paths) - len(table.leaving) for table in self.families.values())
@@ -76,13 +82,29 @@ class AdjRibIn:
             table = self.families[family] = FamilyPaths()
         return table
 
-    def path(self, policy: PathPolicy, path_id: int, attributes: PathAttributes, next_hop: IPAddress | None) -> Path:
-        """The one path object of these three, judged by the policy when it is new."""
-        key = (path_id, attributes, next_hop)
+    def paths(
+        self, policy: PathPolicy, batch: NlriBatch, path_id: int, prefixes: Sequence[Packed], attributes: PathAttributes
+    ) -> list[tuple[Path, Sequence[Packed]]]:
+        """The path of these prefixes of a batch, or the paths, where the import filters tell prefixes apart."""
+        return [
+            (self._path(policy, prefix_class, path_id, attributes, batch.next_hop), group)
+            for prefix_class, group in self.chain.split(batch.family, prefixes).items()
+        ]
+
+    def _path(
+        self, policy: PathPolicy, prefix_class: PrefixClass, path_id: int, attributes: PathAttributes,
+        next_hop: IPAddress | None, before: Path | None = None,
+    ) -> Path:  # fmt: skip
+        """The one path object of these, judged by the policy when it is new. `before` is it when nothing differs."""
+        key = (path_id, attributes, next_hop, prefix_class)
         found = self._interned.get(key)
         if found is None:
-            owner, refused = policy.judge(self.info, attributes, next_hop)
-            found = self._interned[key] = Path(self.info, path_id, attributes, next_hop, owner, refused)
+            found = policy.path(
+                self.info, self.chain, prefix_class, path_id=path_id, attributes=attributes, next_hop=next_hop
+            )
+            if before is not None and _same_verdict(before, found):
+                found = before
+            self._interned[key] = found
         return found
 
     def announce(self, family: Family, path: Path, prefixes: Sequence[Packed]) -> Sequence[Packed]:
@@ -157,26 +179,55 @@ class AdjRibIn:
         """Whether something is left to take out."""
         return any(table.leaving for table in self.families.values())
 
-    def rejudge(self, policy: PathPolicy, info: PeerInfo) -> dict[Path, Path]:
-        """Judge every path again, for the peer as it is now; gives old to new for those that came out differently."""
-        changed: dict[Path, Path] = {}
-        for path in set(self._interned.values()):
-            owner, refused = policy.judge(info, path.attributes, path.next_hop)
-            if info != path.peer or (owner, refused) != (path.owner, path.refused):
-                changed[path] = Path(info, path.path_id, path.attributes, path.next_hop, owner, refused)
+    def begin_rejudge(self, info: PeerInfo) -> None:
+        """Another policy, or the peer is another: all that it sent has to be judged anew."""
+        if info.import_filters != self.info.import_filters:
+            self.chain = Chain(info.import_filters)
         self.info = info
-        for new in changed.values():
-            self._interned[new.path_id, new.attributes, new.next_hop] = new
-        self._exchange(changed)
-        return changed
+        self._interned = WeakValueDictionary()
+        self._to_judge = [(family, list(table.paths)) for family, table in self.families.items() if table.paths]
 
-    def _exchange(self, changed: Mapping[Path, Path]) -> None:
-        if not changed:
-            return
-        for table in self.families.values():
-            table.paths = {key: changed.get(path, path) for key, path in table.paths.items()}
+    def rejudge(self, policy: PathPolicy, limit: int) -> tuple[Family, dict[Path, list[PathKey]], int]:
+        """Judge up to `limit` keys of one family anew. Gives (family, what came out differently, how many it were)."""
+        family, keys = self._to_judge[-1]
+        table = self.families[family].paths
+        part = keys[-limit:]
+        del keys[-limit:]
+        if not keys:
+            self._to_judge.pop()
+        becomes: dict[tuple[Path, PrefixClass], tuple[Path, list[PathKey]]] = {}
+        prefix_class = self.chain.class_of(family, b"")
+        for key in part:
+            old = table.get(key)
+            if old is None:
+                continue
+            if self.chain.by_prefix:
+                prefix_class = self.chain.class_of(family, key if isinstance(key, bytes) else key[1])
+            found = becomes.get((old, prefix_class))
+            if found is None:
+                new = self._path(policy, prefix_class, old.path_id, old.attributes, old.next_hop, old)
+                found = becomes[old, prefix_class] = (new, [])
+            found[1].append(key)
+        changed: dict[Path, list[PathKey]] = {}
+        for (old, _), (new, moved) in becomes.items():
+            if new is not old:
+                table.update(dict.fromkeys(moved, new))
+                changed.setdefault(new, []).extend(moved)
+        return family, changed, len(part)
+
+    @property
+    def rejudging(self) -> bool:
+        """Whether paths of the policy before are left."""
+        return bool(self._to_judge)
 
     @property
     def stale(self) -> int:
         """How many paths are stale."""
         return sum(len(table.stale) for table in self.families.values())
+
+
+def _same_verdict(one: Path, other: Path) -> bool:
+    """Whether two paths of equal attributes were judged alike, for the same peer."""
+    return (one.peer, one.owner, one.refused, one.rule, one.effective) == (
+        other.peer, other.owner, other.refused, other.rule, other.effective
+    )  # fmt: skip

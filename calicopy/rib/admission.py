@@ -13,11 +13,13 @@ Theory of operation: `admit` is a function of the set of paths and the place, an
 - A free block that several nodes announce goes to the lowest router id.
 - A path without an owner counts where nobody holds the block and nobody with a name announces it.
 - A host prefix inside a block of another node goes by the same rules, but any node may own it.
+- A path that a filter refuses tells who owns the prefix all the same, so that no filter makes us claim what is another
+  node's; only then is it refused.
 """
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calicopy.rib.model import Path
 from calicopy.rib.places import Place, PlaceKind
@@ -43,8 +45,22 @@ def admit(paths: Sequence[Path], place: Place) -> Admission:
     """Sort the paths of one prefix into accepted and rejected."""
     if place.reason is not None:
         return Admission((), tuple((path, place.reason) for path in paths))
-    rejected = [(path, path.refused) for path in paths if path.refused is not None]
-    sound = [path for path in paths if path.refused is None]
+    filtered = ImportReason.FILTER
+    rejected = [(path, path.refused) for path in paths if path.refused is not None and path.refused is not filtered]
+    sound = [path for path in paths if path.refused is None or path.refused is filtered]
+    return _without_filtered(_admit(sound, rejected, place))
+
+
+def _without_filtered(admission: Admission) -> Admission:
+    """Refuse what filters refuse of the accepted."""
+    if all(path.refused is None for path in admission.accepted):
+        return admission
+    accepted = tuple(path for path in admission.accepted if path.refused is None)
+    filtered = tuple((path, ImportReason.FILTER) for path in admission.accepted if path.refused is not None)
+    return replace(admission, accepted=accepted, rejected=(*admission.rejected, *filtered))
+
+
+def _admit(sound: list[Path], rejected: list[tuple[Path, ImportReason]], place: Place) -> Admission:
     owners = {path.owner for path in sound if path.owner is not None}
     match place.kind:
         case PlaceKind.OWN_BLOCK:

@@ -62,10 +62,10 @@ def rank(paths: Iterable[Path], next_hops: NextHops, *, multipath_max: int, mult
     ladder.keep_lowest(DecisionStep.LOCAL_PREF, lambda path: -path.local_pref)
 
     # RFC 4271 9.1.2.2 a: the shortest AS_PATH. An AS_SET counts 1, confederation segments nothing (RFC 5065 5.3).
-    ladder.keep_lowest(DecisionStep.AS_PATH, lambda path: path.attributes.as_path.length)
+    ladder.keep_lowest(DecisionStep.AS_PATH, lambda path: path.effective.as_path.length)
 
     # RFC 4271 9.1.2.2 b: the lowest ORIGIN, IGP before EGP before INCOMPLETE.
-    ladder.keep_lowest(DecisionStep.ORIGIN, lambda path: path.attributes.origin)
+    ladder.keep_lowest(DecisionStep.ORIGIN, lambda path: path.effective.origin)
 
     # RFC 4271 9.1.2.2 c: the lowest MULTI_EXIT_DISC, among paths of the same neighbor AS alone. The lowest of each AS
     # is found before any path is taken out, so that no order of comparison can matter.
@@ -98,7 +98,7 @@ def _tie(path: Path) -> tuple[int, int, tuple[int, int], int]:
     3).
     """
     address = path.peer.address
-    return path.identifier, len(path.attributes.cluster_list), (address.version, int(address)), path.path_id
+    return path.identifier, len(path.effective.cluster_list), (address.version, int(address)), path.path_id
 
 
 def _tie_step(loser: Path, best: Path) -> DecisionStep:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from calicopy.bgp.attributes import PathAttributes
 from calicopy.net import Family, IPAddress, Packed, Prefix
+from calicopy.policy import Filter, RuleRef
 from calicopy.rib.reasons import DecisionStep, ImportReason
 
 DEFAULT_LOCAL_PREF = 100
@@ -31,7 +32,8 @@ class PeerInfo:
 
     `key` is the peer's address as text. `node` names the node of the cluster file that it is, None for any other peer.
     `trust_owner`: its owner communities are believed although it is no node. `prefix_limit` counts stored paths of all
-    families; None is no limit. `allow_own_as` is how often our AS may stand in a received AS_PATH.
+    families; None is no limit. `allow_own_as` is how often our AS may stand in a received AS_PATH. `mesh`: the session
+    belongs to the mesh of nodes. `client`: we are its route reflector (RFC 4456). `import_filters` is its chain.
     """
 
     key: str
@@ -44,6 +46,9 @@ class PeerInfo:
     trust_owner: bool = False
     prefix_limit: int | None = None
     allow_own_as: int = 0
+    mesh: bool = False
+    client: bool = False
+    import_filters: tuple[Filter, ...] = ()
 
     @property
     def ibgp(self) -> bool:
@@ -96,9 +101,12 @@ class Holder:
 class Path:
     """One path: attributes from one peer under one path id, shared by all prefixes that came with them.
 
-    Equal only to itself: the RIB interns paths, so that identity says everything. `owner` is the router id of the node
+    Equal only to itself: the RIB interns paths, so that identity says everything. `attributes` are as received,
+    `effective` as the import policy left them (`changed`, where it changed something): these are compared, and passed
+    on. `owner` is the router id of the node
     that the prefix belongs to, where it is known and believed. `refused` is the verdict of the import policy on what
-    holds for every prefix of the path (next hop, loops, owner); None when nothing speaks against it.
+    holds for every prefix of the path (next hop, loops, owner, filters); None when nothing speaks against it. `rule` is
+    the filter's rule that decided or changed something.
     """
 
     peer: PeerInfo
@@ -107,28 +115,34 @@ class Path:
     next_hop: IPAddress | None
     owner: int | None = None
     refused: ImportReason | None = None
+    changed: PathAttributes | None = None
+    rule: RuleRef | None = None
+
+    @property
+    def effective(self) -> PathAttributes:
+        """The attributes after import policy."""
+        return self.attributes if self.changed is None else self.changed
 
     @property
     def local_pref(self) -> int:
-        """LOCAL_PREF; over eBGP a received one is ignored (RFC 4271 section 5.1.5) and the default stands."""
-        received = self.attributes.local_pref if self.peer.ibgp else None
-        return DEFAULT_LOCAL_PREF if received is None else received
+        """LOCAL_PREF, 100 where nobody set one."""
+        return DEFAULT_LOCAL_PREF if self.effective.local_pref is None else self.effective.local_pref
 
     @property
     def med(self) -> int:
         """MULTI_EXIT_DISC; a missing one is the lowest, 0 (RFC 4271 section 9.1.2.2 c)."""
-        return self.attributes.med or 0
+        return self.effective.med or 0
 
     @property
     def neighbor_as(self) -> int | None:
         """The AS that it came into ours from; our own for a path that began in it (RFC 4271 section 9.1.2.2 c)."""
-        as_path = self.attributes.as_path
+        as_path = self.effective.as_path
         return as_path.neighbor_as if as_path.segments else self.peer.local_asn
 
     @property
     def identifier(self) -> int:
         """ORIGINATOR_ID, else the peer's router id: what the tie is broken by (RFC 4456 section 9)."""
-        originator = self.attributes.originator_id if self.peer.ibgp else None
+        originator = self.effective.originator_id
         return self.peer.router_id if originator is None else int(originator)
 
 
@@ -171,6 +185,11 @@ class PathView:
     stale: bool = False
     foreign_host: bool = False
 
+    @property
+    def rule(self) -> RuleRef | None:
+        """The filter's rule that refused the path or changed it, in words by `str`."""
+        return self.path.rule
+
 
 @dataclass(frozen=True, slots=True)
 class LimitExceeded:
@@ -185,14 +204,16 @@ class LimitExceeded:
 class Decisions:
     """What one slice of the decision process changed.
 
-    `changes`: per family (prefix, its selection now, None for none). `owners_seen`: (family, block, router id) of
-    blocks that a node was accepted as owner of; told again when it comes not to be held for that node. `conflicts`: a
-    node that announces a block or a used address of ours, or that another live node has won; `conflicts_over`: the
+    `changes`: per family (prefix, its selection now, None for none). `judged`: the prefixes with another outcome, also
+    where only a path that lost is another; those in `changes` are among them. `owners_seen`: (family, block, router id)
+    of blocks that a node was accepted as owner of; told again when it comes not to be held for that node. `conflicts`:
+    a node that announces a block or a used address of ours, or that another live node has won; `conflicts_over`: the
     same, when it ended. `limits`: peers that passed their prefix limit since the last slice. `more`: prefixes are left
     for another one.
     """
 
     changes: dict[Family, list[tuple[Packed, Selection | None]]] = field(default_factory=dict)
+    judged: dict[Family, list[Packed]] = field(default_factory=dict)
     owners_seen: list[tuple[Family, Packed, int]] = field(default_factory=list)
     conflicts: list[tuple[Family, Packed, int]] = field(default_factory=list)
     conflicts_over: list[tuple[Family, Packed, int]] = field(default_factory=list)

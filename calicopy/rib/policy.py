@@ -1,8 +1,14 @@
-"""The import policy's half that depends on the path alone: next hop, loops, and who owns what it carries.
+"""The import policy's half that depends on the path alone: next hop, loops, who owns what it carries, and filters.
 
-Theory of operation: `PathPolicy.judge` looks at one attribute set from one peer, once, and all prefixes that came with
-it share the outcome. It refuses by default: what is not known to be right has a reason. The other half, which depends
-on the prefix (pools, lengths, own blocks, holders), is in `places` and `admission`.
+Theory of operation: `PathPolicy.path` looks at one attribute set from one peer, once, and all prefixes that came with
+it share the outcome (where the filters look at prefixes: all of a class). It refuses by default: what is not known to
+be right has a reason. The other half, which depends on the prefix (pools, lengths, own blocks, holders), is in `places`
+and `admission`. What is let in gets its effective attributes in this order:
+
+1. what only an internal peer may say (LOCAL_PREF, ORIGINATOR_ID, CLUSTER_LIST) is dropped from an external one (RFC
+   4271 section 5.1.5, RFC 4456 section 8), and an owner that is not believed from everybody else;
+2. the filters, in order;
+3. GRACEFUL_SHUTDOWN: LOCAL_PREF 0 (RFC 8326 section 4.2), unless a filter took the community away.
 
 The owner travels in a large community `<cluster AS>:1:<router id>`. It is believed from nodes of the cluster file and
 from peers with `trust_owner`; from all others it is read as if it were not there. A believed owner must also be where
@@ -11,9 +17,13 @@ their own AS.
 """
 from __future__ import annotations
 
+from dataclasses import replace
+
 from calicopy.bgp.attributes import PathAttributes
+from calicopy.bgp.communities import GRACEFUL_SHUTDOWN
 from calicopy.net import IPAddress
-from calicopy.rib.model import NodeFacts, PeerInfo, RibContext
+from calicopy.policy import Chain, PathFacts, PeerType, PrefixClass, RouteSource
+from calicopy.rib.model import NodeFacts, Path, PeerInfo, RibContext
 from calicopy.rib.reasons import ImportReason
 
 OWNER_FUNCTION = 1
@@ -29,10 +39,55 @@ class PathPolicy:
         self._own = context.own_addresses if us is None else context.own_addresses | us.addresses
         self._nodes = frozenset(address for node in context.nodes.values() for address in node.addresses)
 
+    def path(
+        self, peer: PeerInfo, chain: Chain, prefix_class: PrefixClass, *, path_id: int, attributes: PathAttributes,
+        next_hop: IPAddress | None,
+    ) -> Path:  # fmt: skip
+        """The path that the peer's announcement is, for prefixes of a class under `chain`, its import filters."""
+        owner, refused = self.judge(peer, attributes, next_hop)
+        if refused is not None:
+            return Path(peer, path_id, attributes, next_hop, owner, refused)
+        believed = self._believed(peer, attributes)
+        judged = chain.judge(believed, prefix_class, self._facts(peer))
+        if not judged.accepted:
+            return Path(peer, path_id, attributes, next_hop, owner, ImportReason.FILTER, rule=judged.rule)
+        effective = judged.attributes
+        if judged.prepend and (neighbor := effective.as_path.neighbor_as) is not None:
+            effective = replace(effective, as_path=effective.as_path.prepend(neighbor, judged.prepend))
+        if GRACEFUL_SHUTDOWN in effective.communities and effective.local_pref != 0:
+            effective = replace(effective, local_pref=0)
+        changed = None if effective is attributes else effective
+        return Path(peer, path_id, attributes, next_hop, owner, None, changed, judged.rule)
+
+    def _believed(self, peer: PeerInfo, attributes: PathAttributes) -> PathAttributes:
+        """The attributes without what this peer has no say in; the same object where there is no such thing."""
+        believed = attributes
+        if not peer.ibgp and (
+            attributes.local_pref is not None or attributes.originator_id is not None or attributes.cluster_list
+        ):
+            believed = replace(believed, local_pref=None, originator_id=None, cluster_list=())
+        if not _trusted(peer):
+            reserved = self.reserved
+            large = tuple(one for one in attributes.large_communities if one[:2] != reserved)
+            if large != attributes.large_communities:
+                believed = replace(believed, large_communities=large)
+        return believed
+
+    def _facts(self, peer: PeerInfo) -> PathFacts:
+        source = RouteSource.IBGP if peer.ibgp else RouteSource.EBGP
+        return PathFacts(peer_types(ibgp=peer.ibgp, mesh=peer.mesh), source, peer.name, self.reserved)
+
+    @property
+    def reserved(self) -> tuple[int, int]:
+        """What the owner's large community begins with."""
+        return self._context.cluster_as, OWNER_FUNCTION
+
     def judge(
         self, peer: PeerInfo, attributes: PathAttributes, next_hop: IPAddress | None
     ) -> tuple[int | None, ImportReason | None]:
-        """(the owner's router id where known and believed, why the path is refused whatever its prefix or None)."""
+        """(the owner's router id where known and believed, why the path is refused whatever its prefix and the filters
+        say, or None).
+        """
         owner, owner_reason = self._owner(peer, attributes)
         return owner, self._loop(peer, attributes) or self._next_hop(peer, next_hop) or owner_reason
 
@@ -64,7 +119,7 @@ class PathPolicy:
 
     def _owner(self, peer: PeerInfo, attributes: PathAttributes) -> tuple[int | None, ImportReason | None]:
         """(owner, reason): see the head of this module. To have no owner is no fault."""
-        if peer.node is None and not peer.trust_owner:
+        if not _trusted(peer):
             return None, None
         claims = {
             router_id
@@ -101,6 +156,17 @@ class PathPolicy:
         if peer.ibgp and attributes.originator_id is not None:
             origin = int(attributes.originator_id)
         return origin if origin in self._context.nodes and origin != self._context.router_id else None
+
+
+def peer_types(*, ibgp: bool, mesh: bool) -> frozenset[PeerType]:
+    """What a session is to a filter."""
+    kind = PeerType.IBGP if ibgp else PeerType.EBGP
+    return frozenset({kind, PeerType.MESH}) if mesh else frozenset({kind})
+
+
+def _trusted(peer: PeerInfo) -> bool:
+    """Whether the owner that the peer names is believed."""
+    return peer.node is not None or peer.trust_owner
 
 
 def _direct(peer: PeerInfo, attributes: PathAttributes) -> bool:

@@ -22,6 +22,7 @@ class ImportReason(enum.Enum):
     OWNER_MISMATCH = "owner-mismatch"
     HELD_ELSEWHERE = "held-elsewhere"
     LOST_CONFLICT = "lost-conflict"
+    FILTER = "filter"
 
     @property
     def text(self) -> str:
@@ -51,6 +52,7 @@ _IMPORT: dict[ImportReason, tuple[str, str]] = {
     ImportReason.OWNER_MISMATCH: ("the path does not come from the node that it names as its owner", _OWN),
     ImportReason.HELD_ELSEWHERE: ("the block is pinned to, or reserved for, another node", _OWN),
     ImportReason.LOST_CONFLICT: ("two nodes announce the block, and the other one wins it", _OWN),
+    ImportReason.FILTER: ("a filter of the cluster file refuses it", _OWN),
 }
 
 

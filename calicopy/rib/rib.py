@@ -1,10 +1,10 @@
 """The RIB: what all peers sent, what the policy makes of it, and how each prefix is reached.
 
 Theory of operation: `Rib` joins the parts and holds no rule itself. Every peer's Adj-RIB-In (`adj_in`) keeps paths
-before policy, so that another context judges them again without a session reset. `policy` judges a path once per
-attribute set; `table` gathers the paths of a prefix, and judges prefixes in slices by `places`, `admission` and
-`decision`. Inputs may come in any order; `decide` tells what changed since it was last asked. The outcome depends on
-the present inputs alone.
+before policy, so that another context or other filters judge them again without a session reset, in slices of `decide`.
+`policy` judges a path once per attribute set; `table` gathers the paths of a prefix, and judges prefixes in slices by
+`places`, `admission` and `decision`. Inputs may come in any order; `decide` tells what changed since it was last asked.
+The outcome depends on the present inputs alone.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from calicopy.bgp.attributes import PathAttributes
 from calicopy.bgp.update import NlriBatch, Update
 from calicopy.net import Family, IPAddress, Packed
-from calicopy.rib.adj_in import AdjRibIn, key_of
+from calicopy.rib.adj_in import AdjRibIn, PathKey, by_path_id, key_of
 from calicopy.rib.model import (
     Decisions,
     Holder,
@@ -29,7 +29,7 @@ from calicopy.rib.model import (
 )
 from calicopy.rib.policy import PathPolicy
 from calicopy.rib.reasons import ImportReason
-from calicopy.rib.table import FamilyTable
+from calicopy.rib.table import FamilyTable, Outcome
 from calicopy.rib.views import path_views
 
 
@@ -47,6 +47,7 @@ class Rib:
         self._policy = PathPolicy(context)
         self._peers: dict[str, AdjRibIn] = {}
         self._leaving: dict[str, None] = {}  # peers with paths to take out
+        self._rejudging: dict[str, None] = {}  # peers with paths to judge anew
         self._next_hops: dict[IPAddress, NextHopResolution] = {}
         self._tables = {family: FamilyTable(family, context, self._next_hops) for family in Family}
         self.context = context
@@ -60,7 +61,7 @@ class Rib:
         self.context = context
         self._policy = PathPolicy(context)
         for peer in self._peers.values():
-            self._rejudge(peer, peer.info)
+            self._begin_rejudge(peer, peer.info)
         for table in self._tables.values():
             table.set_context(context)
 
@@ -100,7 +101,15 @@ class Rib:
             return
         peer.up, peer.over_limit, peer.limit_told = True, 0, False
         if peer.info != info:
-            self._rejudge(peer, info)
+            self._begin_rejudge(peer, info)
+
+    def set_peer(self, info: PeerInfo) -> None:
+        """The peer's filters, or what else the policy knows of it, are others now; its session goes on, or its paths
+        are kept. One that is not known is passed over: `peer_up` brings it.
+        """
+        peer = self._peers.get(info.key)
+        if peer is not None and peer.up and peer.info != info:
+            self._begin_rejudge(peer, info)
 
     def peer_down(self, key: str, *, retain: bool) -> None:
         """A session is lost. `retain`: its paths stay in use, stale, but for those stale since an earlier loss.
@@ -148,9 +157,9 @@ class Rib:
     def _announce(
         self, peer: AdjRibIn, batch: NlriBatch, path_id: int, prefixes: list[Packed], attributes: PathAttributes
     ) -> None:
-        path = peer.path(self._policy, path_id, attributes, batch.next_hop)
-        stored = peer.announce(batch.family, path, prefixes)
-        self._tables[batch.family].replace(peer.info.key, path_id, stored, path)
+        for path, group in peer.paths(self._policy, batch, path_id, prefixes, attributes):
+            stored = peer.announce(batch.family, path, group)
+            self._tables[batch.family].replace(peer.info.key, path_id, stored, path)
 
     def _peer(self, key: str) -> AdjRibIn:
         peer = self._peers.get(key)
@@ -174,11 +183,25 @@ class Rib:
                 del self._peers[key]
         return limit
 
-    def _rejudge(self, peer: AdjRibIn, info: PeerInfo) -> None:
-        changed = peer.rejudge(self._policy, info)
-        if changed:
-            for table in self._tables.values():
-                table.exchange(changed)
+    def _begin_rejudge(self, peer: AdjRibIn, info: PeerInfo) -> None:
+        peer.begin_rejudge(info)
+        if peer.rejudging:
+            self._rejudging[info.key] = None
+
+    def _rejudge(self, limit: int) -> int:
+        """Judge up to `limit` paths anew; gives how many are left of the limit."""
+        while self._rejudging and limit > 0:
+            key = next(iter(self._rejudging))
+            peer = self._peers.get(key)
+            if peer is None or not peer.rejudging:
+                del self._rejudging[key]
+                continue
+            family, changed, done = peer.rejudge(self._policy, limit)
+            limit -= done
+            for path, keys in changed.items():
+                for path_id, prefixes in by_path_id(keys).items():
+                    self._tables[family].replace(key, path_id, prefixes, path)
+        return limit
 
     # -- decision
 
@@ -186,7 +209,9 @@ class Rib:
         """Judge up to `limit` prefixes of those that something changed for, and tell what came out differently."""
         decisions = Decisions()
         limit = self._take_leaving(limit)
-        decisions.more = bool(self._leaving)
+        if self._rejudging:  # half of the slice, so that what is heard meanwhile is decided too
+            limit = limit // 2 + self._rejudge(limit - limit // 2)
+        decisions.more = bool(self._leaving or self._rejudging)
         for table in self._tables.values():
             limit -= table.decide(limit, decisions)
             decisions.more = decisions.more or table.pending
@@ -213,9 +238,24 @@ class Rib:
         keys = (key for key in table.paths if key not in table.leaving)
         return list(dict.fromkeys(key if isinstance(key, bytes) else key[1] for key in keys))
 
+    def received(self, key: str) -> dict[Family, list[tuple[PathKey, Path]]]:
+        """What a peer has sent, before policy, as it is now: lists of its own."""
+        known = self._peers.get(key)
+        tables = {} if known is None else known.families
+        return {
+            family: [item for item in table.paths.items() if item[0] not in table.leaving]
+            if table.leaving
+            else list(table.paths.items())
+            for family, table in tables.items()
+        }
+
     def selection(self, family: Family, prefix: Packed) -> Selection | None:
         """How a prefix is reached, as last decided; None when it is not."""
         return self._tables[family].selection(prefix)
+
+    def outcome(self, family: Family, prefix: Packed) -> Outcome | None:
+        """What became of a prefix's paths, as last decided; None when it has none."""
+        return self._tables[family].outcome(prefix)
 
     def lookup(self, family: Family, prefix: Packed) -> tuple[PathView, ...]:
         """Every path of a prefix with its state and reason: best, multipath, losing, rejected, not judged yet."""
@@ -233,15 +273,23 @@ class Rib:
         """(family, prefix, router id) of every conflict that is on now; see Decisions."""
         return [row for table in self._tables.values() for row in table.conflicts()]
 
-    def counters(self, key: str) -> PeerCounters:
-        """The numbers of one peer, all 0 when it is not known. The cost goes with the number of attribute sets."""
+    def beyond_limit(self, key: str) -> int:
+        """How many announcements of a peer were not stored in this session."""
+        peer = self._peers.get(key)
+        return 0 if peer is None else peer.over_limit
+
+    def counters(self, key: str, family: Family | None = None) -> PeerCounters:
+        """The numbers of one peer (of one family, when given), all 0 when it is not known; `over_limit` is always that
+        of all families. The cost goes with the number of attribute sets.
+        """
         peer = self._peers.get(key)
         if peer is None:
             return PeerCounters(received=0, accepted=0, best=0, rejected={}, stale=0, over_limit=0)
         best = accepted = 0
         rejected: Counter[ImportReason] = Counter()
-        for table in self._tables.values():
-            for outcome in table.outcomes():
+        families = Family if family is None else (family,)
+        for one in families:
+            for outcome in self._tables[one].outcomes():
                 selected = () if outcome.selection is None else outcome.selection.paths
                 chosen = sum(path.peer.key == key for path in selected)
                 lost = sum(path.peer.key == key for path, _ in outcome.losing)
@@ -250,12 +298,13 @@ class Rib:
                 for path, reason in outcome.rejected:
                     if path.peer.key == key:
                         rejected[reason] += outcome.uses
+        tables = [peer.families[one] for one in families if one in peer.families]
         return PeerCounters(
-            received=len(peer),
+            received=sum(len(table.paths) - len(table.leaving) for table in tables),
             accepted=accepted,
             best=best,
             rejected=dict(rejected),
-            stale=peer.stale,
+            stale=sum(len(table.stale) for table in tables),
             over_limit=peer.over_limit,
         )
 

@@ -16,11 +16,13 @@ from collections.abc import Collection, Iterable, Mapping
 from weakref import WeakValueDictionary
 
 from calicopy.net import Family, IPAddress, Packed
+from calicopy.policy import PrefixClass
 from calicopy.rib.admission import admit
 from calicopy.rib.decision import NextHops, rank
 from calicopy.rib.model import Decisions, Path, RibContext, Selection
 from calicopy.rib.places import Place, PlaceKind, Places
 from calicopy.rib.reasons import DecisionStep, ImportReason
+from calicopy.rib.routes import OutRoutes
 
 NOBODY: tuple[int, ...] = ()
 
@@ -29,10 +31,11 @@ class Outcome:
     """What became of one set of paths at one place. `uses` counts the prefixes that it stands for.
 
     `owner` is that of a block (None for a host prefix), where a node of the cluster file was accepted as such; `unheld`
-    says that the block is not held by that owner (yet).
+    says that the block is not held by that owner (yet). `exports` is for those who announce: what the exporter
+    of an update group made of it for a class of prefixes.
     """
 
-    __slots__ = ("conflicts", "foreign_host", "losing", "owner", "rejected", "selection", "unheld", "uses")
+    __slots__ = ("conflicts", "exports", "foreign_host", "losing", "owner", "rejected", "selection", "unheld", "uses")
 
     def __init__(
         self, selection: Selection | None, *, losing: tuple[tuple[Path, DecisionStep], ...],
@@ -46,6 +49,7 @@ class Outcome:
         self.conflicts = conflicts
         self.foreign_host = foreign_host
         self.unheld = unheld
+        self.exports: dict[tuple[object, PrefixClass], OutRoutes | None] = {}
         self.uses = 0
 
 
@@ -150,23 +154,6 @@ class FamilyTable:
                 if not self._wanted[path.next_hop]:
                     del self._wanted[path.next_hop]
 
-    def exchange(self, paths: Mapping[Path, Path]) -> None:
-        """Put other paths in the place of these everywhere (their peer or their verdict has changed)."""
-        becomes: dict[Candidates, Candidates] = {}
-        for candidates in list(self._interned.values()):
-            changed = tuple(paths.get(path, path) for path in candidates.paths)
-            if changed != candidates.paths and (new := self._intern(changed)) is not None:
-                becomes[candidates] = new
-        if not becomes:
-            return
-        moved = {prefix: becomes[old] for prefix, old in self._paths.items() if old in becomes}
-        self._paths.update(moved)
-        self._dirty.update(dict.fromkeys(moved))
-        for old, new in becomes.items():
-            new.uses += old.uses
-            old.uses = 0
-            self._drop(old)
-
     # -- what the decision depends on
 
     def set_context(self, context: RibContext) -> None:
@@ -226,6 +213,7 @@ class FamilyTable:
         """The hot loop: three look-ups per prefix, and work of its own only where something is new."""
         table, loc, place_of, family = self._paths, self._loc, self.places.of, self.family
         changes = decisions.changes.setdefault(family, [])
+        judged = decisions.judged.setdefault(family, [])
         for prefix in prefixes:
             candidates = table.get(prefix)
             old = loc.get(prefix)
@@ -247,6 +235,7 @@ class FamilyTable:
                 if new.uses == 1:
                     self._live.add(new)
                 after = new.selection
+            judged.append(prefix)
             before = None
             if old is not None:
                 before = old.selection
@@ -262,7 +251,9 @@ class FamilyTable:
             if (new is not None and new.conflicts) or (old is not None and old.conflicts):
                 self._note_conflicts(prefix, old, new, decisions)
         if not changes:
-            del decisions.changes[self.family]
+            del decisions.changes[family]
+        if not judged:
+            del decisions.judged[family]
 
     def _judge(self, candidates: Candidates, place: Place) -> Outcome:
         admission = admit(candidates.paths, place)
@@ -312,6 +303,10 @@ class FamilyTable:
         """How a prefix is reached, as last decided."""
         outcome = self._loc.get(prefix)
         return None if outcome is None else outcome.selection
+
+    def outcome(self, prefix: Packed) -> Outcome | None:
+        """The outcome of a prefix, as last decided."""
+        return self._loc.get(prefix)
 
     def entry(self, prefix: Packed) -> tuple[tuple[Path, ...], Outcome | None]:
         """(the paths of a prefix now, the outcome as last decided)."""

@@ -26,7 +26,7 @@ from calicopy.v1 import types_pb2 as calicopy_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61licopy/v1/peer.proto\x12\x0b\x63\x61licopy.v1\x1a\x17\x63\x61licopy/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10ListPeersRequest\"5\n\x11ListPeersResponse\x12 \n\x05peers\x18\x01 \x03(\x0b\x32\x11.calicopy.v1.Peer\"\x1e\n\x0eGetPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\"2\n\x0fGetPeerResponse\x12\x1f\n\x04peer\x18\x01 \x01(\x0b\x32\x11.calicopy.v1.Peer\"\xc2\x04\n\x04Peer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0b\n\x03\x61sn\x18\x03 \x01(\r\x12\x11\n\tlocal_asn\x18\x04 \x01(\r\x12\x15\n\rlocal_address\x18\x05 \x01(\t\x12#\n\x04kind\x18\x06 \x01(\x0e\x32\x15.calicopy.v1.PeerKind\x12(\n\x05state\x18\x07 \x01(\x0e\x32\x19.calicopy.v1.SessionState\x12/\n\x0bstate_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\t \x01(\t\x12\x31\n\rlast_error_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\trouter_id\x18\x0b \x01(\t\x12\x0f\n\x07passive\x18\x0c \x01(\x08\x12\x13\n\x0bhold_time_s\x18\r \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x0e \x03(\t\x12)\n\x08\x66\x61milies\x18\x0f \x03(\x0b\x32\x17.calicopy.v1.PeerFamily\x12\x18\n\x10updates_received\x18\x10 \x01(\x04\x12\x1c\n\x14sessions_established\x18\x11 \x01(\x04\x12\x15\n\rsessions_lost\x18\x12 \x01(\x04\x12\x18\n\x10graceful_restart\x18\x13 \x01(\x08\x12\x1f\n\x17graceful_restart_time_s\x18\x14 \x01(\r\x12\x19\n\x11malformed_updates\x18\x15 \x01(\x04\"\xff\x02\n\nPeerFamily\x12#\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x13.calicopy.v1.Family\x12\x12\n\nnegotiated\x18\x02 \x01(\x08\x12\x10\n\x08received\x18\x03 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x04\x12\x10\n\x08rejected\x18\x05 \x01(\x04\x12\r\n\x05stale\x18\x06 \x01(\x04\x12\x12\n\nadvertised\x18\x07 \x01(\x04\x12\x1b\n\x13\x65nd_of_rib_received\x18\x08 \x01(\x08\x12\x17\n\x0f\x65nd_of_rib_sent\x18\t \x01(\x08\x12\x0f\n\x07in_sync\x18\n \x01(\x08\x12I\n\x12rejected_by_reason\x18\x0b \x03(\x0b\x32-.calicopy.v1.PeerFamily.RejectedByReasonEntry\x12\x14\n\x0cprefix_limit\x18\x0c \x01(\r\x1a\x37\n\x15RejectedByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*\xd6\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SESSION_STATE_IDLE\x10\x01\x12\x19\n\x15SESSION_STATE_CONNECT\x10\x02\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x03\x12\x1b\n\x17SESSION_STATE_OPEN_SENT\x10\x04\x12\x1e\n\x1aSESSION_STATE_OPEN_CONFIRM\x10\x05\x12\x1d\n\x19SESSION_STATE_ESTABLISHED\x10\x06*S\n\x08PeerKind\x12\x19\n\x15PEER_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0ePEER_KIND_MESH\x10\x01\x12\x18\n\x14PEER_KIND_CONFIGURED\x10\x02\x32\x9f\x01\n\x0bPeerService\x12J\n\tListPeers\x12\x1d.calicopy.v1.ListPeersRequest\x1a\x1e.calicopy.v1.ListPeersResponse\x12\x44\n\x07GetPeer\x12\x1b.calicopy.v1.GetPeerRequest\x1a\x1c.calicopy.v1.GetPeerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61licopy/v1/peer.proto\x12\x0b\x63\x61licopy.v1\x1a\x17\x63\x61licopy/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"E\n\x12RefreshPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0f\n\x07inbound\x18\x02 \x01(\x08\x12\x10\n\x08outbound\x18\x03 \x01(\x08\"6\n\x13RefreshPeerResponse\x12\x1f\n\x04peer\x18\x01 \x01(\x0b\x32\x11.calicopy.v1.Peer\" \n\x10ResetPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\"4\n\x11ResetPeerResponse\x12\x1f\n\x04peer\x18\x01 \x01(\x0b\x32\x11.calicopy.v1.Peer\"\x12\n\x10ListPeersRequest\"5\n\x11ListPeersResponse\x12 \n\x05peers\x18\x01 \x03(\x0b\x32\x11.calicopy.v1.Peer\"\x1e\n\x0eGetPeerRequest\x12\x0c\n\x04peer\x18\x01 \x01(\t\"2\n\x0fGetPeerResponse\x12\x1f\n\x04peer\x18\x01 \x01(\x0b\x32\x11.calicopy.v1.Peer\"\xb1\x08\n\x04Peer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0b\n\x03\x61sn\x18\x03 \x01(\r\x12\x11\n\tlocal_asn\x18\x04 \x01(\r\x12\x15\n\rlocal_address\x18\x05 \x01(\t\x12#\n\x04kind\x18\x06 \x01(\x0e\x32\x15.calicopy.v1.PeerKind\x12(\n\x05state\x18\x07 \x01(\x0e\x32\x19.calicopy.v1.SessionState\x12/\n\x0bstate_since\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\t \x01(\t\x12\x31\n\rlast_error_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\trouter_id\x18\x0b \x01(\t\x12\x0f\n\x07passive\x18\x0c \x01(\x08\x12\x13\n\x0bhold_time_s\x18\r \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x0e \x03(\t\x12)\n\x08\x66\x61milies\x18\x0f \x03(\x0b\x32\x17.calicopy.v1.PeerFamily\x12\x18\n\x10updates_received\x18\x10 \x01(\x04\x12\x1c\n\x14sessions_established\x18\x11 \x01(\x04\x12\x15\n\rsessions_lost\x18\x12 \x01(\x04\x12\x18\n\x10graceful_restart\x18\x13 \x01(\x08\x12\x1f\n\x17graceful_restart_time_s\x18\x14 \x01(\r\x12\x19\n\x11malformed_updates\x18\x15 \x01(\x04\x12#\n\x04role\x18\x16 \x01(\x0e\x32\x15.calicopy.v1.PeerRole\x12\x0f\n\x07stopped\x18\x17 \x01(\t\x12\x11\n\tstop_code\x18\x18 \x01(\t\x12\x16\n\x0eimport_filters\x18\x19 \x03(\t\x12\x16\n\x0e\x65xport_filters\x18\x1a \x03(\t\x12\x11\n\tadvertise\x18\x1b \x01(\t\x12\x1b\n\x13prefix_limit_action\x18\x1c \x01(\t\x12\'\n\x06timers\x18\x1d \x01(\x0b\x32\x17.calicopy.v1.PeerTimers\x12\x31\n\nnegotiated\x18\x1e \x01(\x0b\x32\x1d.calicopy.v1.PeerCapabilities\x12\x38\n\x11last_notification\x18\x1f \x01(\x0b\x32\x1d.calicopy.v1.PeerNotification\x12\x14\n\x0c\x62\x65yond_limit\x18  \x01(\x04\x12\x1e\n\x16notifications_received\x18! \x01(\x04\x12\x1a\n\x12notifications_sent\x18\" \x01(\x04\x12\x1a\n\x12refreshes_received\x18# \x01(\x04\x12\x16\n\x0erefreshes_sent\x18$ \x01(\x04\x12\x17\n\x0f\x65nd_of_rib_held\x18% \x01(\x08\x12\x0f\n\x07leaving\x18& \x01(\t\"\x8c\x02\n\nPeerTimers\x12\x1e\n\x16hold_time_configured_s\x18\x01 \x01(\r\x12\x1b\n\x13hold_time_offered_s\x18\x02 \x01(\r\x12\x13\n\x0bhold_time_s\x18\x03 \x01(\r\x12\x13\n\x0bkeepalive_s\x18\x04 \x01(\r\x12/\n\x0bstale_until\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rstopped_until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flingering_since\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xca\x03\n\x10PeerCapabilities\x12\x15\n\rfour_octet_as\x18\x01 \x01(\x08\x12\x15\n\rroute_refresh\x18\x02 \x01(\x08\x12\x1e\n\x16\x65nhanced_route_refresh\x18\x03 \x01(\x08\x12\x18\n\x10\x65xtended_message\x18\x04 \x01(\x08\x12\x19\n\x11\x65xtended_next_hop\x18\x05 \x01(\x08\x12*\n\radd_path_send\x18\x06 \x03(\x0e\x32\x13.calicopy.v1.Family\x12-\n\x10\x61\x64\x64_path_receive\x18\x07 \x03(\x0e\x32\x13.calicopy.v1.Family\x12<\n\x0crestart_ours\x18\x08 \x01(\x0b\x32&.calicopy.v1.GracefulRestartCapability\x12>\n\x0erestart_theirs\x18\t \x01(\x0b\x32&.calicopy.v1.GracefulRestartCapability\x12/\n\x07unknown\x18\n \x03(\x0b\x32\x1e.calicopy.v1.UnknownCapability\x12\x16\n\x0eother_families\x18\x0b \x03(\t\x12\x11\n\thost_name\x18\x0c \x01(\t\"\x93\x01\n\x19GracefulRestartCapability\x12\x16\n\x0erestart_time_s\x18\x01 \x01(\r\x12\x12\n\nrestarting\x18\x02 \x01(\x08\x12\x14\n\x0cnotification\x18\x03 \x01(\x08\x12\x34\n\x08\x66\x61milies\x18\x04 \x03(\x0b\x32\".calicopy.v1.GracefulRestartFamily\"P\n\x15GracefulRestartFamily\x12#\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x13.calicopy.v1.Family\x12\x12\n\nforwarding\x18\x02 \x01(\x08\"0\n\x11UnknownCapability\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\r\n\x05value\x18\x02 \x01(\t\"\x92\x01\n\x10PeerNotification\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\x12\x0f\n\x07subcode\x18\x02 \x01(\r\x12\x0c\n\x04text\x18\x03 \x01(\t\x12\x15\n\rcommunication\x18\x04 \x01(\t\x12\x12\n\nsent_by_us\x18\x05 \x01(\x08\x12&\n\x02\x61t\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xff\x02\n\nPeerFamily\x12#\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x13.calicopy.v1.Family\x12\x12\n\nnegotiated\x18\x02 \x01(\x08\x12\x10\n\x08received\x18\x03 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x04 \x01(\x04\x12\x10\n\x08rejected\x18\x05 \x01(\x04\x12\r\n\x05stale\x18\x06 \x01(\x04\x12\x12\n\nadvertised\x18\x07 \x01(\x04\x12\x1b\n\x13\x65nd_of_rib_received\x18\x08 \x01(\x08\x12\x17\n\x0f\x65nd_of_rib_sent\x18\t \x01(\x08\x12\x0f\n\x07in_sync\x18\n \x01(\x08\x12I\n\x12rejected_by_reason\x18\x0b \x03(\x0b\x32-.calicopy.v1.PeerFamily.RejectedByReasonEntry\x12\x14\n\x0cprefix_limit\x18\x0c \x01(\r\x1a\x37\n\x15RejectedByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*\xd6\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12SESSION_STATE_IDLE\x10\x01\x12\x19\n\x15SESSION_STATE_CONNECT\x10\x02\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x03\x12\x1b\n\x17SESSION_STATE_OPEN_SENT\x10\x04\x12\x1e\n\x1aSESSION_STATE_OPEN_CONFIRM\x10\x05\x12\x1d\n\x19SESSION_STATE_ESTABLISHED\x10\x06*S\n\x08PeerKind\x12\x19\n\x15PEER_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0ePEER_KIND_MESH\x10\x01\x12\x18\n\x14PEER_KIND_CONFIGURED\x10\x02*\xb2\x01\n\x08PeerRole\x12\x19\n\x15PEER_ROLE_UNSPECIFIED\x10\x00\x12\x12\n\x0ePEER_ROLE_MESH\x10\x01\x12\x14\n\x10PEER_ROLE_CLIENT\x10\x02\x12\x18\n\x14PEER_ROLE_NON_CLIENT\x10\x03\x12\x17\n\x13PEER_ROLE_REFLECTOR\x10\x04\x12\x16\n\x12PEER_ROLE_INTERNAL\x10\x05\x12\x16\n\x12PEER_ROLE_EXTERNAL\x10\x06\x32\xbd\x02\n\x0bPeerService\x12J\n\tListPeers\x12\x1d.calicopy.v1.ListPeersRequest\x1a\x1e.calicopy.v1.ListPeersResponse\x12\x44\n\x07GetPeer\x12\x1b.calicopy.v1.GetPeerRequest\x1a\x1c.calicopy.v1.GetPeerResponse\x12P\n\x0bRefreshPeer\x12\x1f.calicopy.v1.RefreshPeerRequest\x1a .calicopy.v1.RefreshPeerResponse\x12J\n\tResetPeer\x12\x1d.calicopy.v1.ResetPeerRequest\x1a\x1e.calicopy.v1.ResetPeerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,24 +35,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PEERFAMILY_REJECTEDBYREASONENTRY']._loaded_options = None
   _globals['_PEERFAMILY_REJECTEDBYREASONENTRY']._serialized_options = b'8\001'
-  _globals['_SESSIONSTATE']._serialized_start=1224
-  _globals['_SESSIONSTATE']._serialized_end=1438
-  _globals['_PEERKIND']._serialized_start=1440
-  _globals['_PEERKIND']._serialized_end=1523
-  _globals['_LISTPEERSREQUEST']._serialized_start=97
-  _globals['_LISTPEERSREQUEST']._serialized_end=115
-  _globals['_LISTPEERSRESPONSE']._serialized_start=117
-  _globals['_LISTPEERSRESPONSE']._serialized_end=170
-  _globals['_GETPEERREQUEST']._serialized_start=172
-  _globals['_GETPEERREQUEST']._serialized_end=202
-  _globals['_GETPEERRESPONSE']._serialized_start=204
-  _globals['_GETPEERRESPONSE']._serialized_end=254
-  _globals['_PEER']._serialized_start=257
-  _globals['_PEER']._serialized_end=835
-  _globals['_PEERFAMILY']._serialized_start=838
-  _globals['_PEERFAMILY']._serialized_end=1221
-  _globals['_PEERFAMILY_REJECTEDBYREASONENTRY']._serialized_start=1166
-  _globals['_PEERFAMILY_REJECTEDBYREASONENTRY']._serialized_end=1221
-  _globals['_PEERSERVICE']._serialized_start=1526
-  _globals['_PEERSERVICE']._serialized_end=1685
+  _globals['_SESSIONSTATE']._serialized_start=3097
+  _globals['_SESSIONSTATE']._serialized_end=3311
+  _globals['_PEERKIND']._serialized_start=3313
+  _globals['_PEERKIND']._serialized_end=3396
+  _globals['_PEERROLE']._serialized_start=3399
+  _globals['_PEERROLE']._serialized_end=3577
+  _globals['_REFRESHPEERREQUEST']._serialized_start=97
+  _globals['_REFRESHPEERREQUEST']._serialized_end=166
+  _globals['_REFRESHPEERRESPONSE']._serialized_start=168
+  _globals['_REFRESHPEERRESPONSE']._serialized_end=222
+  _globals['_RESETPEERREQUEST']._serialized_start=224
+  _globals['_RESETPEERREQUEST']._serialized_end=256
+  _globals['_RESETPEERRESPONSE']._serialized_start=258
+  _globals['_RESETPEERRESPONSE']._serialized_end=310
+  _globals['_LISTPEERSREQUEST']._serialized_start=312
+  _globals['_LISTPEERSREQUEST']._serialized_end=330
+  _globals['_LISTPEERSRESPONSE']._serialized_start=332
+  _globals['_LISTPEERSRESPONSE']._serialized_end=385
+  _globals['_GETPEERREQUEST']._serialized_start=387
+  _globals['_GETPEERREQUEST']._serialized_end=417
+  _globals['_GETPEERRESPONSE']._serialized_start=419
+  _globals['_GETPEERRESPONSE']._serialized_end=469
+  _globals['_PEER']._serialized_start=472
+  _globals['_PEER']._serialized_end=1545
+  _globals['_PEERTIMERS']._serialized_start=1548
+  _globals['_PEERTIMERS']._serialized_end=1816
+  _globals['_PEERCAPABILITIES']._serialized_start=1819
+  _globals['_PEERCAPABILITIES']._serialized_end=2277
+  _globals['_GRACEFULRESTARTCAPABILITY']._serialized_start=2280
+  _globals['_GRACEFULRESTARTCAPABILITY']._serialized_end=2427
+  _globals['_GRACEFULRESTARTFAMILY']._serialized_start=2429
+  _globals['_GRACEFULRESTARTFAMILY']._serialized_end=2509
+  _globals['_UNKNOWNCAPABILITY']._serialized_start=2511
+  _globals['_UNKNOWNCAPABILITY']._serialized_end=2559
+  _globals['_PEERNOTIFICATION']._serialized_start=2562
+  _globals['_PEERNOTIFICATION']._serialized_end=2708
+  _globals['_PEERFAMILY']._serialized_start=2711
+  _globals['_PEERFAMILY']._serialized_end=3094
+  _globals['_PEERFAMILY_REJECTEDBYREASONENTRY']._serialized_start=3039
+  _globals['_PEERFAMILY_REJECTEDBYREASONENTRY']._serialized_end=3094
+  _globals['_PEERSERVICE']._serialized_start=3580
+  _globals['_PEERSERVICE']._serialized_end=3897
 # @@protoc_insertion_point(module_scope)

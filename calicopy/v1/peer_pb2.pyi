@@ -26,6 +26,16 @@ class PeerKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PEER_KIND_UNSPECIFIED: _ClassVar[PeerKind]
     PEER_KIND_MESH: _ClassVar[PeerKind]
     PEER_KIND_CONFIGURED: _ClassVar[PeerKind]
+
+class PeerRole(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PEER_ROLE_UNSPECIFIED: _ClassVar[PeerRole]
+    PEER_ROLE_MESH: _ClassVar[PeerRole]
+    PEER_ROLE_CLIENT: _ClassVar[PeerRole]
+    PEER_ROLE_NON_CLIENT: _ClassVar[PeerRole]
+    PEER_ROLE_REFLECTOR: _ClassVar[PeerRole]
+    PEER_ROLE_INTERNAL: _ClassVar[PeerRole]
+    PEER_ROLE_EXTERNAL: _ClassVar[PeerRole]
 SESSION_STATE_UNSPECIFIED: SessionState
 SESSION_STATE_IDLE: SessionState
 SESSION_STATE_CONNECT: SessionState
@@ -36,6 +46,41 @@ SESSION_STATE_ESTABLISHED: SessionState
 PEER_KIND_UNSPECIFIED: PeerKind
 PEER_KIND_MESH: PeerKind
 PEER_KIND_CONFIGURED: PeerKind
+PEER_ROLE_UNSPECIFIED: PeerRole
+PEER_ROLE_MESH: PeerRole
+PEER_ROLE_CLIENT: PeerRole
+PEER_ROLE_NON_CLIENT: PeerRole
+PEER_ROLE_REFLECTOR: PeerRole
+PEER_ROLE_INTERNAL: PeerRole
+PEER_ROLE_EXTERNAL: PeerRole
+
+class RefreshPeerRequest(_message.Message):
+    __slots__ = ("peer", "inbound", "outbound")
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    INBOUND_FIELD_NUMBER: _ClassVar[int]
+    OUTBOUND_FIELD_NUMBER: _ClassVar[int]
+    peer: str
+    inbound: bool
+    outbound: bool
+    def __init__(self, peer: _Optional[str] = ..., inbound: _Optional[bool] = ..., outbound: _Optional[bool] = ...) -> None: ...
+
+class RefreshPeerResponse(_message.Message):
+    __slots__ = ("peer",)
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    peer: Peer
+    def __init__(self, peer: _Optional[_Union[Peer, _Mapping]] = ...) -> None: ...
+
+class ResetPeerRequest(_message.Message):
+    __slots__ = ("peer",)
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    peer: str
+    def __init__(self, peer: _Optional[str] = ...) -> None: ...
+
+class ResetPeerResponse(_message.Message):
+    __slots__ = ("peer",)
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    peer: Peer
+    def __init__(self, peer: _Optional[_Union[Peer, _Mapping]] = ...) -> None: ...
 
 class ListPeersRequest(_message.Message):
     __slots__ = ()
@@ -60,7 +105,7 @@ class GetPeerResponse(_message.Message):
     def __init__(self, peer: _Optional[_Union[Peer, _Mapping]] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("name", "address", "asn", "local_asn", "local_address", "kind", "state", "state_since", "last_error", "last_error_at", "router_id", "passive", "hold_time_s", "capabilities", "families", "updates_received", "sessions_established", "sessions_lost", "graceful_restart", "graceful_restart_time_s", "malformed_updates")
+    __slots__ = ("name", "address", "asn", "local_asn", "local_address", "kind", "state", "state_since", "last_error", "last_error_at", "router_id", "passive", "hold_time_s", "capabilities", "families", "updates_received", "sessions_established", "sessions_lost", "graceful_restart", "graceful_restart_time_s", "malformed_updates", "role", "stopped", "stop_code", "import_filters", "export_filters", "advertise", "prefix_limit_action", "timers", "negotiated", "last_notification", "beyond_limit", "notifications_received", "notifications_sent", "refreshes_received", "refreshes_sent", "end_of_rib_held", "leaving")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ASN_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +127,23 @@ class Peer(_message.Message):
     GRACEFUL_RESTART_FIELD_NUMBER: _ClassVar[int]
     GRACEFUL_RESTART_TIME_S_FIELD_NUMBER: _ClassVar[int]
     MALFORMED_UPDATES_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_FIELD_NUMBER: _ClassVar[int]
+    STOP_CODE_FIELD_NUMBER: _ClassVar[int]
+    IMPORT_FILTERS_FIELD_NUMBER: _ClassVar[int]
+    EXPORT_FILTERS_FIELD_NUMBER: _ClassVar[int]
+    ADVERTISE_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_LIMIT_ACTION_FIELD_NUMBER: _ClassVar[int]
+    TIMERS_FIELD_NUMBER: _ClassVar[int]
+    NEGOTIATED_FIELD_NUMBER: _ClassVar[int]
+    LAST_NOTIFICATION_FIELD_NUMBER: _ClassVar[int]
+    BEYOND_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    NOTIFICATIONS_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    NOTIFICATIONS_SENT_FIELD_NUMBER: _ClassVar[int]
+    REFRESHES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    REFRESHES_SENT_FIELD_NUMBER: _ClassVar[int]
+    END_OF_RIB_HELD_FIELD_NUMBER: _ClassVar[int]
+    LEAVING_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     asn: int
@@ -103,7 +165,114 @@ class Peer(_message.Message):
     graceful_restart: bool
     graceful_restart_time_s: int
     malformed_updates: int
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., asn: _Optional[int] = ..., local_asn: _Optional[int] = ..., local_address: _Optional[str] = ..., kind: _Optional[_Union[PeerKind, str]] = ..., state: _Optional[_Union[SessionState, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., last_error_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., router_id: _Optional[str] = ..., passive: _Optional[bool] = ..., hold_time_s: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., families: _Optional[_Iterable[_Union[PeerFamily, _Mapping]]] = ..., updates_received: _Optional[int] = ..., sessions_established: _Optional[int] = ..., sessions_lost: _Optional[int] = ..., graceful_restart: _Optional[bool] = ..., graceful_restart_time_s: _Optional[int] = ..., malformed_updates: _Optional[int] = ...) -> None: ...
+    role: PeerRole
+    stopped: str
+    stop_code: str
+    import_filters: _containers.RepeatedScalarFieldContainer[str]
+    export_filters: _containers.RepeatedScalarFieldContainer[str]
+    advertise: str
+    prefix_limit_action: str
+    timers: PeerTimers
+    negotiated: PeerCapabilities
+    last_notification: PeerNotification
+    beyond_limit: int
+    notifications_received: int
+    notifications_sent: int
+    refreshes_received: int
+    refreshes_sent: int
+    end_of_rib_held: bool
+    leaving: str
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., asn: _Optional[int] = ..., local_asn: _Optional[int] = ..., local_address: _Optional[str] = ..., kind: _Optional[_Union[PeerKind, str]] = ..., state: _Optional[_Union[SessionState, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., last_error_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., router_id: _Optional[str] = ..., passive: _Optional[bool] = ..., hold_time_s: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., families: _Optional[_Iterable[_Union[PeerFamily, _Mapping]]] = ..., updates_received: _Optional[int] = ..., sessions_established: _Optional[int] = ..., sessions_lost: _Optional[int] = ..., graceful_restart: _Optional[bool] = ..., graceful_restart_time_s: _Optional[int] = ..., malformed_updates: _Optional[int] = ..., role: _Optional[_Union[PeerRole, str]] = ..., stopped: _Optional[str] = ..., stop_code: _Optional[str] = ..., import_filters: _Optional[_Iterable[str]] = ..., export_filters: _Optional[_Iterable[str]] = ..., advertise: _Optional[str] = ..., prefix_limit_action: _Optional[str] = ..., timers: _Optional[_Union[PeerTimers, _Mapping]] = ..., negotiated: _Optional[_Union[PeerCapabilities, _Mapping]] = ..., last_notification: _Optional[_Union[PeerNotification, _Mapping]] = ..., beyond_limit: _Optional[int] = ..., notifications_received: _Optional[int] = ..., notifications_sent: _Optional[int] = ..., refreshes_received: _Optional[int] = ..., refreshes_sent: _Optional[int] = ..., end_of_rib_held: _Optional[bool] = ..., leaving: _Optional[str] = ...) -> None: ...
+
+class PeerTimers(_message.Message):
+    __slots__ = ("hold_time_configured_s", "hold_time_offered_s", "hold_time_s", "keepalive_s", "stale_until", "stopped_until", "lingering_since")
+    HOLD_TIME_CONFIGURED_S_FIELD_NUMBER: _ClassVar[int]
+    HOLD_TIME_OFFERED_S_FIELD_NUMBER: _ClassVar[int]
+    HOLD_TIME_S_FIELD_NUMBER: _ClassVar[int]
+    KEEPALIVE_S_FIELD_NUMBER: _ClassVar[int]
+    STALE_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    LINGERING_SINCE_FIELD_NUMBER: _ClassVar[int]
+    hold_time_configured_s: int
+    hold_time_offered_s: int
+    hold_time_s: int
+    keepalive_s: int
+    stale_until: _timestamp_pb2.Timestamp
+    stopped_until: _timestamp_pb2.Timestamp
+    lingering_since: _timestamp_pb2.Timestamp
+    def __init__(self, hold_time_configured_s: _Optional[int] = ..., hold_time_offered_s: _Optional[int] = ..., hold_time_s: _Optional[int] = ..., keepalive_s: _Optional[int] = ..., stale_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., stopped_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., lingering_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class PeerCapabilities(_message.Message):
+    __slots__ = ("four_octet_as", "route_refresh", "enhanced_route_refresh", "extended_message", "extended_next_hop", "add_path_send", "add_path_receive", "restart_ours", "restart_theirs", "unknown", "other_families", "host_name")
+    FOUR_OCTET_AS_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_REFRESH_FIELD_NUMBER: _ClassVar[int]
+    ENHANCED_ROUTE_REFRESH_FIELD_NUMBER: _ClassVar[int]
+    EXTENDED_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    EXTENDED_NEXT_HOP_FIELD_NUMBER: _ClassVar[int]
+    ADD_PATH_SEND_FIELD_NUMBER: _ClassVar[int]
+    ADD_PATH_RECEIVE_FIELD_NUMBER: _ClassVar[int]
+    RESTART_OURS_FIELD_NUMBER: _ClassVar[int]
+    RESTART_THEIRS_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    OTHER_FAMILIES_FIELD_NUMBER: _ClassVar[int]
+    HOST_NAME_FIELD_NUMBER: _ClassVar[int]
+    four_octet_as: bool
+    route_refresh: bool
+    enhanced_route_refresh: bool
+    extended_message: bool
+    extended_next_hop: bool
+    add_path_send: _containers.RepeatedScalarFieldContainer[_types_pb2.Family]
+    add_path_receive: _containers.RepeatedScalarFieldContainer[_types_pb2.Family]
+    restart_ours: GracefulRestartCapability
+    restart_theirs: GracefulRestartCapability
+    unknown: _containers.RepeatedCompositeFieldContainer[UnknownCapability]
+    other_families: _containers.RepeatedScalarFieldContainer[str]
+    host_name: str
+    def __init__(self, four_octet_as: _Optional[bool] = ..., route_refresh: _Optional[bool] = ..., enhanced_route_refresh: _Optional[bool] = ..., extended_message: _Optional[bool] = ..., extended_next_hop: _Optional[bool] = ..., add_path_send: _Optional[_Iterable[_Union[_types_pb2.Family, str]]] = ..., add_path_receive: _Optional[_Iterable[_Union[_types_pb2.Family, str]]] = ..., restart_ours: _Optional[_Union[GracefulRestartCapability, _Mapping]] = ..., restart_theirs: _Optional[_Union[GracefulRestartCapability, _Mapping]] = ..., unknown: _Optional[_Iterable[_Union[UnknownCapability, _Mapping]]] = ..., other_families: _Optional[_Iterable[str]] = ..., host_name: _Optional[str] = ...) -> None: ...
+
+class GracefulRestartCapability(_message.Message):
+    __slots__ = ("restart_time_s", "restarting", "notification", "families")
+    RESTART_TIME_S_FIELD_NUMBER: _ClassVar[int]
+    RESTARTING_FIELD_NUMBER: _ClassVar[int]
+    NOTIFICATION_FIELD_NUMBER: _ClassVar[int]
+    FAMILIES_FIELD_NUMBER: _ClassVar[int]
+    restart_time_s: int
+    restarting: bool
+    notification: bool
+    families: _containers.RepeatedCompositeFieldContainer[GracefulRestartFamily]
+    def __init__(self, restart_time_s: _Optional[int] = ..., restarting: _Optional[bool] = ..., notification: _Optional[bool] = ..., families: _Optional[_Iterable[_Union[GracefulRestartFamily, _Mapping]]] = ...) -> None: ...
+
+class GracefulRestartFamily(_message.Message):
+    __slots__ = ("family", "forwarding")
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    FORWARDING_FIELD_NUMBER: _ClassVar[int]
+    family: _types_pb2.Family
+    forwarding: bool
+    def __init__(self, family: _Optional[_Union[_types_pb2.Family, str]] = ..., forwarding: _Optional[bool] = ...) -> None: ...
+
+class UnknownCapability(_message.Message):
+    __slots__ = ("code", "value")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    value: str
+    def __init__(self, code: _Optional[int] = ..., value: _Optional[str] = ...) -> None: ...
+
+class PeerNotification(_message.Message):
+    __slots__ = ("code", "subcode", "text", "communication", "sent_by_us", "at")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    SUBCODE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    COMMUNICATION_FIELD_NUMBER: _ClassVar[int]
+    SENT_BY_US_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    subcode: int
+    text: str
+    communication: str
+    sent_by_us: bool
+    at: _timestamp_pb2.Timestamp
+    def __init__(self, code: _Optional[int] = ..., subcode: _Optional[int] = ..., text: _Optional[str] = ..., communication: _Optional[str] = ..., sent_by_us: _Optional[bool] = ..., at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class PeerFamily(_message.Message):
     __slots__ = ("family", "negotiated", "received", "accepted", "rejected", "stale", "advertised", "end_of_rib_received", "end_of_rib_sent", "in_sync", "rejected_by_reason", "prefix_limit")

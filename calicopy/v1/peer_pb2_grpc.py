@@ -45,6 +45,16 @@ class PeerServiceStub:
                 request_serializer=calicopy_dot_v1_dot_peer__pb2.GetPeerRequest.SerializeToString,
                 response_deserializer=calicopy_dot_v1_dot_peer__pb2.GetPeerResponse.FromString,
                 _registered_method=True)
+        self.RefreshPeer = channel.unary_unary(
+                '/calicopy.v1.PeerService/RefreshPeer',
+                request_serializer=calicopy_dot_v1_dot_peer__pb2.RefreshPeerRequest.SerializeToString,
+                response_deserializer=calicopy_dot_v1_dot_peer__pb2.RefreshPeerResponse.FromString,
+                _registered_method=True)
+        self.ResetPeer = channel.unary_unary(
+                '/calicopy.v1.PeerService/ResetPeer',
+                request_serializer=calicopy_dot_v1_dot_peer__pb2.ResetPeerRequest.SerializeToString,
+                response_deserializer=calicopy_dot_v1_dot_peer__pb2.ResetPeerResponse.FromString,
+                _registered_method=True)
 
 
 class PeerServiceServicer:
@@ -65,6 +75,22 @@ class PeerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RefreshPeer(self, request, context):
+        """Asks the peer for its routes again (RFC 2918), sends it ours again, or both.
+        FAILED_PRECONDITION when the session is down, or the peer cannot do it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetPeer(self, request, context):
+        """Ends the session, under graceful restart, to begin it anew. A session that was stopped
+        (prefix limit, hold-down) is wanted again. FAILED_PRECONDITION when it is down anyway.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +103,16 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.GetPeer,
                     request_deserializer=calicopy_dot_v1_dot_peer__pb2.GetPeerRequest.FromString,
                     response_serializer=calicopy_dot_v1_dot_peer__pb2.GetPeerResponse.SerializeToString,
+            ),
+            'RefreshPeer': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefreshPeer,
+                    request_deserializer=calicopy_dot_v1_dot_peer__pb2.RefreshPeerRequest.FromString,
+                    response_serializer=calicopy_dot_v1_dot_peer__pb2.RefreshPeerResponse.SerializeToString,
+            ),
+            'ResetPeer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetPeer,
+                    request_deserializer=calicopy_dot_v1_dot_peer__pb2.ResetPeerRequest.FromString,
+                    response_serializer=calicopy_dot_v1_dot_peer__pb2.ResetPeerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +170,60 @@ class PeerService:
             '/calicopy.v1.PeerService/GetPeer',
             calicopy_dot_v1_dot_peer__pb2.GetPeerRequest.SerializeToString,
             calicopy_dot_v1_dot_peer__pb2.GetPeerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefreshPeer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/calicopy.v1.PeerService/RefreshPeer',
+            calicopy_dot_v1_dot_peer__pb2.RefreshPeerRequest.SerializeToString,
+            calicopy_dot_v1_dot_peer__pb2.RefreshPeerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetPeer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/calicopy.v1.PeerService/ResetPeer',
+            calicopy_dot_v1_dot_peer__pb2.ResetPeerRequest.SerializeToString,
+            calicopy_dot_v1_dot_peer__pb2.ResetPeerResponse.FromString,
             options,
             channel_credentials,
             insecure,

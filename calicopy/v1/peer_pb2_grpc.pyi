@@ -37,6 +37,14 @@ class PeerServiceStub:
     """All peers, in order of name."""
     GetPeer: _grpc.UnaryUnaryMultiCallable[_peer_pb2.GetPeerRequest, _peer_pb2.GetPeerResponse]
     """One peer by name or address. NOT_FOUND when there is none."""
+    RefreshPeer: _grpc.UnaryUnaryMultiCallable[_peer_pb2.RefreshPeerRequest, _peer_pb2.RefreshPeerResponse]
+    """Asks the peer for its routes again (RFC 2918), sends it ours again, or both.
+    FAILED_PRECONDITION when the session is down, or the peer cannot do it.
+    """
+    ResetPeer: _grpc.UnaryUnaryMultiCallable[_peer_pb2.ResetPeerRequest, _peer_pb2.ResetPeerResponse]
+    """Ends the session, under graceful restart, to begin it anew. A session that was stopped
+    (prefix limit, hold-down) is wanted again. FAILED_PRECONDITION when it is down anyway.
+    """
 
 @_typing.type_check_only
 class PeerServiceAsyncStub(PeerServiceStub):
@@ -47,6 +55,14 @@ class PeerServiceAsyncStub(PeerServiceStub):
     """All peers, in order of name."""
     GetPeer: _aio.UnaryUnaryMultiCallable[_peer_pb2.GetPeerRequest, _peer_pb2.GetPeerResponse]  # type: ignore[assignment]
     """One peer by name or address. NOT_FOUND when there is none."""
+    RefreshPeer: _aio.UnaryUnaryMultiCallable[_peer_pb2.RefreshPeerRequest, _peer_pb2.RefreshPeerResponse]  # type: ignore[assignment]
+    """Asks the peer for its routes again (RFC 2918), sends it ours again, or both.
+    FAILED_PRECONDITION when the session is down, or the peer cannot do it.
+    """
+    ResetPeer: _aio.UnaryUnaryMultiCallable[_peer_pb2.ResetPeerRequest, _peer_pb2.ResetPeerResponse]  # type: ignore[assignment]
+    """Ends the session, under graceful restart, to begin it anew. A session that was stopped
+    (prefix limit, hold-down) is wanted again. FAILED_PRECONDITION when it is down anyway.
+    """
 
 class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
     """The BGP sessions of this node."""
@@ -66,5 +82,25 @@ class PeerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_peer_pb2.GetPeerResponse, _abc.Awaitable[_peer_pb2.GetPeerResponse]]:
         """One peer by name or address. NOT_FOUND when there is none."""
+
+    @_abc_1.abstractmethod
+    def RefreshPeer(
+        self,
+        request: _peer_pb2.RefreshPeerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.RefreshPeerResponse, _abc.Awaitable[_peer_pb2.RefreshPeerResponse]]:
+        """Asks the peer for its routes again (RFC 2918), sends it ours again, or both.
+        FAILED_PRECONDITION when the session is down, or the peer cannot do it.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetPeer(
+        self,
+        request: _peer_pb2.ResetPeerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_peer_pb2.ResetPeerResponse, _abc.Awaitable[_peer_pb2.ResetPeerResponse]]:
+        """Ends the session, under graceful restart, to begin it anew. A session that was stopped
+        (prefix limit, hold-down) is wanted again. FAILED_PRECONDITION when it is down anyway.
+        """
 
 def add_PeerServiceServicer_to_server(servicer: PeerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

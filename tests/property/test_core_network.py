@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import simnet
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from calicopy.net import Prefix
@@ -73,6 +73,7 @@ def check_converged(net: simnet.Network) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(actions=ACTIONS)
+@example(actions=[("restart", 1, 0, 0.0), ("kill_speaker", 1, 0, 0.0), ("stop", 1, 1, 1.25), ("stop", 1, 0, 0.0)])
 def test_nodes_of_one_file_converge_without_colliding_whatever_happens(
     actions: list[tuple[str, int, int, float]],
 ) -> None:
@@ -120,6 +121,34 @@ def test_no_death_of_agent_or_speaker_deletes_or_withdraws_a_route(deaths: list[
     settle(net)
     check_converged(net)
     assert not any(host.deleted or host.speaker.withdrawn for host in net.hosts.values())
+
+
+def reflected() -> simnet.ClusterConfig:
+    """The same nodes, where the first two reflect to the others and there is no mesh."""
+    file = simnet.config(NAMES).model_dump(exclude_unset=True)
+    for number, node in enumerate(file["nodes"]):
+        node["labels"] = {"role": "rr" if number < 2 else "node"}
+        node["route_reflector"] = number < 2
+    file["bgp"] = {"mesh": False, "peers": [{"name": "reflectors", "peer_selector": {"role": "rr"}}]}
+    return simnet.ClusterConfig.model_validate(file)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    deaths=st.lists(st.tuples(st.sampled_from(DEATHS), st.integers(0, 3), st.floats(0.0, 3.0)), max_size=6)
+)
+def test_no_death_at_reflectors_or_clients_loses_a_route(deaths: list[tuple[str, int, float]]) -> None:
+    net = simnet.Network(reflected())
+    for host in net.hosts.values():
+        host.start()
+    net.run(CALM_S)
+    check_converged(net)
+    for action, one, pause in deaths:
+        act(net, action, one, (one + 1) % 4)
+        net.run(pause)
+    settle(net)
+    check_converged(net)
+    assert not any(host.deleted for host in net.hosts.values())
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,8 +1,8 @@
 """Whatever the history, the RIB ends where a new one ends that is told the present state alone; and no path is lost.
 
 A model keeps what is true now in plain dictionaries: the paths of every peer, what is stale, holders, own blocks, next
-hops, the cluster file. After any run of events, its content is given to a new `Rib` in one go, and all that can be
-asked of the two is compared; so is what the changes told along the way add up to.
+hops, the cluster file, the filters. After any run of events, its content is given to a new `Rib` in one go, and all
+that can be asked of the two is compared; so is what the changes told along the way add up to.
 """
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from calicopy.bgp import AsPath, NlriBatch, PathAttributes, Update
 from calicopy.net import Family, Prefix
 from calicopy.net.nexthop import NextHopFacts
+from calicopy.policy import Action, Changes, Filter, Match, PrefixMatch, Rule
 from calicopy.rib import Holder, NodeFacts, PathState, PeerInfo, PoolFacts, Rib, RibContext
 
 V4 = Family.IPV4
@@ -41,6 +42,16 @@ PEERS = [
     PeerInfo("10.0.0.5", "gateway", ADDRESSES[5], 65001, 64512, 98),
 ]
 
+HALF = PrefixMatch(Prefix.parse("10.244.0.0/25"), 25, 32)
+CHAINS = [
+    (),
+    (Filter("no-hosts", (Rule("1", Match(least_length=32), action=Action.REJECT),)),),
+    (Filter("half", (Rule("1", Match(prefixes=(HALF,)), Changes(local_pref=200)),), Action.ACCEPT),),
+    (Filter("marked", (Rule("1", Match(communities=frozenset({7})), Changes(med=5)),)),
+     Filter("none-of-half", (Rule("1", Match(prefixes=(HALF,)), action=Action.REJECT),))),
+    (Filter("nothing", default=Action.REJECT),),
+]  # fmt: skip
+
 peers = st.sampled_from(PEERS)
 prefix_lists = st.lists(st.sampled_from(BLOCKS + HOSTS + OTHERS), min_size=1, max_size=4)
 path_ids = st.sampled_from([0, 0, 0, 1, 2])
@@ -64,6 +75,7 @@ class RibMachine(RuleBasedStateMachine):
         self.rib = Rib(CONTEXT)
         self.context = CONTEXT
         self.peers: dict[str, PeerModel] = {}
+        self.infos = {peer.key: peer for peer in PEERS}
         self.holders: dict = {}
         self.own: tuple = ((), ())
         self.facts: dict = {}
@@ -74,20 +86,27 @@ class RibMachine(RuleBasedStateMachine):
 
     @rule(peer=peers)
     def peer_up(self, peer):
-        self.rib.peer_up(peer)
+        self.rib.peer_up(self.infos[peer.key])
         self.peers.setdefault(peer.key, PeerModel())
+
+    @rule(peer=peers, chain=st.sampled_from(CHAINS))
+    def set_filters(self, peer, chain):
+        self.infos[peer.key] = replace(peer, import_filters=chain)
+        self.rib.set_peer(self.infos[peer.key])
 
     @rule(
         peer=peers, prefixes=prefix_lists, path_id=path_ids, med=st.sampled_from([None, 1]), hop=st.integers(1, 5),
         owner=st.sampled_from([None, None, 2, 3, 4]), originator=st.sampled_from([None, None, 1, 2, 3, 4]),
+        community=st.sampled_from([None, 7, 0xFFFF0000]),
     )  # fmt: skip
-    def announce(self, peer, prefixes, path_id, med, hop, owner, originator):
+    def announce(self, peer, prefixes, path_id, med, hop, owner, originator, community):
         self.peer_up(peer)
         model = self.peers[peer.key]
         attributes = PathAttributes(
             as_path=AsPath() if peer.ibgp else AsPath.sequence(peer.asn),
             med=med,
             originator_id=None if originator is None else ADDRESSES[originator],
+            communities=() if community is None else (community,),
             large_communities=() if owner is None else ((64512, 1, IDS[owner]),),
         )
         ids = [path_id] * len(prefixes) if path_id else None
@@ -159,6 +178,8 @@ class RibMachine(RuleBasedStateMachine):
         self._take(self.rib, self.rib.decide(limit))
 
     def _take(self, rib, decisions):
+        judged = decisions.judged.get(V4, ())
+        assert {prefix for prefix, _ in decisions.changes.get(V4, ())} <= set(judged)
         for prefix, selection in decisions.changes.get(V4, ()):
             before = self.told.get(prefix)
             assert selection is not before, "a change that is none"
@@ -180,7 +201,7 @@ class RibMachine(RuleBasedStateMachine):
             model = self.peers.get(peer.key)
             if model is None:
                 continue
-            rib.peer_up(peer)
+            rib.peer_up(self.infos[peer.key])
             for (path_id, prefix), (attributes, hop) in model.paths.items():
                 batch = NlriBatch(V4, [prefix], [path_id], hop)
                 rib.update(peer.key, Update(announced=(batch,), attributes=attributes))
@@ -228,7 +249,8 @@ class RibMachine(RuleBasedStateMachine):
 def shape(view):
     """What a view says, without the identity of its path and without staleness, which is history by nature."""
     path = view.path
-    what = (path.peer.key, path.path_id, path.attributes, path.next_hop, path.owner, path.refused)
+    what = (path.peer, path.path_id, path.attributes, path.next_hop, path.owner, path.refused, path.effective,
+            path.rule)
     return what, view.state, view.step, view.reason, view.foreign_host
 
 

@@ -2,12 +2,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from ipaddress import ip_address
 
-from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
-from calicopy.core import views
+from calicopy.api.backend import ChangeSink, ConfigKind, RefusalKind, RefusedError
+from calicopy.core import peer_views, views
+from calicopy.core.drain import DrainPhase, DrainStep, DrainView
+from calicopy.core.explain_views import ExplainView, HoldingView
+from calicopy.core.plan_views import ApplyStage, ConfigTextView, PlanView, ProgressView, UnderWayView
 from calicopy.net import Family, IPAddress, Prefix
+from calicopy.policy import AdvertiseScope, LimitAction
 from calicopy.seam.speaker import FsmState
 
 STARTED_AT = 1_790_000_000.25
@@ -51,7 +55,50 @@ def peer_view(name: str, address: str, *, state: FsmState = FsmState.ESTABLISHED
         graceful_restart=True,
         graceful_restart_time_s=120,
         malformed_updates=0,
+        details=peer_details(up=up),
     )
+
+
+def peer_details(*, up: bool) -> peer_views.PeerDetails:
+    restart = peer_views.RestartView(120, restarting=False, notification=False, families=((Family.IPV4, True),))
+    capabilities = peer_views.CapabilitiesView(
+        four_octet_as=True,
+        route_refresh=True,
+        enhanced_refresh=False,
+        extended_message=True,
+        extended_next_hop=False,
+        add_path_send=(Family.IPV4,),
+        add_path_receive=(),
+        restart_ours=restart,
+        restart_theirs=restart,
+        unknown=((200, "c0ffee"),),
+        other_families=("25/65",),
+        host_name="node2",
+    )
+    return peer_views.PeerDetails(
+        role=peer_views.PeerRole.MESH,
+        advertise=AdvertiseScope.OWN,
+        import_filters=("prefer-rack",),
+        export_filters=(),
+        prefix_limit_action=LimitAction.STOP,
+        stopped="",
+        stop_code="",
+        end_of_rib_held=False,
+        leaving="",
+        capabilities=capabilities if up else None,
+        timers=peer_views.TimersView(
+            hold_time_configured_s=90, hold_time_offered_s=9, hold_time_s=9 if up else 0, keepalive_s=3,
+            stale_until=0.0 if up else STARTED_AT + 122, stopped_until=0.0, lingering_since=0.0,
+        ),
+        last_notification=peer_views.NotificationView(
+            6, 2, 'cease: administrative shutdown, "back at 4"', "back at 4", sent=False, at=STARTED_AT + 1
+        ),
+        beyond_limit=0,
+        notifications_received=1,
+        notifications_sent=0,
+        refreshes_received=2,
+        refreshes_sent=1,
+    )  # fmt: skip
 
 
 def route_view(prefix: str, *, state: views.PathState = views.PathState.BEST) -> views.RouteView:
@@ -95,13 +142,17 @@ class MemoryBackend:
             peer_view("node3", "192.0.2.3", state=FsmState.ACTIVE),
         ]
         self.route_list = [route_view("10.244.0.64/26"), route_view("10.244.0.128/26")]
+        self.explained: dict[Prefix, ExplainView] = {}
         self.block_list = [block_view("10.244.0.0/26")]
         self.reserved = [block_view("10.244.0.64/26", node="node2", reserved=True)]
         self.workload_list: list[views.WorkloadView] = []
         self.assigned: dict[str, views.AddressView] = {}
+        self.configuration = MemoryConfig()
         self.sinks: list[ChangeSink] = []
         self.revision = 7
         self.queries: list[object] = []
+        self.in_use = False
+        self.drained: DrainView | None = None
         self.before_change: Callable[[], object] | None = None
         self.changed = asyncio.Event()
 
@@ -128,19 +179,36 @@ class MemoryBackend:
             tunnel=None,
             counters={"speaker.events_lost": 0},
             config_file="/etc/calicopy/cluster.yaml",
+            drain=self.drained,
         )
 
     def peers(self) -> Sequence[views.PeerView]:
         return self.peer_list
 
     def routes(
-        self, query: views.RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+        self,
+        query: views.RouteQuery,
+        *,
+        peer: str = "",
+        family: Family | None = None,
+        within: Prefix | None = None,
+        reason: str = "",
     ) -> Iterator[Sequence[views.RouteView]]:
         if peer and peer not in [known.name for known in self.peer_list]:
             raise RefusedError(RefusalKind.NOT_FOUND, "unknown-peer", f"no peer {peer!r}", subject=peer)
         self.queries.append((query, peer, family, within))
         chosen = [route for route in self.route_list if within is None or route.prefix in within]
+        if reason:
+            codes = {route.prefix: {path.reason.code for path in route.paths if path.reason} for route in chosen}
+            chosen = [route for route in chosen if reason in codes[route.prefix]]
         return (chosen[first : first + 1000] for first in range(0, len(chosen), 1000))
+
+    async def explain(self, target: Prefix) -> ExplainView:
+        found = self.explained.get(target)
+        if found is not None:
+            return found
+        nobody = HoldingView("", None, "", "", None, "", "outside-pools", "", (), "it lies in no pool")
+        return ExplainView(target, None, False, f"{target} has no answer", nobody, (), (), None, None, (), ())
 
     def pools(self) -> Sequence[views.PoolView]:
         return [
@@ -243,9 +311,79 @@ class MemoryBackend:
         self.workload_list = [workload for workload in self.workload_list if workload.name != name]
         return len(self.workload_list) < before
 
+    async def refresh_peer(self, name: str, *, inbound: bool, outbound: bool) -> views.PeerView:
+        return await self._ask_peer(name, f"refresh in={inbound} out={outbound}")
+
+    async def reset_peer(self, name: str) -> views.PeerView:
+        return await self._ask_peer(name, "reset")
+
+    async def _ask_peer(self, name: str, what: str) -> views.PeerView:
+        peer = next(peer for peer in self.peer_list if peer.name == name)
+        if peer.state is not FsmState.ESTABLISHED:
+            raise RefusedError(RefusalKind.CONFLICT, "peer-down", f"the session with {name} is not up", subject=name)
+        self.queries.append((name, what))
+        return peer
+
+    async def drain(self, *, force: bool, wait_s: float) -> AsyncIterator[DrainStep]:
+        if self.in_use and not force:
+            message = "1 address is in use here: 10.244.0.1 (workload:web); detach them first, or drain with force"
+            raise RefusedError(RefusalKind.CONFLICT, "addresses-in-use", message)
+        self.drained = DrainView(DrainPhase.DRAINING, STARTED_AT, wait_s, waiting=1)
+        yield DrainStep("recorded", "recorded", self.drained)
+        yield DrainStep("waiting", "waiting for other paths of 1 prefix", self.drained)
+        alone = (Prefix.parse("10.244.0.0/26"),)
+        self.drained = DrainView(DrainPhase.DRAINED, STARTED_AT, wait_s, without_alternative=alone)
+        yield DrainStep("no-alternative", "no other path is known of 1 prefix: 10.244.0.0/26", self.drained)
+        yield DrainStep("drained", "all is withdrawn", self.drained, last=True)
+
+    async def undrain(self) -> bool:
+        await self._changing()
+        was, self.drained = self.drained, None
+        return was is not None
+
     def subscribe(self, sink: ChangeSink) -> None:
         self.sinks.append(sink)
 
     def unsubscribe(self, sink: ChangeSink) -> None:
         if sink in self.sinks:
             self.sinks.remove(sink)
+
+
+class MemoryConfig:
+    """What the API asks of a configuration, answered from memory: `outcome` is how the next change ends."""
+
+    def __init__(self) -> None:
+        self.running, self.startup = b"nodes: []\n", b"nodes: []\n"
+        self.view = PlanView()
+        self.outcome = ProgressView(ApplyStage.DONE, "all has come up")
+        self.refusal: RefusedError | None = None
+        self.change: UnderWayView | None = None
+        self.calls: list[tuple[object, ...]] = []
+
+    def _called(self, *call: object) -> None:
+        self.calls.append(call)
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def plan(self, text: bytes, filename: str) -> PlanView:
+        self._called("plan", text, filename)
+        return self.view
+
+    async def apply(self, text: bytes, filename: str, *, confirm_s: int = 0) -> AsyncIterator[ProgressView]:
+        self._called("apply", text, filename, confirm_s)
+        yield ProgressView(ApplyStage.RUNNING, "the new configuration runs")
+        yield ProgressView(ApplyStage.WAITING, "not up yet", ("session with tor: idle",))
+        yield self.outcome
+
+    async def confirm(self) -> ProgressView:
+        self._called("confirm")
+        return self.outcome
+
+    async def rollback(self, *, confirm_s: int = 0) -> AsyncIterator[ProgressView]:
+        self._called("rollback", confirm_s)
+        yield self.outcome
+
+    def config(self, kind: ConfigKind) -> ConfigTextView:
+        self._called("config", kind)
+        text = self.running if kind is ConfigKind.RUNNING else self.startup
+        return ConfigTextView(text, "/etc/calicopy/cluster.yaml", self.running == self.startup, self.change)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 
 from calicopy.bgp import encode_end_of_rib
-from calicopy.bgp.capabilities import Capabilities, GracefulRestart
+from calicopy.bgp.capabilities import Capabilities, GracefulRestart, PathMode
 from calicopy.bgp.encode import encode_attribute
 from calicopy.bgp.nlri import encode_nlri
 from calicopy.bgp.open import Open, encode_open
@@ -107,15 +107,16 @@ def open_body(asn: int, router_id: object, *, restart: GracefulRestart | None = 
 
 def update_body(
     prefixes: Iterable[str], *, next_hop: str = "", attributes: Iterable[sp.RawAttribute] = (),
-    withdraw: Iterable[Packed] = (),
+    withdraw: Iterable[Packed] = (), path_id: int = 0,
 ) -> bytes:  # fmt: skip
-    """One UPDATE of IPv4 unicast."""
+    """One UPDATE of IPv4 unicast; with ADD-PATH where `path_id` is not 0."""
     parts = {one.code: encode_attribute(one.flags, one.code, one.value) for one in attributes}
     if next_hop:
         parts[3] = encode_attribute(0x40, 3, ip_address(next_hop).packed)
     encoded = b"".join(parts[code] for code in sorted(parts))
-    gone = encode_nlri(list(withdraw), None)
-    nlri = encode_nlri([Prefix.parse(prefix).packed for prefix in prefixes], None)
+    unreachable, reachable = list(withdraw), [Prefix.parse(prefix).packed for prefix in prefixes]
+    gone = encode_nlri(unreachable, [path_id] * len(unreachable) if path_id else None)
+    nlri = encode_nlri(reachable, [path_id] * len(reachable) if path_id else None)
     return len(gone).to_bytes(2, "big") + gone + len(encoded).to_bytes(2, "big") + encoded + nlri
 
 
@@ -126,17 +127,29 @@ class Speaker:
         self.net = net
         self.node = node
         self.instance = 0
-        self.configured = False
+        self.specs: dict[str, sp.SessionSpec] = {}  # as the agent set them
         self.up: set[str] = set()
-        self.out: dict[str, dict[str, sp.AnnounceGroup]] = {}
+        self.out: dict[str, dict[tuple[int, str], sp.AnnounceGroup]] = {}
         self.alive = True
         self.enhanced_refresh = False
         self.withdrawn: list[str] = []
         self.resets: list[str] = []
 
     def open_of(self, peer: str) -> bytes:
-        spec = next(one for one in self.node.sessions if str(one.address) == peer)
-        return open_body(spec.local_asn, self.node.router_id)
+        spec = self.specs[peer]
+        assert spec.add_path_send == spec.add_path_receive
+        modes = tuple((family, PathMode.BOTH) for family in spec.add_path_send)
+        return open_body(spec.local_as, spec.router_id, add_path=modes)
+
+    def set_sessions(self, me: str, specs: Iterable[sp.SessionSpec]) -> None:
+        """The whole set, as ExaBGP takes a reload: what goes or changes is closed without a NOTIFICATION."""
+        before = self.specs
+        self.specs = {spec.peer_address: replace(spec, restarted_without_state=False) for spec in specs}
+        for peer, spec in before.items():
+            if peer in self.up and self.specs.get(peer) != spec:
+                self.net.end_session(me, peer, "removed" if peer not in self.specs else "changed")
+            if peer not in self.specs:
+                self.out.pop(peer, None)
 
 
 class Host:
@@ -156,6 +169,7 @@ class Host:
         self.commands = 0
         self.deaf = False  # nothing of the speaker comes through
         self.stopped_until = 0.0
+        self._waiting: list[tuple[int, ev.CoreEvent]] = []
         self._requests = itertools.count(1)
 
     @property
@@ -204,8 +218,10 @@ class Host:
         )  # fmt: skip
         self.tell(sp.SpeakerAttached(f"{self.node.name}-{speaker.instance}", 1, snapshots))
         if snapshots:
-            before = {key: {Family.IPV4: tuple((0, Prefix.parse(p).packed) for p in speaker.out.get(key, ()))}
-                      for key in speaker.up}
+            before = {
+                key: {Family.IPV4: tuple((number, Prefix.parse(p).packed) for number, p in speaker.out.get(key, ()))}
+                for key in speaker.up
+            }
             self.tell(ev.AnnouncedBefore(before))
 
     def kill(self) -> None:
@@ -236,20 +252,40 @@ class Host:
         self.tell(ev.AddressRequested(number, handle, Family.IPV4))
         return number
 
+    def reconfigure(self, file: ClusterConfig) -> None:
+        """Another cluster file reaches the node, whose agent takes it while it runs, or at its next start."""
+        self.node = resolve(file, self.node.name)
+        self.tell(ev.ConfigChanged(self.node))
+
     # -- the loop
 
     def tell(self, *events: ev.CoreEvent) -> None:
-        """Tell the core of this life, when it runs."""
+        """Tell the core of this life, when it runs; what comes while it is stopped waits, in order."""
         life = self.life
 
         def arrive(event: ev.CoreEvent) -> None:
-            if self.net.now < self.stopped_until:
-                self.net.later(self.stopped_until - self.net.now, lambda: arrive(event))
-            elif life == self.life:
-                self._step(event)
+            if self.net.now >= self.stopped_until and not self._waiting:
+                self._hear(life, event)
+                return
+            if not self._waiting:
+                self.net.later(self.stopped_until - self.net.now, self._go_on)
+            self._waiting.append((life, event))
 
         for event in events:
             self.net.later(0.0, lambda event=event: arrive(event))
+
+    def _go_on(self) -> None:
+        """Read what has waited, unless it was stopped anew meanwhile."""
+        if self.net.now < self.stopped_until:
+            self.net.later(self.stopped_until - self.net.now, self._go_on)
+            return
+        waiting, self._waiting = self._waiting, []
+        for life, event in waiting:
+            self._hear(life, event)
+
+    def _hear(self, life: int, event: ev.CoreEvent) -> None:
+        if life == self.life:
+            self._step(event)
 
     def hear(self, event: ev.CoreEvent) -> None:
         """The speaker says something, if anybody listens."""
@@ -266,9 +302,7 @@ class Host:
     def _carry_out(self, command: do.Command) -> None:
         match command:
             case do.SetSessions():
-                self.speaker.configured = True
-                self.net.later(0.01, self.net.dial)
-                self.tell(ev.SessionsSet())
+                self.net.later(0.01, lambda: self._set_sessions(command))
             case do.Log():
                 self.logs.append(f"{command.line.code}: {command.line.message}")
             case do.Reply():
@@ -293,8 +327,15 @@ class Host:
             case _:
                 if self.speaker.alive and not self.deaf:
                     self._speak(command)
-                elif isinstance(command, do.Advertise | do.SendEndOfRib):
-                    self.tell(ev.AdvertiseFailed(command.peer, command.family, "unknown"))
+                elif isinstance(command, do.Advertise):
+                    self.tell(ev.AdvertiseFailed(command.peers, command.family, "unknown"))
+                elif isinstance(command, do.SendEndOfRib):
+                    self.tell(ev.AdvertiseFailed((command.peer,), command.family, "unknown"))
+
+    def _set_sessions(self, command: do.SetSessions) -> None:
+        self.speaker.set_sessions(self.address, command.sessions)
+        self.net.dial()
+        self.tell(ev.SessionsSet("", command.serial))
 
     def _write(self, command: do.WriteRoutes) -> None:
         for batch in command.batches:
@@ -311,16 +352,8 @@ class Host:
         speaker = self.speaker
         match command:
             case do.Advertise():
-                out = speaker.out.setdefault(command.peer, {})
-                for group in command.announce:
-                    out.update((prefix, replace(group, prefixes=(prefix,))) for prefix in group.prefixes)
-                gone = [str(Prefix(command.family, packed)) for packed in command.withdraw]
-                speaker.withdrawn += [prefix for prefix in gone if out.pop(prefix, None)]
-                if command.peer in speaker.up:
-                    for group in command.announce:
-                        self._send(command.peer, _body(group))
-                    if gone:
-                        self._send(command.peer, update_body((), withdraw=command.withdraw))
+                for peer in command.peers:
+                    self._advertise(peer, command)
             case do.SendEndOfRib() if command.peer in speaker.up:
                 self._send(command.peer, encode_end_of_rib(command.family))
             case do.SendRefresh() if command.peer in speaker.up:
@@ -329,6 +362,21 @@ class Host:
             case do.ResetPeer():
                 speaker.resets.append(command.peer)
                 self.net.end_session(self.address, command.peer, "reset by us")
+
+    def _advertise(self, peer: str, command: do.Advertise) -> None:
+        speaker = self.speaker
+        out = speaker.out.setdefault(peer, {})
+        for group in command.announce:
+            one = {(group.path_id, prefix): replace(group, prefixes=(prefix,)) for prefix in group.prefixes}
+            out.update(one)
+        for gone in command.withdraw:
+            speaker.withdrawn += [prefix for prefix in gone.prefixes if out.pop((gone.path_id, prefix), None)]
+        if peer in speaker.up:
+            for group in command.announce:
+                self._send(peer, _body(group))
+            for gone in command.withdraw:
+                withdrawn = [Prefix.parse(prefix).packed for prefix in gone.prefixes]
+                self._send(peer, update_body((), withdraw=withdrawn, path_id=gone.path_id))
 
     def send_all(self, peer: str) -> None:
         """All that was announced to a peer, again."""
@@ -345,7 +393,9 @@ class Host:
 
 
 def _body(group: sp.AnnounceGroup) -> bytes:
-    return update_body(group.prefixes, next_hop=group.next_hop, attributes=group.attributes)
+    return update_body(
+        group.prefixes, next_hop=group.next_hop, attributes=group.attributes, path_id=group.path_id
+    )
 
 
 class Network:
@@ -392,9 +442,8 @@ class Network:
         """Every session that both sides want and that is not up comes up."""
         for one, other in itertools.combinations(sorted(self.hosts), 2):
             ours, theirs = self.at(one).speaker, self.at(other).speaker
-            wanted = ours.configured and theirs.configured and ours.alive and theirs.alive
-            known = {str(spec.address) for spec in ours.node.sessions}
-            if not wanted or other in ours.up or other not in known:
+            wanted = other in ours.specs and one in theirs.specs and ours.alive and theirs.alive
+            if not wanted or other in ours.up:
                 continue
             ours.up.add(other)
             theirs.up.add(one)

@@ -212,5 +212,6 @@ def test_a_route_refresh_has_its_subtype() -> None:
 
 
 def test_communities_are_written_as_operators_do() -> None:
-    assert format_community(0xFFFF0000) == "65535:0"
+    assert format_community(0xFC000064) == "64512:100"
+    assert format_community(0xFFFF0000) == "graceful-shutdown"
     assert format_large_community((64512, 1, 0x0A000001)) == "64512:1:167772161"

@@ -43,9 +43,54 @@ def test_yaml_says_the_same_as_json(calicopy):
 def test_one_peer_is_shown_in_full(calicopy):
     done = calicopy("peers", "node2")
     assert done.code == 0
-    assert "node2 (192.0.2.2), AS 64512, internal, mesh" in done.out
+    shown = {line[:18].strip(): line[18:].strip() for line in done.out.splitlines()}
+    assert shown["Peer"] == "node2 (192.0.2.2), AS 64512, internal"
+    assert shown["Role"] == "mesh, hears our own routes"
+    assert shown["Graceful restart"] == "on; ours: 120s, ipv4 (state kept); theirs: 120s, ipv4 (state kept)"
+    assert shown["ADD-PATH"] == "send ipv4; receive none"
+    assert shown["Unknown to us"] == "200 (0xc0ffee), 25/65"
+    assert shown["Hold time"] == "9s (ours 90s, theirs 9s), keepalive every 3s"
+    assert shown["Last NOTIFICATION"].startswith('6/2 cease: administrative shutdown, "back at 4", sent by the peer')
+    assert shown["Import filters"] == "prefer-rack"
     assert "1 refused: outside-pools" in done.out
     assert calicopy("peers", "192.0.2.3", "-o", "json").json["last_error"] == "hold timer expired"
+
+
+def test_one_peer_as_json_has_all_that_was_negotiated(calicopy):
+    found = calicopy("peers", "show", "node2", "-o", "json").json
+    assert found["role"] == "mesh"
+    assert found["negotiated"]["restart_theirs"]["families"] == [{"family": "ipv4", "forwarding": True}]
+    assert found["last_notification"]["communication"] == "back at 4"
+    assert found["timers"]["stale_until"] is None
+    assert calicopy("peers", "-o", "json", "node3").json["timers"]["stale_until"] is not None
+
+
+def test_a_session_is_refreshed_both_ways_or_in_one_and_reset(calicopy, agent):
+    assert calicopy("peers", "refresh", "node2").out == "node2: its routes are asked for and ours sent again\n"
+    assert calicopy("peers", "refresh", "192.0.2.2", "--in").out == "node2: its routes are asked for again\n"
+    assert calicopy("peers", "refresh", "node2", "--out", "-o", "json").json["name"] == "node2"
+    assert calicopy("peers", "reset", "node2").out == "node2: the session is reset\n"
+    assert agent.backend.queries == [
+        ("node2", "refresh in=True out=True"),
+        ("node2", "refresh in=True out=False"),
+        ("node2", "refresh in=False out=True"),
+        ("node2", "reset"),
+    ]
+
+
+def test_a_session_that_is_down_is_neither_refreshed_nor_reset(calicopy):
+    for words in (["refresh", "node3"], ["reset", "node3"], ["reset", "node9"]):
+        done = calicopy("peers", *words)
+        assert done.code in (1, 4)
+        assert done.err
+
+
+def test_a_stopped_peer_says_why_in_the_table_and_in_full(calicopy, agent):
+    peer = peer_view("node3", "192.0.2.3", state=FsmState.IDLE)
+    details = replace(peer.details, stopped="it announced more than 2 prefixes", stop_code="prefix-limit")
+    agent.backend.peer_list = [replace(peer, details=details)]
+    assert "it announced more than 2 prefixes" in calicopy("peers").out
+    assert "Stopped" in calicopy("peers", "node3").out
 
 
 def test_an_unknown_peer_is_an_error_on_one_line(calicopy):

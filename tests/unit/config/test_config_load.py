@@ -6,16 +6,20 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+import yaml
+from pydantic import BaseModel, ValidationError
 
+from calicopy.config import yamltree
 from calicopy.config.errors import ClusterFileError, format_path
 from calicopy.config.load import LoadResult, fields_of, load_bytes, load_file, load_text
 from calicopy.config.model import ClusterConfig, LogLevel
 from calicopy.config.schema import schema_text, write_schema
+from calicopy.config.sections import Section
 from calicopy.config.yamltree import MAX_BYTES, MAX_ERRORS
 from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix
 
@@ -161,8 +165,11 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
     assert "larger than 4 MiB" in load("#" * (MAX_BYTES + 1)).errors[0].message
 
 
-def test_nesting_without_end_is_refused_at_once() -> None:
-    result = load("nodes: " + "[" * 100_000)
+@pytest.mark.parametrize("reader", [yaml.BaseLoader, getattr(yaml, "CBaseLoader", yaml.BaseLoader)])
+@pytest.mark.parametrize("text", ["nodes: " + "[" * 100_000, "nodes: " + "[ " * 900, "- " * 5000, "a: " + "{a: " * 999])
+def test_nesting_without_end_is_refused_at_once(text: str, reader: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yamltree, "_LOADER", reader)
+    result = load(text)
     assert [error.message for error in result.errors] == ["nested more than 16 deep"]
 
 
@@ -199,7 +206,7 @@ def test_paths_are_shown_as_people_write_them() -> None:
     assert format_path(("nodes", 0, "labels", "a.b/c")) == 'nodes[0].labels["a.b/c"]'
 
 
-@pytest.mark.parametrize("name", ["cluster", "cross-subnet", "route-reflector", "full"])
+@pytest.mark.parametrize("name", [path.stem for path in sorted(EXAMPLES.glob("*.yaml"))])
 def test_every_example_is_valid_without_a_warning(name: str) -> None:
     result = load_file(str(EXAMPLES / f"{name}.yaml"))
     assert (result.errors, result.warnings) == ((), ())
@@ -210,25 +217,36 @@ def test_the_full_example_has_every_key_with_its_default() -> None:
     text = (EXAMPLES / "full.yaml").read_text()
     config = load(text).require()
     least = "nodes: [{name: n1, address: 192.0.2.1/24}]\npools: [{cidr: 10.244.0.0/16}]\n"
-    least += "bgp: {peers: [{address: 192.0.2.254, as: 64512}]}\n"
+    least += "bgp:\n  peers: [{address: 192.0.2.254, as: 64512, import: [example]}]\n"
+    least += '  communities: [{prefix: 10.244.0.0/16, communities: ["64512:100"]}]\n'
+    least += (
+        "  filters: [{name: example, rules: [{match: {prefix: [{in: 10.0.0.0/8}], as_path: {}}, action: reject}]}]\n"
+    )
     assert config == load(least).require()
     commented = text.replace("  api: null", "  # api: null").replace("  # api:\n", "  api:\n").replace("  #   ", "    ")
-    with_api = load(commented).require()
-    for part in (
-        with_api,
-        with_api.cluster,
-        with_api.nodes[0],
-        with_api.pools[0],
-        with_api.address_detection,
-        with_api.bgp,
-        with_api.bgp.peers[0],
-        with_api.agent,
-        with_api.agent.api,
-    ):
-        assert part is not None
+    seen = set()
+    for part in parts_of(load(commented).require()):
         kind = type(part)
-        given = {"as" if name == "asn" else name for name in part.model_fields_set}
+        seen.add(kind)
+        given = {str(kind.model_fields[name].validation_alias or name) for name in part.model_fields_set}
         assert given == set(fields_of(kind)), kind
+    assert seen == kinds_of(ClusterConfig)
+
+
+def parts_of(part: Section) -> Iterator[Section]:
+    """The part and every part below it."""
+    yield part
+    for name in type(part).model_fields:
+        value = getattr(part, name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            if isinstance(inner, Section):
+                yield from parts_of(inner)
+
+
+def kinds_of(kind: type[BaseModel]) -> set[type[BaseModel]]:
+    """The model and every model below it."""
+    below = (inner for inner, _ in fields_of(kind).values() if inner is not None)
+    return {kind}.union(*(kinds_of(inner) for inner in below))
 
 
 def test_the_schema_in_the_tree_is_current(tmp_path: Path) -> None:
@@ -258,7 +276,7 @@ def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
     text = (EXAMPLES.parent / "docs" / "configuration.md").read_text()
     example = text.split("```yaml\n")[1].split("```")[0]
     assert load(example).errors == ()
-    for kind in (ClusterConfig, *(inner for inner, _ in fields_of(ClusterConfig).values() if inner is not None)):
+    for kind in kinds_of(ClusterConfig):
         missing = [key for key in fields_of(kind) if f"`{key}`" not in text]
         assert not missing, kind
 

@@ -135,11 +135,6 @@ def test_every_step_of_the_ladder_has_a_case_words_and_a_source():
     assert all(step.text and step.source.startswith("RFC ") for step in DecisionStep)
 
 
-def test_a_local_pref_that_came_over_ebgp_does_not_count():
-    external = path(1, asn=65001, as_path=(65001,), local_pref=500)
-    assert external.local_pref == 100
-
-
 def test_the_known_case_where_med_in_pairs_depends_on_the_order_does_not():
     """Three paths that, compared two by two, beat each other in a circle."""
     first = path(1, asn=65001, as_path=(65001,), med=10, hop=HOPS[1], router_id=1)

@@ -1,0 +1,108 @@
+"""What `calicopy peers NAME` shows of a session beyond its summary: frozen pictures. Times are wall-clock seconds."""
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from calicopy.net import Family
+from calicopy.policy import AdvertiseScope, LimitAction
+
+
+class PeerRole(enum.Enum):
+    """What the peer is to us, as far as the passing on of routes goes (RFC 4456 section 6)."""
+
+    MESH = "mesh"
+    CLIENT = "client"
+    NON_CLIENT = "non-client"
+    REFLECTOR = "reflector"
+    INTERNAL = "internal"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartView:
+    """A graceful restart capability: R bit, N bit (RFC 8538), seconds, and each family with its F bit."""
+
+    restart_time_s: int
+    restarting: bool
+    notification: bool
+    families: tuple[tuple[Family, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CapabilitiesView:
+    """What is negotiated; `restart_ours` and `restart_theirs` as they were offered.
+
+    `unknown`: the peer's, (code, octets in hexadecimal); `other_families`: the peer's beyond IPv4 and IPv6 unicast, as
+    AFI/SAFI.
+    """
+
+    four_octet_as: bool
+    route_refresh: bool
+    enhanced_refresh: bool
+    extended_message: bool
+    extended_next_hop: bool
+    add_path_send: tuple[Family, ...]
+    add_path_receive: tuple[Family, ...]
+    restart_ours: RestartView | None
+    restart_theirs: RestartView | None
+    unknown: tuple[tuple[int, str], ...]
+    other_families: tuple[str, ...]
+    host_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimersView:
+    """Hold time as configured, as the peer offered it, and as it holds (0: none), keepalive interval, all in seconds.
+
+    `stale_until`: when the kept routes of a lost session go; `stopped_until`: when a stopped session is wanted again;
+    `lingering_since`: since when a session that is no longer configured is kept. 0 where there is no such time.
+    """
+
+    hold_time_configured_s: int
+    hold_time_offered_s: int
+    hold_time_s: int
+    keepalive_s: int
+    stale_until: float
+    stopped_until: float
+    lingering_since: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationView:
+    """The last NOTIFICATION of the peer's sessions. `communication`: the operator's words in it (RFC 9003)."""
+
+    code: int
+    subcode: int
+    text: str
+    communication: str
+    sent: bool
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDetails:
+    """All that is shown of one session only.
+
+    `stopped` is why the session is not wanted for now, `stop_code` its stable name. `beyond_limit` counts the
+    announcements that were not stored. `end_of_rib_held`: our End-of-RIB waits until we have learned the routes that we
+    pass on. `leaving` is why a session that is not configured any more is still there.
+    """
+
+    role: PeerRole
+    advertise: AdvertiseScope
+    import_filters: tuple[str, ...]
+    export_filters: tuple[str, ...]
+    prefix_limit_action: LimitAction
+    stopped: str
+    stop_code: str
+    end_of_rib_held: bool
+    leaving: str
+    capabilities: CapabilitiesView | None
+    timers: TimersView
+    last_notification: NotificationView | None
+    beyond_limit: int
+    notifications_received: int
+    notifications_sent: int
+    refreshes_received: int
+    refreshes_sent: int

@@ -1,0 +1,111 @@
+"""The RIB and the FIB as they would be under another cluster file, made from the paths that there are now.
+
+Theory of operation: the shadow parts are made as those of a core that begins, and are fed from the Adj-RIB-In of before
+policy, with what is known of the host. All of it is cut in slices, between which the caller may do something else: the
+generator yields after each. Sessions that the new file drops at once bring nothing; those that linger bring what they
+have, since they go only when there is another way.
+"""
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+
+from calicopy.bgp.update import NlriBatch, Update
+from calicopy.config.resolve import NodeConfig, SessionConfig
+from calicopy.core.core import Core
+from calicopy.core.host import TUNNEL_DEVICE
+from calicopy.core.setup import fib_for, ipam_for, peer_info, rib_for
+from calicopy.fib import Fib
+from calicopy.ipam import Ipam
+from calicopy.net import Encapsulation, Family, Packed, Prefix
+from calicopy.rib import Holder, Path, Rib
+
+FEED_SLICE = 2000  # paths
+DECIDE_SLICE = 300
+NO_TUNNEL_YET = -1  # the interface index that stands for a tunnel device to be made
+Steps = Generator[None, None, None]
+
+
+@dataclass(slots=True)
+class Shadow:
+    """The parts of a node under another file."""
+
+    node: NodeConfig
+    rib: Rib
+    fib: Fib
+    ipam: Ipam
+    names: dict[int, str]
+
+
+def build(core: Core, node: NodeConfig) -> Generator[None, None, Shadow]:
+    """The parts, with all but the paths."""
+    rib, fib = rib_for(node), fib_for(node)
+    yield
+    ipam = ipam_for(node, core.ipam.snapshot())
+    yield
+    names = {interface.ifindex: interface.name for interface in core.host.interfaces}
+    names[NO_TUNNEL_YET] = TUNNEL_DEVICE
+    fib.set_interfaces({interface.ifindex: interface for interface in core.host.interfaces})
+    fib.set_next_hops(core.host.facts)
+    rib.set_next_hops(core.host.facts)
+    if any(pool.encapsulation is Encapsulation.IPIP for pool in node.cluster.pools):
+        known = core.host.tunnel.ifindex if core.host.tunnel is not None else None
+        fib.set_tunnel(NO_TUNNEL_YET if known is None else known)
+    fib.set_blackholes(ipam.blackholes())
+    fib.set_workload_routes(core.fib.workload_routes)
+    _set_blocks(rib, ipam, node)
+    return Shadow(node, rib, fib, ipam, names)
+
+
+def _set_blocks(rib: Rib, ipam: Ipam, node: NodeConfig) -> None:
+    own = {prefix for prefix in ipam.announcements() | ipam.blackholes() if not prefix.is_host}
+    used = [Prefix.host(record.address) for record in ipam.addresses()]
+    for family, holders in ipam.holders().items():
+        rib.set_own(
+            family,
+            [block.packed for block in own if block.family is family],
+            [host.packed for host in used if host.family is family],
+        )
+        pinned = {prefix.packed for prefix in node.pinned if prefix.family is family}
+        rib.set_holders(family, {block: Holder(who, pinned=block in pinned) for block, who in holders.items()})
+
+
+def feed(shadow: Shadow, core: Core, sessions: Iterable[tuple[str, SessionConfig]]) -> Steps:
+    """Give the shadow what these peers have sent, and have it decide."""
+    for key, session in sessions:
+        peer = core.peers.get(key)
+        received = core.rib.received(key)
+        if peer is None or peer.opened is None or not any(received.values()):
+            continue
+        shadow.rib.peer_up(peer_info(session, int(peer.opened.router_id)))
+        for family, items in received.items():
+            for first in range(0, len(items), FEED_SLICE):
+                for update in _updates(family, items[first : first + FEED_SLICE]):
+                    shadow.rib.update(key, update)
+                yield
+    yield from _decide(shadow)
+
+
+def _updates(family: Family, items: Iterable[tuple[Packed | tuple[int, Packed], Path]]) -> Iterable[Update]:
+    groups: dict[Path, list[Packed]] = {}
+    for key, path in items:
+        groups.setdefault(path, []).append(key if isinstance(key, bytes) else key[1])
+    for path, prefixes in groups.items():
+        ids = [path.path_id] * len(prefixes) if path.path_id else None
+        yield Update(
+            announced=(NlriBatch(family, prefixes, ids, path.next_hop),), attributes=path.attributes
+        )
+
+
+def _decide(shadow: Shadow) -> Steps:
+    more = True
+    while more:
+        decisions = shadow.rib.decide(DECIDE_SLICE)
+        for family, changes in decisions.changes.items():
+            shadow.fib.apply_decisions(family, changes)
+        more = decisions.more
+        yield
+    while not shadow.fib.settled:
+        shadow.fib.delta(0, 0.0)
+        yield
+
