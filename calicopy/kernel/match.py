@@ -9,6 +9,7 @@ from calicopy.kernel.netlink import (
     RTA_PRIORITY,
     RTA_TABLE,
     RTM_F_FIB_MATCH,
+    RTM_F_LOOKUP_TABLE,
     RTM_GETROUTE,
     RTM_NEWROUTE,
     RTMSG,
@@ -26,7 +27,8 @@ from calicopy.net import Family, IPAddress, Prefix
 def match_address(socket: NetlinkSocket, address: IPAddress) -> KernelMatch:
     """The kernel's longest match, rules and tables included (RTM_F_FIB_MATCH). What it drops gives an errno."""
     family = Family.IPV4 if address.version == 4 else Family.IPV6
-    body = RTMSG.pack(ADDRESS_FAMILY[family], family.bits, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH)
+    flags = RTM_F_FIB_MATCH | RTM_F_LOOKUP_TABLE  # without the latter every table is called main
+    body = RTMSG.pack(ADDRESS_FAMILY[family], family.bits, 0, 0, 0, 0, 0, 0, flags)
     request = message(RTM_GETROUTE, 0, body + attribute(RTA_DST, address.packed))
     answer = KernelMatch(address)
     try:

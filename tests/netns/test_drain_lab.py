@@ -128,6 +128,19 @@ def test_a_node_with_workloads_is_drained_by_force_alone(lab: labs.TestLab) -> N
     labs.wait_until(lambda: not at_bird(lab, "inside", block), what="it is withdrawn")
 
 
+def test_a_drain_goes_on_without_its_caller_and_over_a_kill_of_the_agent(lab: labs.TestLab, tmp_path: Path) -> None:
+    block = start(lab)
+    drained = lab.spawn("n1", "calicopy", "drain", output=tmp_path / "drain")
+    labs.wait_until(lambda: "(65535,0)" in at_bird(lab, "inside", block), what="65535:0 at inside")
+    lab.kill("n1", "calicopy drain")
+    assert drained.wait(20) != 0
+    faults.restart_agent(lab, "n1")
+    labs.wait_until(lambda: lab.status("n1")["drain"]["phase"] == "drained", what="the drain is over")
+    labs.wait_until(lambda: not at_bird(lab, "inside", block), what="it is withdrawn")
+    removed = re.findall(f"removed .*{block}", lab.run("inside", "cat", "/run/bird.log"))
+    assert len(removed) == 1
+
+
 def test_an_agent_that_drains_before_its_end_withdraws_and_comes_back_in_service(lab: labs.TestLab) -> None:
     block = start(lab, "--drain")
     routes = lab.kernel_routes("n1")
