@@ -133,7 +133,8 @@ class AdjRibOut:
             member.known = dict(before.table)
         if known is not None:
             member.stale |= known.stale
-            member.stale.update((route.path_id, prefix) for prefix, each in known.known.items() for route in each.routes)
+            told = known.known.items()
+            member.stale.update((route.path_id, prefix) for prefix, routes in told for route in routes.routes)
         return member
 
     def move(self, wanted: Mapping[OutPeer, tuple[ExportTarget, ...]]) -> None:
