@@ -218,12 +218,12 @@ def _routes(core: Core, shadow: Shadow) -> Generator[None, None, tuple[list[Rout
     for family in Family:
         before, after = core.fib.desired(family), shadow.fib.desired(family)
         keys = iter(list({**before, **after}))
-        differ: list[Packed] = []
+        shown: list[Packed] = []
         while part := list(islice(keys, COMPARE_SLICE)):
-            differ += [packed for packed in part if before.get(packed) != after.get(packed)]
+            differ = [packed for packed in part if before.get(packed) != after.get(packed)]
+            total += len(differ)
+            shown = nsmallest(LISTED - len(found), [*shown, *differ], key=lambda packed: (packed[1:], packed[0]))
             yield
-        total += len(differ)
-        shown = nsmallest(LISTED - len(found), differ, key=lambda packed: (packed[1:], packed[0]))
         found += [_route(shadow, Prefix(family, packed), before.get(packed), after.get(packed)) for packed in shown]
         yield
     return found, total
