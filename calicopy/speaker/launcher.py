@@ -6,10 +6,9 @@ message as ExaBGP would (framing, attributes, prefix lengths: the verdicts of RF
 NLRI packed. Anything that it does not know for sure goes to ExaBGP's own class. Without this launcher (`exabgp
 CONFIG`) the helper sees the same lines, only later.
 
-Two more changes have no register, so a name in ExaBGP's modules is bound to a subclass of ours, once, before it
-starts. The F bit (RFC 4724 section 3): ExaBGP always says that the forwarding state was kept, which is a lie after a
-boot. The peers concerned are named by `# calicopy: cold ADDRESS` lines in the file. The redial delay, which grows
-to a minute. And the dial itself, which hangs as long as the kernel repeats its SYN.
+What has no register (sessions, timers, the Adj-RIB-Out: peering.py, bulk.py) is done by subclasses, to which a name in
+ExaBGP's modules is bound once, before it starts. docs/speaker.md has the list, and what each is for. The peers whose
+first OPEN must not claim kept forwarding state (RFC 4724 section 3) are named by `# calicopy: cold ADDRESS` lines.
 """
 from __future__ import annotations
 
@@ -55,11 +54,13 @@ def install(cold: frozenset[str]) -> list[str]:
     pieces = (
         (opaque.register_update, "UPDATEs are slower to read"),
         (lambda: peering.register_forwarding_bit(cold), "the first OPEN after a boot says that routes were kept"),
+        (peering.register_negotiation, "a peer without the multiprotocol capability is sent no routes"),
         (peering.register_redial_delay, "a peer that was down is redialled after up to a minute"),
         (peering.register_dial_limit, "a dial without an answer hangs for up to two minutes"),
         (peering.register_keepalive, "KEEPALIVEs go out at a third of the hold time, whatever is configured"),
         (peering.register_probes, "a peer that rebooted and does not dial is noticed at the next KEEPALIVE"),
         (peering.register_connections, "a peer that rebooted waits for the hold time, TTL security is all sessions'"),
+        (peering.register_reactor, "each command takes 50 ms while a session is down"),
         (bulk.register_bulk_commands, "announcements take 0.3 ms for each prefix and peer"),
         (bulk.register_rib, "each IPv6 prefix is an UPDATE, and changes of a route in quick order may be lost"),
     )
