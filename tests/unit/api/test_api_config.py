@@ -30,7 +30,7 @@ VIEW = PlanView(
     ),
     announcements=(
         AnnouncementPlan(
-            "tor", ip_address("192.0.2.9"), Effect.ADDED, (Prefix.parse("10.244.0.0/26"),), "", "next hop 192.0.2.1"
+            ("tor",), Effect.ADDED, (Prefix.parse("10.244.0.0/26"),), "", "next hop 192.0.2.1"
         ),
     ),
     routes=(RoutePlan(Prefix.parse("10.244.1.0/26"), Effect.REMOVED, "via 192.0.2.2 dev eth1", "", "no session"),),
