@@ -248,11 +248,15 @@ class AdjRibOut:
         """The targets of all groups."""
         return self._groups.keys()
 
-    def desired(self, target: ExportTarget, peer: OutPeer) -> dict[Packed, OutAttributes]:
-        """What a peer of this target hears when all is told, the best path of each prefix."""
+    def desired(
+        self, target: ExportTarget, peer: OutPeer, *, among: Iterable[Packed] | None = None
+    ) -> dict[Packed, OutAttributes]:
+        """What a peer of this target hears when all is told, the best path of each prefix (`among`: only of these)."""
         group = UpdateGroup(target, self._exporter(target), self._routes)
         group.join(Member(peer.key, peer.router_id, peer.address))
-        prefixes = {*self._own[target.family], *(self._rib.prefixes(target.family) if group.learns else ())}
+        prefixes = among
+        if prefixes is None:
+            prefixes = {*self._own[target.family], *(self._rib.prefixes(target.family) if group.learns else ())}
         found: dict[Packed, OutAttributes] = {}
         for prefix in prefixes:
             routes = self._routes(group, prefix)
