@@ -13,8 +13,7 @@ from typing import Generic, TypeVar
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.net import format_packed
-from calicopy.seam.speaker import CommandResult, FsmState, SpeakerAttached, SpecError, WithdrawGroup
+from calicopy.seam.speaker import CommandResult, FsmState, SpeakerAttached, SpecError
 from calicopy.speaker.adj_out import announced
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import ConfigRefused, SpeakerControl
@@ -97,7 +96,7 @@ class SpeakerEdge:
             case do.SendEndOfRib():
                 result = await client.end_of_rib(command.peer, command.family)
                 if result is not CommandResult.DONE:
-                    self._post(ev.AdvertiseFailed(command.peer, command.family, result.value))
+                    self._post(ev.AdvertiseFailed((command.peer,), command.family, result.value))
             case do.SendRefresh():
                 await client.route_refresh(command.peer, command.family)
             case do.ResendRoutes():
@@ -123,16 +122,14 @@ class SpeakerEdge:
 
     async def _advertise(self, command: do.Advertise) -> None:
         try:
-            results = [await self._client.announce([command.peer], command.announce)]
-            prefixes = tuple(format_packed(packed, command.family) for packed in command.withdraw)
-            gone = WithdrawGroup(family=command.family, prefixes=prefixes)
-            results.append(await self._client.withdraw([command.peer], [gone]))
+            results = [await self._client.announce(command.peers, command.announce)]
+            results.append(await self._client.withdraw(command.peers, command.withdraw))
         except SpecError as error:
-            self._post(ev.AdvertiseFailed(command.peer, command.family, str(error)))
+            self._post(ev.AdvertiseFailed(command.peers, command.family, str(error)))
             return
         failed = [result for result in results if result is not CommandResult.DONE]
         if failed:
-            self._post(ev.AdvertiseFailed(command.peer, command.family, failed[0].value))
+            self._post(ev.AdvertiseFailed(command.peers, command.family, failed[0].value))
 
 
 class StoreEdge:

@@ -9,8 +9,8 @@ from calicopy.core.drain import DrainChange, DrainStep
 from calicopy.core.views import LogView
 from calicopy.fib import RouteBatch
 from calicopy.ipam import AddressRecord, Change, IpamError
-from calicopy.net import Family, IPAddress, Packed, Prefix
-from calicopy.seam.speaker import AnnounceGroup, SessionSpec
+from calicopy.net import Family, IPAddress, Prefix
+from calicopy.seam.speaker import AnnounceGroup, SessionSpec, WithdrawGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class SetSessions:
 
 @dataclass(frozen=True, slots=True)
 class Advertise:
-    """Tell `peer`: first the announcements, then the withdrawals."""
+    """Tell all of `peers` the same: first the announcements, then the withdrawals."""
 
-    peer: str
+    peers: tuple[str, ...]
     family: Family
     announce: tuple[AnnounceGroup, ...] = ()
-    withdraw: tuple[Packed, ...] = field(default=(), repr=False)
+    withdraw: tuple[WithdrawGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class Core:
         emit = self.emit = self._commands.append
         self.sessions = SessionEvents(self.rib, self.peers, emit=emit)
         self.requests = Requests(self.ipam, emit=emit)
-        self.exports = Exports(node, self.rib.context, self.peers, emit=emit)
+        self.exports = Exports(node, self.rib, self.peers, emit=emit)
         self.drainer = Drainer(self.exports, self.rib, self.ipam, emit=emit, record=drain)
         self.limits = PeerLimits(
             self.peers, emit=emit, withdraw=self.exports.withdraw_all, give_up=self.sessions.give_up
@@ -383,6 +383,7 @@ class Core:
         decisions = self.rib.decide(DECIDE_SLICE)
         self._undecided = decisions.more or bool(self._spoken)
         self.blocks.heard(decisions)
+        self.exports.decided(decisions)
         for family, changes in decisions.changes.items():
             self.fib.apply_decisions(family, changes)
             if self.note_touched:
@@ -431,6 +432,7 @@ class Core:
             self.exports.hold_end_of_rib, self._deferral_ends = deferral.held, deferral.deadline
             self.exports.advance(self.sessions.fresh, now)
             self.sessions.fresh.clear()
+            self._more = self._more or self.exports.more
         self.drainer.advance(now, in_sync=self.in_sync)
 
     # -- the kernel ---------------------------------------------------------------------------------------------

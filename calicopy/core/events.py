@@ -104,9 +104,9 @@ class SessionsSet:
 
 @dataclass(frozen=True, slots=True)
 class AdvertiseFailed:
-    """The speaker did not take what `peer` should hear (End-of-RIB too), or nobody knows whether it did."""
+    """The speaker did not take what these peers should hear (End-of-RIB too), or nobody knows whether it did."""
 
-    peer: str
+    peers: tuple[str, ...]
     family: Family
     error: str
 

@@ -1,186 +1,247 @@
 """What each peer should hear of us, what it was told, and when End-of-RIB goes out.
 
-Theory of operation: the whole set of prefixes to announce is known (`set_prefixes`); per peer that is up the
-Adj-RIB-Out knows what was handed to the speaker, and the difference goes out, announcements before withdrawals. On a
-new session nothing was heard: everything is announced, then End-of-RIB for every negotiated family, at once: a claim
-that is still pending does not hold it. When a hand-over failed, nobody knows what the peer heard: all announcements,
-all withdrawals and End-of-RIB go out again, which does no harm. So withdrawn prefixes are remembered as long as the
-speaker lives.
+Theory of operation: `AdjRibOut` knows what peers hear, update group by update group; here it learns of sessions, own
+prefixes and decisions, and what it finds goes to the speaker, announcements before withdrawals, in slices. On a new
+session nothing was heard: everything is announced, then what an earlier session may have left is withdrawn, then comes
+End-of-RIB, family by family. A claim that is still pending does not hold it; `hold_end_of_rib` does, for peers that
+hear what we learn ourselves. When a hand-over failed, nobody knows what the peer heard: all announcements, all
+withdrawals and End-of-RIB go out again, which does no harm.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 
-from calicopy.bgp import AttributeCode, attribute_list
-from calicopy.bgp.communities import GRACEFUL_SHUTDOWN
+from calicopy.bgp import PathAttributes, RawAttribute, SessionOptions, attribute_list
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Advertise, Command, SendEndOfRib
 from calicopy.core.drain import DrainPhase
 from calicopy.core.events import AdvertiseFailed
 from calicopy.core.peers import Peer
 from calicopy.net import Family, IPAddress, Packed, Prefix, format_packed
-from calicopy.rib import AdjRibOut, OutAttributes, OutBatch, PeerInfo, RibContext, export_own
-from calicopy.seam.speaker import AnnounceGroup
+from calicopy.policy import Chain, Filter
+from calicopy.rib import (
+    AdjRibOut,
+    Decisions,
+    ExportTarget,
+    OutAttributes,
+    OutBatch,
+    OutDelta,
+    OutPeer,
+    OwnCommunities,
+    Rib,
+    RibContext,
+)
+from calicopy.seam.speaker import AnnounceGroup, WithdrawGroup
 
 RETRY_S = 1.0
+SLICE = 1000  # prefixes a call, counted once for each update group
+ENCODED_SETS = 4096
 
 
 class Exports:
-    """The Adj-RIBs-Out of this node. `prefixes` is what it announces to everybody."""
+    """The Adj-RIBs-Out of this node. `prefixes` is what it announces to everybody.
 
-    def __init__(
-        self, node: NodeConfig, context: RibContext, peers: dict[str, Peer], *, emit: Callable[[Command], None]
-    ) -> None:
+    `hold_end_of_rib`: keys of peers that must not get End-of-RIB yet, since what they are to hear is not known. What an
+    agent before us announced to them is not withdrawn before either.
+    """
+
+    def __init__(self, node: NodeConfig, rib: Rib, peers: dict[str, Peer], *, emit: Callable[[Command], None]) -> None:
         self._node = node
-        self._context = context
+        self._context = rib.context
         self._peers = peers
         self._emit = emit
-        self.out = AdjRibOut()
         self._drain = DrainPhase.ACTIVE
-        self.more = False  # whether `advance` has more to do at once
-        self.prefixes: frozenset[Prefix] = frozenset()
-        self._gone: dict[str, set[Prefix]] = {}  # to withdraw, also where the session is down now
-        self._withdrawn: dict[str, set[Prefix]] = {}  # withdrawals that were handed over
-        self._stirred: set[str] = set()  # peers that may have something to hear
+        self._chains: dict[tuple[int, ...], tuple[tuple[Filter, ...], Chain]] = {}
+        self._encoded: dict[tuple[PathAttributes, bool], tuple[RawAttribute, ...]] = {}
+        self._unfinished: dict[tuple[str, Family], None] = {}
+        self._up: set[str] = set()  # peers that `out` knows a session of
         self._retry_at: dict[str, float] = {}
+        self.out = AdjRibOut(rib)
+        self.prefixes: frozenset[Prefix] = frozenset()
         self.hold_end_of_rib: frozenset[str] = frozenset()
-        """Peers that must not get End-of-RIB yet."""
+        self.more = False  # whether `advance` has more to do at once
+
+    # -- what is announced
+
+    def set_prefixes(self, prefixes: frozenset[Prefix]) -> None:
+        """The whole set that this node announces from now on."""
+        if prefixes != self.prefixes:
+            self.prefixes = prefixes
+            self._set_own()
+
+    def _set_own(self) -> None:
+        for family in Family:
+            own = {prefix.packed: self._communities(prefix) for prefix in self.prefixes if prefix.family is family}
+            self.out.set_own(family, own)
+
+    def _communities(self, prefix: Prefix) -> OwnCommunities:
+        """What the file says that the prefix carries; of several entries that hold it, all."""
+        entries = [entry for entry in self._node.communities if prefix in entry[0]]
+        return OwnCommunities(
+            tuple(dict.fromkeys(one for _, plain, _ in entries for one in plain)),
+            tuple(dict.fromkeys(one for _, _, large in entries for one in large)),
+        )
+
+    def decided(self, decisions: Decisions) -> None:
+        """The RIB came to other outcomes."""
+        if decisions.judged:
+            self.out.judged(decisions.judged)
+
+    @property
+    def drain(self) -> DrainPhase:
+        """How far this node is out of service."""
+        return self._drain
+
+    @drain.setter
+    def drain(self, phase: DrainPhase) -> None:
+        self._drain = phase
+        self._set_policy()
 
     def configure(self, node: NodeConfig, context: RibContext) -> None:
-        """Another cluster file: everything is computed anew, and what differs goes out."""
+        """Another cluster file. Peers that stay have their `Peer.configured` replaced before."""
         self._node, self._context = node, context
-        self.peers_changed(list(self._peers))
+        self._set_policy()
+        self._set_own()
+        self.peers_changed(self._peers)
+        used = {id(target.chain) for target in self.out.targets()}
+        self._chains = {key: entry for key, entry in self._chains.items() if id(entry[1]) in used}
 
     def peers_changed(self, keys: Iterable[str]) -> None:
-        """These peers are configured otherwise: compute anew what they hear."""
-        for key in keys:
-            self._want(self._peers[key])
+        """These peers are configured otherwise: those that are up are told what differs."""
+        up = [self._peers[key] for key in keys if key in self._up and self._peers[key].is_up]
+        self.out.move({self._out_peer(peer): tuple(self._targets(peer)) for peer in up})
+        self._unfinished.update(((peer.key, family), None) for peer in up for family in peer.families)
 
     def remove(self, key: str, *, withdraw: bool) -> None:
         """The peer goes. `withdraw`: it is told first that nothing of ours holds any more."""
         if withdraw:
             self.withdraw_all(key)
         self.out.remove(key)
+        self._up.discard(key)
         self._retry_at.pop(key, None)
-        self._gone.pop(key, None)
-        self._withdrawn.pop(key, None)
-        self._stirred.discard(key)
 
-    def set_prefixes(self, prefixes: frozenset[Prefix]) -> None:
-        """The whole set that this node announces from now on."""
-        if prefixes == self.prefixes:
-            return
-        gone = self.prefixes - prefixes
-        self.prefixes = prefixes
-        for key, peer in self._peers.items():
-            self._withdraw(key, gone)
-            self._want(peer)
-
-    @property
-    def drain(self) -> DrainPhase:
-        """Whether the node is taken out of service, and how far."""
-        return self._drain
-
-    @drain.setter
-    def drain(self, phase: DrainPhase) -> None:
-        if phase is not self._drain:
-            self._drain = phase
-            for peer in self._peers.values():
-                self._want(peer)
+    def withdraw_all(self, key: str) -> None:
+        """Tell a peer that is up that all is gone: its session is given up, and it ends without a NOTIFICATION."""
+        for family in Family:
+            for delta in self.out.withdraw_all(key, family):
+                self._hand_over(delta)
+        self.out.remove(key)
+        self._up.discard(key)
 
     def announced_learned(self) -> frozenset[tuple[Family, Packed]]:
         """What was learned and is announced on to any peer."""
-        return frozenset()
+        return self.out.learned()
 
-    def _withdraw(self, key: str, prefixes: Iterable[Prefix]) -> None:
-        """Have the peer told that these are gone, but for those that are announced again."""
-        gone = self._gone.setdefault(key, set())
-        gone.update(prefixes)
-        if self._drain is not DrainPhase.DRAINED:
-            gone -= self.prefixes
-        self._stirred.add(key)
+    def desired(self, key: str, family: Family) -> dict[Packed, OutAttributes]:
+        """What the peer hears when all is told, the best path of each prefix; what is not negotiated yet is taken to be
+        as it is configured.
+        """
+        peer = self._peers.get(key)
+        if peer is None:
+            return {}
+        families = peer.families if peer.is_up else peer.configured.families
+        target = self._target(peer, family) if family in families else None
+        return {} if target is None else self.out.desired(target, self._out_peer(peer))
+
+    def _set_policy(self) -> None:
+        self.out.set_policy(
+            self._context,
+            draining=self._drain is DrainPhase.DRAINING,
+            silent=self._drain is DrainPhase.DRAINED,
+        )
+
+    # -- sessions
 
     def speaker_changed(self) -> None:
         """Another ExaBGP process: it holds no announcement of ours."""
-        for key in self._peers:
-            self.out.reset(key)
-        self._gone.clear()
-        self._withdrawn.clear()
+        self.out.reset()
+        self._up.clear()
+        self._unfinished.clear()
+        self._retry_at.clear()
 
     def failed(self, event: AdvertiseFailed, now: float) -> None:
-        """Nobody knows what the peer was told: tell it all again, after a pause."""
-        if event.peer in self._peers:
-            self._retry_at[event.peer] = now + RETRY_S
+        """Nobody knows what the peers were told: tell them all again, after a pause."""
+        for key in event.peers:
+            if key in self._peers:
+                self._retry_at[key] = now + RETRY_S
 
     def deadline(self) -> float | None:
         """When something that failed is tried again."""
         return min(self._retry_at.values(), default=None)
 
     def announced_before(self, peer: str, family: Family, routes: Iterable[tuple[int, Packed]]) -> None:
-        """What an agent before us announced on a session that is still up: withdrawn unless it is wanted."""
+        """What an agent before us announced on a session that is still up, as (path id, prefix): withdrawn unless it
+        is wanted.
+        """
         if peer in self._peers:
-            self._withdraw(peer, (Prefix(family, packed) for _, packed in routes))
+            self.out.announced_before(peer, family, routes)
+            self._unfinished[peer, family] = None
 
     def advance(self, fresh: Iterable[str], now: float) -> None:
         """Tell every peer that is up what it has not heard; `fresh` are those whose session is new to us."""
+        for key in [key for key in self._up if key not in self._peers or not self._peers[key].is_up]:
+            self._up.discard(key)
+            self.out.leave(key)
+        for key in [key for key in self._retry_at if key not in self._up]:
+            del self._retry_at[key]
         due = [key for key, at in self._retry_at.items() if now >= at]
         for key in due:
             del self._retry_at[key]
             for sync in self._peers[key].families.values():
                 sync.end_of_rib_sent = False
-            self._withdraw(key, self._withdrawn.pop(key, ()))
-        for key in (*due, *fresh):
-            self.out.reset(key)
-            self._want(self._peers[key])
-        for key in sorted(self._stirred):
-            if self._peers[key].is_up:
-                self._tell(self._peers[key])
-        self._stirred.clear()
-        for key, peer in self._peers.items():
-            if peer.is_up and key not in self.hold_end_of_rib:
-                self._end_of_rib(peer)
+        for key in dict.fromkeys((*due, *fresh)):
+            self._join(self._peers[key])
+        left = self._tell(SLICE)
+        left = self._finish(left)
+        self.more = self.out.pending or left <= 0
 
-    def withdraw_all(self, key: str) -> None:
-        """Tell a peer that is up that all is gone: its session is given up, and it ends without a NOTIFICATION."""
-        for family in sorted(self._peers[key].families):
-            told = self.out.told(key, family)
-            if told:
-                self._emit(Advertise(key, family, (), tuple(sorted(told))))
-        self.out.reset(key)
-        self._stirred.discard(key)
+    def _join(self, peer: Peer) -> None:
+        if not peer.is_up:
+            return
+        self._up.add(peer.key)
+        self.out.join(self._out_peer(peer), self._targets(peer))
+        self._unfinished.update(((peer.key, family), None) for family in peer.families)
 
-    def _want(self, peer: Peer) -> None:
-        """Compute what `peer` should hear. What depends on its OPEN is not needed for our own prefixes."""
-        session = peer.configured
-        info = PeerInfo(
-            key=peer.key,
-            name=session.name,
-            address=session.address,
-            asn=session.asn,
+    @staticmethod
+    def _out_peer(peer: Peer) -> OutPeer:
+        router_id = 0 if peer.opened is None else int(peer.opened.router_id)
+        return OutPeer(peer.key, peer.configured.address, router_id)
+
+    def _targets(self, peer: Peer) -> Iterator[ExportTarget]:
+        """What the peer hears, family by family; nothing in one in which we have no address."""
+        for family in sorted(peer.families):
+            target = self._target(peer, family)
+            if target is not None:
+                yield target
+
+    def _target(self, peer: Peer, family: Family) -> ExportTarget | None:
+        session, negotiated = peer.configured, peer.negotiated
+        next_hop = self._next_hop(peer, family)
+        if next_hop is None:
+            return None
+        return ExportTarget(
+            family=family,
+            ibgp=session.ibgp,
             local_asn=session.local_asn,
-            router_id=0,
-            node=session.node,
+            next_hop=next_hop,
+            chain=self._chain(session.export_filters),
+            mesh=session.mesh,
+            client=session.client,
+            scope=session.advertise,
+            next_hop_mode=session.next_hop,
+            add_path=session.add_path if negotiated is None else family in negotiated.add_path_send,
         )
-        for family in session.families:
-            next_hop = self._next_hop(peer, family)
-            packed = [prefix.packed for prefix in self.prefixes if prefix.family is family]
-            exported = export_own(self._context, info, next_hop=next_hop, prefixes=packed) if next_hop else {}
-            exported = self._drained(exported, ibgp=info.ibgp)
-            self.out.set(peer.key, family, exported)
-        self._stirred.add(peer.key)
 
-    def _drained(self, exported: dict[Packed, OutAttributes], *, ibgp: bool) -> dict[Packed, OutAttributes]:
-        if self._drain is DrainPhase.ACTIVE:
-            return exported
-        if self._drain is DrainPhase.DRAINED:
-            return {}
-        return {
-            packed: replace(told, attributes=replace(
-                told.attributes, communities=(GRACEFUL_SHUTDOWN,), local_pref=0 if ibgp else told.attributes.local_pref
-            ))
-            for packed, told in exported.items()
-        }  # fmt: skip
+    def _chain(self, filters: tuple[Filter, ...]) -> Chain:
+        """The one chain of equal filters. Sessions share their filters' objects, so that few are compared at length; an
+        entry holds on to them, which keeps their ids theirs.
+        """
+        key = tuple(map(id, filters))
+        found = self._chains.get(key)
+        if found is None:
+            equal = (chain for _, chain in self._chains.values() if chain.filters == filters)
+            found = self._chains[key] = (filters, next(equal, None) or Chain(filters))
+        return found[1]
 
     def _next_hop(self, peer: Peer, family: Family) -> IPAddress | None:
         """Our end of the session, or our address of the other family; without one nothing can be announced in it."""
@@ -188,37 +249,65 @@ class Exports:
         ours = (peer.configured.local_address, *self._node.addresses)
         return next((address for address in ours if address.version == version), None)
 
-    def _tell(self, peer: Peer) -> None:
-        """Hand over what the peer has not heard."""
-        delta = self.out.delta(peer.key)
-        gone = self._gone.pop(peer.key, set())
-        withdrawn = self._withdrawn.setdefault(peer.key, set())
-        for family in sorted(peer.families):
-            announce = tuple(self._group(peer, batch) for batch in delta.announce if batch.family is family)
-            withdraw = {packed for batch in delta.withdraw if batch.family is family for packed in batch.prefixes}
-            withdraw |= {prefix.packed for prefix in gone if prefix.family is family}
-            withdrawn.update(Prefix(family, packed) for packed in withdraw)
-            if announce or withdraw:
-                self._emit(Advertise(peer.key, family, announce, tuple(sorted(withdraw))))
-        self.out.confirm(peer.key, delta)
+    # -- telling
 
-    def _end_of_rib(self, peer: Peer) -> None:
-        for sync in peer.families.values():
-            if not sync.end_of_rib_sent:
-                sync.end_of_rib_sent = True
-                self._emit(SendEndOfRib(peer.key, sync.family))
+    def _tell(self, left: int) -> int:
+        deltas, left = self.out.advance(left)
+        for delta in deltas:
+            self._hand_over(delta)
+        return left
 
-    def _group(self, peer: Peer, batch: OutBatch) -> AnnounceGroup:
-        """AS_PATH in four octets always: the speaker writes two where the peer is that old."""
-        if batch.attributes is None or peer.negotiated is None:
-            raise ValueError("only an announcement to a peer that is up has attributes")
-        return AnnounceGroup(
-            family=batch.family,
-            next_hop=str(batch.attributes.next_hop),
-            attributes=tuple(
-                one
-                for one in attribute_list(batch.attributes.attributes, replace(peer.negotiated.send, asn4=True))
-                if one.code != AttributeCode.NEXT_HOP
-            ),
-            prefixes=tuple(format_packed(packed, batch.family) for packed in batch.prefixes),
+    def _finish(self, left: int) -> int:
+        """What comes last: withdrawals of what earlier sessions left, and End-of-RIB."""
+        for key, family in list(self._unfinished):
+            peer = self._peers.get(key)
+            sync = None if peer is None else peer.families.get(family)
+            if sync is None:
+                del self._unfinished[key, family]
+                continue
+            if key in self.hold_end_of_rib or left <= 0:
+                continue
+            deltas, left, done = self.out.finish(key, family, left)
+            for delta in deltas:
+                self._hand_over(delta)
+            if done:
+                del self._unfinished[key, family]
+                if not sync.end_of_rib_sent:
+                    sync.end_of_rib_sent = True
+                    self._emit(SendEndOfRib(key, family))
+        return left
+
+    def _hand_over(self, delta: OutDelta) -> None:
+        family = delta.family
+        announce = tuple(self._group(delta, batch) for batch in delta.announce)
+        withdraw = tuple(
+            WithdrawGroup(family=family, path_id=batch.path_id, prefixes=_texts(family, sorted(batch.prefixes)))
+            for batch in delta.withdraw
         )
+        self._emit(Advertise(delta.peers, family, announce, withdraw))
+
+    def _group(self, delta: OutDelta, batch: OutBatch) -> AnnounceGroup:
+        """AS_PATH in four octets always: the speaker writes two where the peer is that old."""
+        if batch.attributes is None:
+            raise ValueError("an announcement has attributes")
+        return AnnounceGroup(
+            family=delta.family,
+            next_hop=str(batch.attributes.next_hop),
+            path_id=batch.path_id,
+            attributes=self._attributes(batch.attributes.attributes, ibgp=self._peers[delta.peers[0]].configured.ibgp),
+            prefixes=_texts(delta.family, batch.prefixes),
+        )
+
+    def _attributes(self, attributes: PathAttributes, *, ibgp: bool) -> tuple[RawAttribute, ...]:
+        key = (attributes, ibgp)
+        found = self._encoded.get(key)
+        if found is None:
+            if len(self._encoded) >= ENCODED_SETS:
+                self._encoded.clear()
+            encoded = attribute_list(attributes, SessionOptions(asn4=True, ibgp=ibgp))
+            found = self._encoded[key] = tuple(encoded)
+        return found
+
+
+def _texts(family: Family, prefixes: Iterable[Packed]) -> tuple[str, ...]:
+    return tuple(format_packed(packed, family) for packed in prefixes)

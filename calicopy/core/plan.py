@@ -28,7 +28,6 @@ from calicopy.core.plan_views import (
     SessionEffect,
     SessionPlan,
 )
-from calicopy.core.setup import rib_context
 from calicopy.core.shadow import Shadow, Steps, build, feed
 from calicopy.fib import RouteTarget, format_target
 from calicopy.net import Family, Packed, Prefix
@@ -158,14 +157,14 @@ def _announcements(core: Core, shadow: Shadow, found: list[AnnouncementPlan]) ->
         key = str(session.address)
         known = core.peers.get(key)
         peers[key] = Peer(session) if known is None else replace(known, configured=session, later=None)
-    exports = Exports(shadow.node, rib_context(shadow.node), peers, emit=lambda _: None)
+    exports = Exports(shadow.node, shadow.rib, peers, emit=lambda _: None)
     exports.set_prefixes(shadow.ipam.announcements())
     yield
     ordered = {**dict.fromkeys(peers), **dict.fromkeys(core.peers)}
     for number, key in enumerate(ordered):
         peer = peers.get(key) or core.peers[key]
         for family in Family:
-            before, after = core.exports.out.desired(key, family), exports.out.desired(key, family)
+            before, after = core.exports.desired(key, family), exports.desired(key, family)
             found += _announced(peer.configured, family, before, after)
         if number % PEERS_SLICE == 0:
             yield

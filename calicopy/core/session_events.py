@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from calicopy.bgp import Open, OpenError, decode_notification, decode_open, negotiate
-from calicopy.config.resolve import SessionConfig
+from calicopy.bgp import OpenError, decode_notification, decode_open, negotiate
 from calicopy.core.commands import Command, Log, ResendRoutes, ResetPeer
 from calicopy.core.graceful import Deferral, LossCause, defer, retention, stays
 from calicopy.core.peers import LATE_S, QUIET_S, FamilySync, Notice, Peer
+from calicopy.core.setup import peer_info
 from calicopy.core.tables import Tables
 from calicopy.core.views import LogView
 from calicopy.net import Family
-from calicopy.rib import PeerInfo, Rib
+from calicopy.rib import Rib
 from calicopy.seam.speaker import (
     EventsLost,
     FsmState,
@@ -67,7 +67,7 @@ class SessionEvents:
         for key in keys:
             peer = self._peers[key]
             if peer.opened is not None and (peer.is_up or peer.stale_until is not None):
-                self._rib.peer_up(self._info(peer, peer.opened))
+                self._rib.set_peer(peer_info(peer.configured, int(peer.opened.router_id)))
 
     def forget(self, key: str) -> None:
         """The peer is not wanted any more."""
@@ -197,7 +197,7 @@ class SessionEvents:
         peer.families = {family: FamilySync(family) for family in sorted(peer.negotiated.families)}
         peer.notice, peer.over_limit, peer.malformed, peer.stale_until = None, "", "", None
         self._move(peer, FsmState.ESTABLISHED, now)
-        self._rib.peer_up(self._info(peer, opened))
+        self._rib.peer_up(peer_info(peer.configured, int(opened.router_id)))
         for family in Family:
             if family not in peer.families:
                 self.tables.flush(peer, family)
@@ -224,23 +224,6 @@ class SessionEvents:
             sync.end_of_rib_sent = False
         self.fresh.append(peer.key)
         self._relearn(peer, now)
-
-    def _info(self, peer: Peer, opened: Open) -> PeerInfo:
-        return self.info(peer.configured, opened)
-
-    def info(self, configured: SessionConfig, opened: Open) -> PeerInfo:
-        """A peer with this configuration and this OPEN, as the RIB knows it."""
-        return PeerInfo(
-            key=str(configured.address),
-            name=configured.name,
-            address=configured.address,
-            asn=configured.asn,
-            local_asn=configured.local_asn,
-            router_id=int(opened.router_id),
-            node=configured.node,
-            trust_owner=configured.trust_owner,
-            prefix_limit=configured.prefix_limit,
-        )
 
     def _learn(self, peer: Peer, sync: FamilySync, now: float) -> None:
         restart = peer.negotiated.graceful_restart if peer.negotiated else None

@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 from calicopy.config.model import selects
-from calicopy.config.resolve import NodeConfig
+from calicopy.config.resolve import NodeConfig, SessionConfig
 from calicopy.fib import Fib, FibPool, UnderlayAddress
 from calicopy.ipam import Ipam, NodeSpec, PoolSpec, Snapshot
-from calicopy.rib import NodeFacts, PoolFacts, Rib, RibContext
+from calicopy.rib import NodeFacts, PeerInfo, PoolFacts, Rib, RibContext
 
 
 def rib_context(node: NodeConfig) -> RibContext:
@@ -17,7 +17,7 @@ def rib_context(node: NodeConfig) -> RibContext:
         local_as=node.asn,
         cluster_as=node.cluster.cluster.asn,
         router_id=int(node.router_id),
-        cluster_id=int(node.router_id),
+        cluster_id=int(node.cluster_id or node.router_id),
         own_addresses=frozenset(node.addresses),
         pools=tuple(PoolFacts(pool.cidr, pool.block_length) for pool in node.cluster.pools),
         nodes={
@@ -33,6 +33,25 @@ def rib_context(node: NodeConfig) -> RibContext:
 def rib_for(node: NodeConfig) -> Rib:
     """The RIB. `node` must be ready."""
     return Rib(rib_context(node))
+
+
+def peer_info(session: SessionConfig, router_id: int) -> PeerInfo:
+    """A peer as the RIB knows it, with the router id of its OPEN."""
+    return PeerInfo(
+        key=str(session.address),
+        name=session.name,
+        address=session.address,
+        asn=session.asn,
+        local_asn=session.local_asn,
+        router_id=router_id,
+        node=session.node,
+        trust_owner=session.trust_owner,
+        prefix_limit=session.prefix_limit,
+        allow_own_as=session.allow_own_as,
+        mesh=session.mesh,
+        client=session.client,
+        import_filters=session.import_filters,
+    )
 
 
 def fib_for(node: NodeConfig) -> Fib:

@@ -14,7 +14,7 @@ from calicopy.bgp.update import NlriBatch, Update
 from calicopy.config.resolve import NodeConfig, SessionConfig
 from calicopy.core.core import Core
 from calicopy.core.host import TUNNEL_DEVICE
-from calicopy.core.setup import fib_for, ipam_for, rib_for
+from calicopy.core.setup import fib_for, ipam_for, peer_info, rib_for
 from calicopy.fib import Fib
 from calicopy.ipam import Ipam
 from calicopy.net import Encapsulation, Family, Packed, Prefix
@@ -77,7 +77,7 @@ def feed(shadow: Shadow, core: Core, sessions: Iterable[tuple[str, SessionConfig
         received = core.rib.received(key)
         if peer is None or peer.opened is None or not any(received.values()):
             continue
-        shadow.rib.peer_up(core.sessions.info(session, peer.opened))
+        shadow.rib.peer_up(peer_info(session, int(peer.opened.router_id)))
         for family, items in received.items():
             for first in range(0, len(items), FEED_SLICE):
                 for update in _updates(family, items[first : first + FEED_SLICE]):

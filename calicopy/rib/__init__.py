@@ -1,11 +1,12 @@
 """Routing information bases: what peers sent, which of it is let in, how each prefix is reached, what peers are told.
 
 `Rib` is Adj-RIB-In, import policy, decision and Loc-RIB; `AdjRibOut` is the other direction. Both are pure: events go
-in by their methods, and what changed comes out of `Rib.decide` and `AdjRibOut.delta`.
+in by their methods, and what changed comes out of `Rib.decide` and `AdjRibOut.advance`.
 """
 from __future__ import annotations
 
-from calicopy.rib.adj_out import AdjRibOut, OutAttributes, OutBatch, OutDelta, export_own, owner_community
+from calicopy.rib.adj_out import AdjRibOut, OutPeer, Told
+from calicopy.rib.export import Exporter, ExportTarget, owner_community
 from calicopy.rib.model import (
     Decisions,
     Holder,
@@ -23,11 +24,16 @@ from calicopy.rib.model import (
 )
 from calicopy.rib.reasons import DecisionStep, ImportReason
 from calicopy.rib.rib import Rib, UnknownPeerError
+from calicopy.rib.routes import OWN_PATH_ID, OutAttributes, OutBatch, OutDelta, OutRoute, OwnCommunities
+from calicopy.rib.table import Outcome
 
 __all__ = [
+    "OWN_PATH_ID",
     "AdjRibOut",
     "DecisionStep",
     "Decisions",
+    "ExportTarget",
+    "Exporter",
     "Holder",
     "ImportReason",
     "LimitExceeded",
@@ -36,6 +42,10 @@ __all__ = [
     "OutAttributes",
     "OutBatch",
     "OutDelta",
+    "OutPeer",
+    "OutRoute",
+    "Outcome",
+    "OwnCommunities",
     "Path",
     "PathState",
     "PathView",
@@ -45,7 +55,7 @@ __all__ = [
     "Rib",
     "RibContext",
     "Selection",
+    "Told",
     "UnknownPeerError",
-    "export_own",
     "owner_community",
 ]

@@ -1,129 +1,309 @@
-"""What each peer should hear, what it was told, and the difference.
+"""What every peer should hear, what it was told, and the difference.
 
-Theory of operation: `export_own` computes what a peer hears of our own prefixes, with every attribute set by us
-(nothing is left to the speaker). `AdjRibOut` holds, per peer and (family, path id), the whole set that should be
-announced and the set that was handed to the speaker. `delta` is their difference; only `confirm` moves what was told,
-so that what could not be handed over stays pending. A new session was told nothing (`reset`).
+Theory of operation: peers that hear the same are in one update group (`update_group`), in each family; what they hear
+follows from our own prefixes, the outcomes of the RIB, and the group's `Exporter`. `advance` works off, in slices,
+what changed, and gives what is to be told. What was told counts as long as the speaker lives: it tells a peer again by
+itself when a session comes back. So a peer that is away is remembered with its group, and what was withdrawn meanwhile,
+or is not announced where it is now, is withdrawn when it is back, after all announcements.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from calicopy.bgp.as_path import AsPath
-from calicopy.bgp.attributes import Origin, PathAttributes
 from calicopy.net import Family, IPAddress, Packed
-from calicopy.rib.model import DEFAULT_LOCAL_PREF, PeerInfo, RibContext
-from calicopy.rib.policy import OWNER_FUNCTION
+from calicopy.rib.export import Exporter, ExportTarget
+from calicopy.rib.model import RibContext
+from calicopy.rib.rib import Rib
+from calicopy.rib.routes import OutAttributes, OutDelta, OutRoute, OutRoutes, OwnCommunities
+from calicopy.rib.update_group import Member, Plan, UpdateGroup
+
+KEPT_EXPORTS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class OutAttributes:
-    """What is announced with a prefix: the next hop (which MP_REACH_NLRI or NEXT_HOP carries) and all other attributes.
+class OutPeer:
+    """A peer whose session is up: its address, and the router id of its OPEN."""
 
-    `attributes.next_hop` is None. Equal by value; prefixes that share one go out together.
-    """
-
-    next_hop: IPAddress
-    attributes: PathAttributes
-
-
-@dataclass(frozen=True, slots=True)
-class OutBatch:
-    """Prefixes of one family under one path id (0 without ADD-PATH). `attributes` is None where they are withdrawn."""
-
-    family: Family
-    path_id: int
-    attributes: OutAttributes | None
-    prefixes: list[Packed]
-
-
-@dataclass(frozen=True, slots=True)
-class OutDelta:
-    """What a peer must be told next. Empty, and false, when it knows everything."""
-
-    announce: list[OutBatch] = field(default_factory=list)
-    withdraw: list[OutBatch] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.announce or self.withdraw)
-
-
-def owner_community(context: RibContext) -> tuple[int, int, int]:
-    """The large community that says that a prefix is this node's."""
-    return context.cluster_as, OWNER_FUNCTION, context.router_id
-
-
-def export_own(
-    context: RibContext, peer: PeerInfo, *, next_hop: IPAddress, prefixes: Iterable[Packed]
-) -> dict[Packed, OutAttributes]:
-    """Our own prefixes (blocks, and the host prefixes of a conflict) as `peer` hears them; `next_hop` is our end of it.
-
-    An internal peer gets LOCAL_PREF and an empty AS_PATH, an external one our AS and neither LOCAL_PREF nor MED (RFC
-    4271 sections 5.1.2, 5.1.4, 5.1.5). Both get the owner's large community.
-    """
-    attributes = PathAttributes(
-        origin=Origin.IGP,
-        as_path=AsPath() if peer.ibgp else AsPath.sequence(peer.local_asn),
-        local_pref=DEFAULT_LOCAL_PREF if peer.ibgp else None,
-        large_communities=(owner_community(context),),
-    )
-    return dict.fromkeys(prefixes, OutAttributes(next_hop, attributes))
+    key: str
+    address: IPAddress
+    router_id: int
 
 
 class AdjRibOut:
-    """Per peer: desired and told announcements."""
+    """The update groups of this node."""
 
-    def __init__(self) -> None:
-        self._desired: dict[str, dict[tuple[Family, int], dict[Packed, OutAttributes]]] = {}
-        self._told: dict[str, dict[tuple[Family, int], dict[Packed, OutAttributes]]] = {}
+    def __init__(self, rib: Rib) -> None:
+        self._rib = rib
+        self._context = rib.context
+        self._draining = self._silent = False
+        self._own: dict[Family, dict[Packed, OwnCommunities]] = {family: {} for family in Family}
+        self._groups: dict[ExportTarget, UpdateGroup] = {}
+        self._of: dict[tuple[str, Family], UpdateGroup] = {}  # the group of a peer that is up, or was when it was lost
+        self._before: dict[tuple[str, Family], set[tuple[int, Packed]]] = {}  # announced by an agent before us
 
-    def set(self, peer: str, family: Family, announced: Mapping[Packed, OutAttributes], *, path_id: int = 0) -> None:
-        """The whole set that `peer` should hear of a family under a path id."""
-        self._desired.setdefault(peer, {})[family, path_id] = dict(announced)
+    # -- what is announced
 
-    def reset(self, peer: str) -> None:
-        """A new session: the peer has heard nothing."""
-        self._told.pop(peer, None)
+    def set_own(self, family: Family, prefixes: Mapping[Packed, OwnCommunities]) -> None:
+        """The whole set of our own prefixes, each with what it carries besides its owner."""
+        before = self._own[family]
+        self._own[family] = dict(prefixes)
+        changed = [prefix for prefix in {*before, *prefixes} if before.get(prefix) != prefixes.get(prefix)]
+        for group in self._groups.values():
+            if group.target.family is family:
+                group.mark(changed)
 
-    def remove(self, peer: str) -> None:
-        """The peer is no longer configured."""
-        self._desired.pop(peer, None)
-        self._told.pop(peer, None)
+    def judged(self, prefixes: Mapping[Family, Iterable[Packed]]) -> None:
+        """The RIB came to another outcome for these."""
+        for group in self._groups.values():
+            if group.learns and (changed := prefixes.get(group.target.family)):
+                group.mark(changed)
 
-    def delta(self, peer: str) -> OutDelta:
-        """What the peer has to be told, prefixes of equal attributes together."""
-        desired, told = self._desired.get(peer, {}), self._told.get(peer, {})
-        delta = OutDelta()
-        for table in sorted({*desired, *told}):
-            family, path_id = table
-            want, have = desired.get(table, {}), told.get(table, {})
-            groups: dict[OutAttributes, list[Packed]] = {}
-            for prefix, attributes in want.items():
-                if have.get(prefix) != attributes:
-                    groups.setdefault(attributes, []).append(prefix)
-            delta.announce.extend(OutBatch(family, path_id, attributes, group) for attributes, group in groups.items())
-            gone = [prefix for prefix in have if prefix not in want]
-            if gone:
-                delta.withdraw.append(OutBatch(family, path_id, None, gone))
-        return delta
+    def set_policy(self, context: RibContext, *, draining: bool, silent: bool) -> None:
+        """Another cluster file, or this node drains. `silent`: nothing at all is announced."""
+        if (context, draining, silent) == (self._context, self._draining, self._silent):
+            return
+        self._context, self._draining, self._silent = context, draining, silent
+        for group in self._groups.values():
+            group.set_exporter(self._exporter(group.target))
+            self._mark_all(group)
 
-    def confirm(self, peer: str, delta: OutDelta) -> None:
-        """`delta` was handed over to the speaker: the peer is told."""
-        told = self._told.setdefault(peer, {})
-        for batch in delta.withdraw:
-            table = told.get((batch.family, batch.path_id), {})
-            for prefix in batch.prefixes:
-                table.pop(prefix, None)
-        for batch in delta.announce:
-            if batch.attributes is not None:
-                table = told.setdefault((batch.family, batch.path_id), {})
-                table.update(dict.fromkeys(batch.prefixes, batch.attributes))
+    def _exporter(self, target: ExportTarget) -> Exporter:
+        return Exporter(self._context, target, draining=self._draining)
 
-    def desired(self, peer: str, family: Family, *, path_id: int = 0) -> Mapping[Packed, OutAttributes]:
-        """What the peer should hear."""
-        return self._desired.get(peer, {}).get((family, path_id), {})
+    def _mark_all(self, group: UpdateGroup) -> None:
+        """All that may be announced to a group, and all that was."""
+        group.mark(self._own[group.target.family])
+        group.mark(group.table)
+        if group.learns:
+            group.mark(self._rib.prefixes(group.target.family))
 
-    def told(self, peer: str, family: Family, *, path_id: int = 0) -> Mapping[Packed, OutAttributes]:
-        """What was handed over for the peer in this session."""
-        return self._told.get(peer, {}).get((family, path_id), {})
+    def _routes(self, group: UpdateGroup, prefix: Packed) -> OutRoutes | None:
+        """What the group hears of a prefix."""
+        if self._silent:
+            return None
+        target = group.target
+        prefix_class = target.chain.class_of(target.family, prefix)
+        own = self._own[target.family].get(prefix)
+        if own is not None:
+            return group.intern(group.exporter.own(own, prefix_class))
+        outcome = self._rib.outcome(target.family, prefix) if group.learns else None
+        if outcome is None:
+            return None
+        exports, key = outcome.exports, (group.generation, prefix_class)
+        if key not in exports:
+            if len(exports) >= KEPT_EXPORTS:  # of groups and exporters that are no more
+                exports.clear()
+            exports[key] = group.intern(group.exporter.learned(outcome, prefix_class))
+        return exports[key]
+
+    # -- peers
+
+    def join(self, peer: OutPeer, targets: Iterable[ExportTarget]) -> None:
+        """A session is new to us, or is another: the peer is told everything, family by family, and what it may know
+        besides is withdrawn.
+        """
+        wanted = {target.family: target for target in targets}
+        for family in Family:
+            before = self._of.get((peer.key, family))
+            target = wanted.get(family)
+            if target is None:
+                if before is not None:
+                    self._leave(before, peer.key)
+                continue
+            group = self._group(target)
+            member = self._member(peer, before, group)
+            if before is not None and before is not group:
+                self._forget(peer.key, family)
+            self._of[peer.key, family] = group
+            awake = bool(group.members)
+            group.join(member)
+            if not awake:
+                self._mark_all(group)
+
+    @staticmethod
+    def _member(peer: OutPeer, before: UpdateGroup | None, group: UpdateGroup) -> Member:
+        """The peer as a member, with what it may know of the time before."""
+        member = Member(peer.key, peer.router_id, peer.address, returns=before is not None)
+        if before is None:
+            return member
+        member.stale.update(before.withdrawn)
+        known = before.members.get(peer.key) or before.away.get(peer.key)
+        if before is not group or known is None or known.router_id != peer.router_id:
+            told = before.table.items()
+            member.stale.update((route.path_id, prefix) for prefix, routes in told for route in routes.routes)
+        if known is not None:
+            member.stale |= known.stale
+        return member
+
+    def move(self, wanted: Mapping[OutPeer, tuple[ExportTarget, ...]]) -> None:
+        """These peers, whose sessions go on, have other targets now. A group that moves as a whole is told only what
+        differs; a peer that moves alone is told everything.
+        """
+        targets = {(peer.key, target.family): target for peer, each in wanted.items() for target in each}
+        for group in list(self._groups.values()):
+            found = {targets.get((key, group.target.family)) for key in group.members}
+            target = found.pop() if len(found) == 1 else None
+            if target is not None and target not in self._groups:
+                del self._groups[group.target]
+                self._groups[target] = group
+                group.target = target
+                group.set_exporter(self._exporter(target))
+                self._mark_all(group)
+        for peer, each in wanted.items():
+            if any(self._of.get((peer.key, target.family)) is not self._groups.get(target) for target in each):
+                self.join(peer, each)
+
+    def _group(self, target: ExportTarget) -> UpdateGroup:
+        group = self._groups.get(target)
+        if group is None:
+            group = self._groups[target] = UpdateGroup(target, self._exporter(target), self._routes)
+        return group
+
+    def leave(self, key: str) -> None:
+        """The peer's session is lost."""
+        for family in Family:
+            group = self._of.get((key, family))
+            if group is not None:
+                self._leave(group, key)
+
+    @staticmethod
+    def _leave(group: UpdateGroup, key: str) -> None:
+        if key in group.members:
+            group.leave(key)
+
+    def remove(self, key: str) -> None:
+        """The peer is no longer configured, and the speaker holds nothing for it."""
+        for family in Family:
+            self._forget(key, family)
+            self._before.pop((key, family), None)
+
+    def reset(self) -> None:
+        """Another speaker: it holds no announcement of ours, and no session is up."""
+        self._groups.clear()
+        self._of.clear()
+        self._before.clear()
+
+    def _forget(self, key: str, family: Family) -> None:
+        group = self._of.pop((key, family), None)
+        if group is None:
+            return
+        if key in group.members:
+            group.leave(key)
+        group.away.pop(key, None)
+        if not group.members and not group.away:
+            del self._groups[group.target]
+
+    def announced_before(self, key: str, family: Family, routes: Iterable[tuple[int, Packed]]) -> None:
+        """What the speaker holds as announced to the peer, (path id, prefix), from an agent before us."""
+        self._before.setdefault((key, family), set()).update(routes)
+
+    # -- the difference
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is more for `advance`; not what waits for a peer that is held."""
+        return any(group.members and group.pending for group in self._groups.values())
+
+    def advance(self, limit: int) -> tuple[list[OutDelta], int]:
+        """What peers are to be told next, about `limit` prefixes at most: (deltas, how many are left of the limit)."""
+        deltas: list[OutDelta] = []
+        for group in self._groups.values():
+            if limit <= 0:
+                break
+            if group.members and group.pending:
+                found, limit = group.advance(limit)
+                deltas += found
+        return deltas, limit
+
+    def finish(self, key: str, family: Family, limit: int) -> tuple[list[OutDelta], int, bool]:
+        """Withdraw what the peer may have heard before and is not told, once it was told all else.
+
+        Gives (deltas, how many are left of `limit`, whether the peer knows everything now).
+        """
+        group = self._of.get((key, family))
+        if group is None or key not in group.members or not group.is_told(key):
+            return [], limit, False
+        stale = group.members[key].stale
+        before = self._before.pop((key, family), None)
+        if before:
+            stale |= before
+        if not stale:
+            return [], limit, True
+        deltas, limit = group.take_stale(key, limit)
+        return deltas, limit, not stale
+
+    def withdraw_all(self, key: str, family: Family) -> list[OutDelta]:
+        """What tells the peer that all is gone."""
+        group = self._of.get((key, family))
+        if group is None or key not in group.members:
+            return []
+        plan = Plan(group.target)
+        for prefix, routes in group.table.items():
+            for route in routes.routes:
+                if key not in group.deaf(route):
+                    plan.withdraw((key,), route.path_id, (prefix,))
+        return plan.deltas()
+
+    # -- views
+
+    def targets(self) -> Iterable[ExportTarget]:
+        """The targets of all groups."""
+        return self._groups.keys()
+
+    def desired(self, target: ExportTarget, peer: OutPeer) -> dict[Packed, OutAttributes]:
+        """What a peer of this target hears when all is told, the best path of each prefix."""
+        group = UpdateGroup(target, self._exporter(target), self._routes)
+        group.join(Member(peer.key, peer.router_id, peer.address))
+        prefixes = {*self._own[target.family], *(self._rib.prefixes(target.family) if group.learns else ())}
+        found: dict[Packed, OutAttributes] = {}
+        for prefix in prefixes:
+            routes = self._routes(group, prefix)
+            heard = () if routes is None else (one.out for one in routes.routes if peer.key not in group.deaf(one))
+            if (best := next(iter(heard), None)) is not None:
+                found[prefix] = best
+        return found
+
+    def learned(self) -> frozenset[tuple[Family, Packed]]:
+        """What was learned and is announced on to any peer that is up."""
+        return frozenset(
+            (group.target.family, prefix)
+            for group in self._groups.values()
+            if group.learns and group.members
+            for prefix in group.table
+            if prefix not in self._own[group.target.family]
+        )
+
+    def told(self, key: str, family: Family) -> Told:
+        """What the peer was told in its session."""
+        group = self._of.get((key, family))
+        return Told(key, group if group is not None and key in group.members else None)
+
+
+class Told(Mapping[Packed, OutAttributes]):
+    """Prefix to the attributes that a peer was told (those of the best path); `routes` gives all paths."""
+
+    def __init__(self, key: str, group: UpdateGroup | None) -> None:
+        self._key = key
+        self._group = group
+
+    def routes(self, prefix: Packed) -> tuple[OutRoute, ...]:
+        """The paths that were announced of a prefix, best first."""
+        group = self._group
+        found = None if group is None else group.table.get(prefix)
+        if group is None or found is None:
+            return ()
+        return tuple(route for route in found.routes if self._key not in group.deaf(route))
+
+    def __getitem__(self, prefix: Packed) -> OutAttributes:
+        routes = self.routes(prefix)
+        if not routes:
+            raise KeyError(prefix)
+        return routes[0].out
+
+    def __iter__(self) -> Iterator[Packed]:
+        table = () if self._group is None else tuple(self._group.table)
+        return (prefix for prefix in table if self.routes(prefix))
+
+    def __len__(self) -> int:
+        return 0 if self._group is None else self._group.count(self._key)

@@ -35,7 +35,8 @@ class FsmState(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSpec:
-    """One session to hold. A change of any field but `restarted_without_state` resets that session, and only that one.
+    """One session to hold. A change of any field resets that session, and only that one; but for
+    `restarted_without_state` (the next start's), `name`, `description` and `keepalive_s`, which hold at once.
 
     Times are seconds, TTLs and ports integers as on the wire. `passive` waits for the peer to dial; one side of a
     pair should be passive (no collisions), which the caller decides. `listen_port` None means that inbound connections
@@ -50,7 +51,7 @@ class SessionSpec:
     router_id: str
     families: tuple[Family, ...] = (Family.IPV4,)
     hold_time_s: int = 90
-    keepalive_s: int | None = None  # None: a third of the negotiated hold time
+    keepalive_s: int | None = None  # at most, and for None, a third of the negotiated hold time
     passive: bool = False
     listen_port: int | None = BGP_PORT
     peer_port: int = BGP_PORT

@@ -95,8 +95,8 @@ class LeanRIB(OutgoingRIB):  # type: ignore[misc]  # exabgp ships no types
         again: dict[tuple[object, object], list[Any]] = {}
         for change in refresh.values():
             again.setdefault((change.attributes.index(), change.nlri.family().afi_safi()), []).append(change)
-        for changes in again.values():
-            yield Update([change.nlri for change in changes], changes[0].attributes)
+        for alike in again.values():
+            yield Update([change.nlri for change in alike], alike[0].attributes)
         for afi, safi in families:
             yield RouteRefresh(afi, safi, RouteRefresh.end)
         for index, per_family in waiting.items():

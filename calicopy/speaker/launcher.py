@@ -49,14 +49,17 @@ def cold_peers(text: str) -> frozenset[str]:
 def install(cold: frozenset[str]) -> list[str]:
     """Put our classes into ExaBGP's registers, each for itself; gives what did not work, and what it costs."""
     try:
-        from calicopy.speaker import bulk, opaque
+        from calicopy.speaker import bulk, opaque, peering
     except Exception as error:  # whatever ExaBGP changed, it must still run
         return [f"ExaBGP runs without our classes: UPDATEs are slower to read, peers redialled late: {error!r}"]
     pieces = (
         (opaque.register_update, "UPDATEs are slower to read"),
-        (lambda: opaque.register_forwarding_bit(cold), "the first OPEN after a boot says that routes were kept"),
-        (opaque.register_redial_delay, "a peer that was down is redialled after up to a minute"),
-        (opaque.register_dial_limit, "a dial without an answer hangs for up to two minutes"),
+        (lambda: peering.register_forwarding_bit(cold), "the first OPEN after a boot says that routes were kept"),
+        (peering.register_redial_delay, "a peer that was down is redialled after up to a minute"),
+        (peering.register_dial_limit, "a dial without an answer hangs for up to two minutes"),
+        (peering.register_keepalive, "KEEPALIVEs go out at a third of the hold time, whatever is configured"),
+        (peering.register_probes, "a peer that rebooted and does not dial is noticed at the next KEEPALIVE"),
+        (peering.register_connections, "a peer that rebooted waits for the hold time, TTL security is all sessions'"),
         (bulk.register_bulk_commands, "announcements take 0.3 ms for each prefix and peer"),
         (bulk.register_rib, "each IPv6 prefix is an UPDATE, and changes of a route in quick order may be lost"),
     )
@@ -75,7 +78,7 @@ def preload() -> None:
     with contextlib.suppress(Exception):
         import exabgp.application.main  # noqa: F401 - for the modules that it loads
 
-        from calicopy.speaker import bulk, opaque  # noqa: F401 - as above
+        from calicopy.speaker import bulk, opaque, peering  # noqa: F401 - as above
     gc.freeze()
     gc.enable()
 

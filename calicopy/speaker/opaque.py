@@ -1,28 +1,17 @@
-"""ExaBGP's classes, with ours in place of three: UPDATEs that stay packed, an honest F bit, a short redial delay;
-and a bound on how long a dial may hang.
-
-Imported by the launcher alone: it is the only module that knows exabgp.
-"""
+"""UPDATEs that come in, inside ExaBGP: its own checks, and NLRI that stay packed. Imported by the launcher alone."""
 from __future__ import annotations
-
-import socket
-import time
 
 from exabgp.bgp.message import Message, Update
 from exabgp.bgp.message.direction import Direction
 from exabgp.bgp.message.notification import Notify
-from exabgp.bgp.message.open.capability import Capabilities, Capability
 from exabgp.bgp.message.update.attribute import Attributes
 from exabgp.protocol.family import AFI, SAFI
-from exabgp.reactor.delay import Delay
 
 SHORTEST = 12  # bodies below are End-of-RIB marks or too short to matter: ExaBGP's own class reads them
 MP_REACH, MP_UNREACH = 14, 15
 OPTIONAL = 0x80
 EXTENDED = 0x10
 BAD_NETWORK = (3, 10)  # RFC 4271 section 6.3, Invalid Network Field
-REDIAL_STEP_S, REDIAL_LIMIT_S = 0.02, 0.5  # it takes 6 s to get there
-SYN_RETRIES = 1  # the kernel gives up 3 s after the first SYN
 BITS = {AFI.ipv4: 32, AFI.ipv6: 128}
 
 
@@ -114,77 +103,8 @@ class OpaqueUpdate(Update):  # type: ignore[misc]  # exabgp ships no types
         return cls([], decoded)
 
 
-class HonestCapabilities(Capabilities):  # type: ignore[misc]  # exabgp ships no types
-    """ExaBGP's capabilities, where F is 0 in the first session with a peer named cold (RFC 4724 section 3)."""
-
-    cold: frozenset[str] = frozenset()
-
-    def _graceful(self, neighbor: object, restarted: bool) -> None:
-        super()._graceful(neighbor, restarted)
-        offered = self.get(Capability.CODE.GRACEFUL_RESTART)
-        peer = str(neighbor["peer-address"])  # type: ignore[index]  # exabgp ships no types
-        if offered is None or not restarted or peer not in self.cold:
-            return
-        for family in offered:
-            offered[family] = 0
-
-
-class ShortDelay(Delay):  # type: ignore[misc]  # exabgp ships no types
-    """The pause before a peer is dialled again: at most half a second, where ExaBGP's own grows to a minute.
-
-    The passive side of a pair does not dial, so the other side's delay is how long a node that starts waits for routes.
-    """
-
-    _time: float
-    _next: float
-
-    def increase(self) -> None:
-        """After an attempt that failed."""
-        self._time = time.time() + self._next
-        self._next = min(self._next + REDIAL_STEP_S, REDIAL_LIMIT_S)
-
-
 def register_update() -> None:
     """Replace ExaBGP's entry for UPDATE by ours. RuntimeError when the register is no longer what we know."""
     Message.register(OpaqueUpdate)
     if Message.klass(Message.CODE.UPDATE) is not OpaqueUpdate:
         raise RuntimeError("the register of messages did not take the UPDATE class")
-
-
-def register_forwarding_bit(cold: frozenset[str]) -> None:
-    """Let ExaBGP's OPENs be built by HonestCapabilities. RuntimeError when its module has changed."""
-    from exabgp.reactor import protocol
-
-    if not issubclass(protocol.Capabilities, Capabilities) or not hasattr(Capabilities, "_graceful"):
-        raise RuntimeError("OPENs are no longer built from Capabilities._graceful")
-    HonestCapabilities.cold = cold
-    protocol.Capabilities = HonestCapabilities
-
-
-def register_redial_delay() -> None:
-    """Let ExaBGP's peers use ShortDelay. RuntimeError when its module has changed."""
-    from exabgp.reactor import peer
-
-    if not issubclass(peer.Delay, Delay) or {"_time", "_next"} - vars(Delay()).keys():
-        raise RuntimeError("peers no longer redial by reactor.delay.Delay")
-    peer.Delay = ShortDelay
-
-
-def register_dial_limit() -> None:
-    """Let a dial that nobody answers fail after 3 s. RuntimeError when ExaBGP's module has changed.
-
-    Else the kernel repeats the SYN for two minutes, at ever longer intervals, and a peer that came back in between
-    waits for the next one: ExaBGP dials again only when the attempt has failed.
-    """
-    from exabgp.reactor.network import outgoing
-
-    if not callable(getattr(outgoing, "create", None)):
-        raise RuntimeError("outgoing connections are no longer made by reactor.network.outgoing.create")
-    create = outgoing.create
-
-    def limited(*arguments: object) -> socket.socket:
-        made: socket.socket = create(*arguments)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT, SYN_RETRIES)
-        return made
-
-    outgoing.create = limited

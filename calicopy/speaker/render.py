@@ -23,6 +23,7 @@ BRIDGE = Path(__file__).with_name("bridge.py")
 HEADER = "# Written by the calicopy agent at each change: edits are lost.\n"
 PATH_WORD = re.compile(r"[A-Za-z0-9_./+:@%,=-]+")
 NEIGHBOR = re.compile(r"^neighbor (\S+) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
+MAX_KEEPALIVE_S = 65535 // 3  # a third of the longest hold time
 CAPABILITY_DIRECTIONS = {(True, False): "send", (False, True): "receive", (True, True): "send/receive"}
 
 
@@ -94,8 +95,11 @@ def _order(address: str) -> tuple[int, int]:
 def _neighbor(spec: SessionSpec) -> str:
     peer, local = _addresses(spec)
     lines = []
-    if spec.description or spec.name:
-        lines.append(f'description "{_quoted(spec.description or spec.name)}";')
+    description = _quoted(spec.description or spec.name)
+    if spec.keepalive_s is not None:  # ExaBGP has no such setting: peering.py reads it from here
+        description += f" keepalive={_between(spec, 'keepalive_s', spec.keepalive_s, 1, MAX_KEEPALIVE_S)}"
+    if description:
+        lines.append(f'description "{description.strip()}";')
     lines += [
         f"router-id {_ipv4(spec, spec.router_id)};",
         f"local-address {local};",

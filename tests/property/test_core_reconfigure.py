@@ -84,7 +84,7 @@ def outcome(script: Script) -> dict[str, Any]:
         "rejected": rejected,
         "kernel": {family: dict(core.fib.desired(family)) for family in Family},
         "held": dict(script.kernel),
-        "announced": {key: dict(core.exports.out.desired(key, Family.IPV4)) for key in core.peers},
+        "announced": {key: core.exports.desired(key, Family.IPV4) for key in core.peers},
         "told": {key: dict(core.exports.out.told(key, Family.IPV4)) for key in core.peers},
         "peers": {key: (peer.configured, peer.later, peer.lingering_since) for key, peer in core.peers.items()},
         "own": script.own,

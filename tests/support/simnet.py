@@ -107,15 +107,16 @@ def open_body(asn: int, router_id: object, *, restart: GracefulRestart | None = 
 
 def update_body(
     prefixes: Iterable[str], *, next_hop: str = "", attributes: Iterable[sp.RawAttribute] = (),
-    withdraw: Iterable[Packed] = (),
+    withdraw: Iterable[Packed] = (), path_id: int = 0,
 ) -> bytes:  # fmt: skip
-    """One UPDATE of IPv4 unicast."""
+    """One UPDATE of IPv4 unicast; with ADD-PATH where `path_id` is not 0."""
     parts = {one.code: encode_attribute(one.flags, one.code, one.value) for one in attributes}
     if next_hop:
         parts[3] = encode_attribute(0x40, 3, ip_address(next_hop).packed)
     encoded = b"".join(parts[code] for code in sorted(parts))
-    gone = encode_nlri(list(withdraw), None)
-    nlri = encode_nlri([Prefix.parse(prefix).packed for prefix in prefixes], None)
+    unreachable, reachable = list(withdraw), [Prefix.parse(prefix).packed for prefix in prefixes]
+    gone = encode_nlri(unreachable, [path_id] * len(unreachable) if path_id else None)
+    nlri = encode_nlri(reachable, [path_id] * len(reachable) if path_id else None)
     return len(gone).to_bytes(2, "big") + gone + len(encoded).to_bytes(2, "big") + encoded + nlri
 
 
@@ -128,7 +129,7 @@ class Speaker:
         self.instance = 0
         self.specs: dict[str, sp.SessionSpec] = {}  # as the agent set them
         self.up: set[str] = set()
-        self.out: dict[str, dict[str, sp.AnnounceGroup]] = {}
+        self.out: dict[str, dict[tuple[int, str], sp.AnnounceGroup]] = {}
         self.alive = True
         self.enhanced_refresh = False
         self.withdrawn: list[str] = []
@@ -214,8 +215,10 @@ class Host:
         )  # fmt: skip
         self.tell(sp.SpeakerAttached(f"{self.node.name}-{speaker.instance}", 1, snapshots))
         if snapshots:
-            before = {key: {Family.IPV4: tuple((0, Prefix.parse(p).packed) for p in speaker.out.get(key, ()))}
-                      for key in speaker.up}
+            before = {
+                key: {Family.IPV4: tuple((number, Prefix.parse(p).packed) for number, p in speaker.out.get(key, ()))}
+                for key in speaker.up
+            }
             self.tell(ev.AnnouncedBefore(before))
 
     def kill(self) -> None:
@@ -321,8 +324,10 @@ class Host:
             case _:
                 if self.speaker.alive and not self.deaf:
                     self._speak(command)
-                elif isinstance(command, do.Advertise | do.SendEndOfRib):
-                    self.tell(ev.AdvertiseFailed(command.peer, command.family, "unknown"))
+                elif isinstance(command, do.Advertise):
+                    self.tell(ev.AdvertiseFailed(command.peers, command.family, "unknown"))
+                elif isinstance(command, do.SendEndOfRib):
+                    self.tell(ev.AdvertiseFailed((command.peer,), command.family, "unknown"))
 
     def _set_sessions(self, command: do.SetSessions) -> None:
         self.speaker.set_sessions(self.address, command.sessions)
@@ -344,16 +349,8 @@ class Host:
         speaker = self.speaker
         match command:
             case do.Advertise():
-                out = speaker.out.setdefault(command.peer, {})
-                for group in command.announce:
-                    out.update((prefix, replace(group, prefixes=(prefix,))) for prefix in group.prefixes)
-                gone = [str(Prefix(command.family, packed)) for packed in command.withdraw]
-                speaker.withdrawn += [prefix for prefix in gone if out.pop(prefix, None)]
-                if command.peer in speaker.up:
-                    for group in command.announce:
-                        self._send(command.peer, _body(group))
-                    if gone:
-                        self._send(command.peer, update_body((), withdraw=command.withdraw))
+                for peer in command.peers:
+                    self._advertise(peer, command)
             case do.SendEndOfRib() if command.peer in speaker.up:
                 self._send(command.peer, encode_end_of_rib(command.family))
             case do.SendRefresh() if command.peer in speaker.up:
@@ -362,6 +359,21 @@ class Host:
             case do.ResetPeer():
                 speaker.resets.append(command.peer)
                 self.net.end_session(self.address, command.peer, "reset by us")
+
+    def _advertise(self, peer: str, command: do.Advertise) -> None:
+        speaker = self.speaker
+        out = speaker.out.setdefault(peer, {})
+        for group in command.announce:
+            one = {(group.path_id, prefix): replace(group, prefixes=(prefix,)) for prefix in group.prefixes}
+            out.update(one)
+        for gone in command.withdraw:
+            speaker.withdrawn += [prefix for prefix in gone.prefixes if out.pop((gone.path_id, prefix), None)]
+        if peer in speaker.up:
+            for group in command.announce:
+                self._send(peer, _body(group))
+            for gone in command.withdraw:
+                withdrawn = [Prefix.parse(prefix).packed for prefix in gone.prefixes]
+                self._send(peer, update_body((), withdraw=withdrawn, path_id=gone.path_id))
 
     def send_all(self, peer: str) -> None:
         """All that was announced to a peer, again."""
@@ -378,7 +390,9 @@ class Host:
 
 
 def _body(group: sp.AnnounceGroup) -> bytes:
-    return update_body(group.prefixes, next_hop=group.next_hop, attributes=group.attributes)
+    return update_body(
+        group.prefixes, next_hop=group.next_hop, attributes=group.attributes, path_id=group.path_id
+    )
 
 
 class Network:

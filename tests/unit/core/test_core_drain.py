@@ -13,7 +13,7 @@ from calicopy.core import show_node
 from calicopy.core.core import Core
 from calicopy.core.drain import DrainCleared, DrainPhase, DrainRecord, DrainSaved
 from calicopy.core.views import Health
-from calicopy.net import Family, Packed, Prefix, format_packed
+from calicopy.net import Family, Packed, Prefix
 from calicopy.seam import speaker as sp
 
 OURS, THEIRS = "10.244.0.0/26", "10.244.1.0/26"
@@ -40,9 +40,9 @@ def said(commands: Sequence[object], kind: str) -> set[str]:
     """What was announced or withdrawn to n2."""
     found: set[str] = set()
     for command in commands:
-        if isinstance(command, do.Advertise) and command.peer == N2:
-            for group in getattr(command, kind):
-                found |= {format_packed(group, Family.IPV4)} if isinstance(group, bytes) else {*group.prefixes}
+        if isinstance(command, do.Advertise) and N2 in command.peers:
+            for group in command.announce if kind == "announce" else command.withdraw:
+                found.update(group.prefixes)
     return found
 
 
@@ -80,7 +80,7 @@ def test_a_disk_that_cannot_be_written_refuses_it() -> None:
 
 def test_first_a_last_resort_then_withdrawn_while_the_kernel_keeps_forwarding() -> None:
     script = ask(running())
-    announced = [group for one in script.seen(do.Advertise) if one.peer == N2 for group in one.announce]
+    announced = [group for one in script.seen(do.Advertise) if N2 in one.peers for group in one.announce]
     (group,) = announced
     values = {one.code: one.value for one in group.attributes}
     assert values[8] == b"\xff\xff\x00\x00"

@@ -67,8 +67,8 @@ def test_a_peer_that_is_stopped_is_told_first_that_our_routes_are_gone() -> None
     order = [type(one) for one in script.done if isinstance(one, do.Advertise | do.SetSessions)]
     assert order == [do.Advertise, do.SetSessions]
     (told,) = script.seen(do.Advertise)
-    assert (told.peer, told.announce) == (N2, ())
-    assert Prefix.parse(OURS).packed in told.withdraw
+    assert (told.peers, told.announce) == ((N2,), ())
+    assert [OURS in gone.prefixes for gone in told.withdraw] == [True]
 
 
 def test_a_stopped_peer_stays_stopped_until_somebody_resets_it() -> None:

@@ -30,6 +30,10 @@ def marker(kind: RefreshKind) -> sp.RefreshReceived:
     return sp.RefreshReceived(N2, bytes((0, 1, kind.value, 1)))
 
 
+def gone(*prefixes: str) -> sp.WithdrawGroup:
+    return sp.WithdrawGroup(family=V4, prefixes=prefixes)
+
+
 def restarted(**capabilities: object) -> Script:
     """A new agent, whose node holds routes, and whose sessions run."""
     script = Script(node(), snapshot(OURS), kernel=(OURS, THEIRS, MORE)).boot()
@@ -113,7 +117,7 @@ def test_the_bridge_that_comes_back_has_each_table_learnt_again_and_each_peer_to
     """Whether the session broke meanwhile is not known: End-of-RIB goes out once more."""
     script = settled().tell(sp.SpeakerDetached("gone")).attach(N2, N3, enhanced_refresh=True)
     assert [one.peer for one in script.seen(do.SendRefresh)] == [N2, N3]
-    assert [one.peer for one in script.seen(do.Advertise)] == [N2, N3]
+    assert [peer for one in script.seen(do.Advertise) for peer in one.peers] == [N2, N3]
     assert [one.peer for one in script.seen(do.SendEndOfRib)] == [N2, N3]
     script.hear(N2, THEIRS).tell(marker(RefreshKind.END))
     assert script.routes == {OURS, THEIRS}
@@ -154,19 +158,19 @@ def test_announcements_that_nobody_confirmed_go_out_again_with_their_withdrawals
     script = settled()
     script.tell(ev.BlockReleased(1, Prefix.parse(OURS)))
     first = script.take(do.Advertise)
-    assert any(Prefix.parse(OURS).packed in one.withdraw for one in first if one.peer == N2)
-    script.tell(ev.AdvertiseFailed(N2, V4, "unknown"))
+    assert [(one.peers, one.withdraw) for one in first if one.withdraw] == [((N2, N3), (gone(OURS),))]
+    script.tell(ev.AdvertiseFailed((N2,), V4, "unknown"))
     assert not script.seen(do.Advertise)
     script.wait(1.1)
-    (again,) = script.seen(do.Advertise)
-    assert again.peer == N2
-    assert again.announce
-    assert Prefix.parse(OURS).packed in again.withdraw
+    announced, withdrawn = script.seen(do.Advertise)
+    assert announced.peers == withdrawn.peers == (N2,)
+    assert announced.announce
+    assert withdrawn.withdraw == (gone(OURS),)
     assert script.seen(do.SendEndOfRib)
 
 
 def test_end_of_rib_that_may_be_lost_goes_out_again_after_all_announcements() -> None:
-    script = settled().tell(ev.AdvertiseFailed(N2, V4, "unknown")).wait(1.1)
+    script = settled().tell(ev.AdvertiseFailed((N2,), V4, "unknown")).wait(1.1)
     assert [type(one) for one in script.done] == [do.Advertise, do.SendEndOfRib]
 
 
@@ -186,7 +190,7 @@ def test_what_an_agent_before_us_announced_and_we_do_not_is_withdrawn() -> None:
     script.done.clear()
     packed = [Prefix.parse(prefix).packed for prefix in (OURS, "10.244.3.64/26")]
     script.tell(ev.AnnouncedBefore({N2: {V4: tuple((0, one) for one in packed)}}))
-    assert [(one.peer, one.withdraw) for one in script.seen(do.Advertise)] == [(N2, (packed[1],))]
+    assert [(one.peers, one.withdraw) for one in script.seen(do.Advertise)] == [((N2,), (gone("10.244.3.64/26"),))]
 
 
 # -- the agent restarts

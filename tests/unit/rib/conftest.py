@@ -103,6 +103,8 @@ class World:
             slice_ = self.rib.decide(limit)
             for family, changes in slice_.changes.items():
                 total.changes.setdefault(family, []).extend(changes)
+            for family, judged in slice_.judged.items():
+                total.judged.setdefault(family, []).extend(judged)
             total.owners_seen += slice_.owners_seen
             total.conflicts += slice_.conflicts
             total.conflicts_over += slice_.conflicts_over

@@ -29,7 +29,8 @@ from exabgp.logger import log  # noqa: E402 - as above
 
 from calicopy.net import Family  # noqa: E402 - as above
 from calicopy.seam.speaker import SessionSpec  # noqa: E402 - as above
-from calicopy.speaker.opaque import HonestCapabilities, OpaqueUpdate, ShortDelay, check_nlri  # noqa: E402 - as above
+from calicopy.speaker.opaque import OpaqueUpdate, check_nlri  # noqa: E402 - as above
+from calicopy.speaker.peering import HonestCapabilities, ShortDelay  # noqa: E402 - as above
 from calicopy.speaker.render import render  # noqa: E402 - as above
 
 log.init(getenv())
@@ -126,6 +127,11 @@ def test_exabgps_register_takes_our_class() -> None:
         Message.register(before)
 
 
+def test_every_piece_of_ours_goes_into_exabgp() -> None:
+    """Fails loudly when ExaBGP changes: the problem names what it costs until it is looked at."""
+    assert launcher.install(frozenset()) == []
+
+
 def test_exabgp_builds_its_opens_from_the_class_that_we_replace() -> None:
     from exabgp.reactor import protocol
 
@@ -193,12 +199,12 @@ def test_the_f_bit_is_0_only_in_the_first_session_after_a_boot(
 def test_exabgp_runs_on_when_our_classes_cannot_be_put_in(tmp_path: Path) -> None:
     """With a broken register the launcher says so, and puts the other pieces in; ExaBGP ends over the broken file."""
     program = (
-        "import sys; from calicopy.speaker import launcher, opaque\n"
+        "import sys; from calicopy.speaker import launcher, opaque, peering\n"
         "def broken(*_): raise RuntimeError('the register is gone')\n"
         "opaque.register_update = broken\n"
         "code = launcher.run(sys.argv[1])\n"
         "from exabgp.reactor import peer, protocol\n"
-        "assert peer.Delay is opaque.ShortDelay and protocol.Capabilities is opaque.HonestCapabilities\n"
+        "assert peer.Delay is peering.ShortDelay and protocol.Capabilities is peering.HonestCapabilities\n"
         "sys.exit(code)"
     )
     config = tmp_path / "exabgp.conf"

@@ -36,6 +36,17 @@ CASES: dict[str, tuple[SessionSpec, ...]] = {
             add_path_receive=(Family.IPV6,), listen_port=None, peer_port=1179, extended_message=False,
         ),
     ),
+    "timers-ports-and-addresses": (
+        dataclasses.replace(PLAIN, keepalive_s=10, hold_time_s=180, outgoing_ttl=4, peer_as=65001, listen_port=1179),
+        dataclasses.replace(
+            PLAIN, name="v6", peer_address="fd00::2", local_address="fd00::1", families=(Family.IPV4,), keepalive_s=1,
+            description="keepalive=7", add_path_send=(Family.IPV4,),
+        ),
+        dataclasses.replace(
+            PLAIN, name="two", peer_address="10.9.1.2", local_address="10.9.1.1", families=(Family.IPV4, Family.IPV6),
+            add_path_send=(Family.IPV4, Family.IPV6), add_path_receive=(Family.IPV4, Family.IPV6), local_as=64700,
+        ),
+    ),
     "after-a-boot": (dataclasses.replace(PLAIN, restarted_without_state=True),),
 }
 
@@ -105,6 +116,7 @@ def test_the_bridge_is_started_as_a_plain_file() -> None:
         ({"router_id": "1"}, "router_id"),
         ({"peer_as": 0}, "AS number"),
         ({"hold_time_s": 70000}, "hold_time_s"),
+        ({"keepalive_s": 0}, "keepalive_s"),
         ({"graceful_restart_time_s": 4096}, "0 to 4095"),
         ({"families": ()}, "families"),
         ({"passive": True, "listen_port": None}, "listen_port"),
