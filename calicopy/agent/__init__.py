@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-log = logging.getLogger(__name__)
-
 GC_THRESHOLD = 50_000  # objects made between two looks at the youngest
 EXIT_OK = 0
 EXIT_ERROR = 1
@@ -27,7 +25,7 @@ def main(config: Path, node: str | None = None, *, drain: bool = False) -> int:
     gc.disable()
     began_at = time.monotonic()
     from calicopy.agent.agent import run_agent
-    from calicopy.agent.startup import read_config, this_node
+    from calicopy.agent.startup import read_startup, this_node
     from calicopy.config.errors import ClusterFileError
     from calicopy.config.resolve import NodeNotFoundError
     from calicopy.store import StoreError
@@ -35,12 +33,12 @@ def main(config: Path, node: str | None = None, *, drain: bool = False) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the loop takes it: whoever sends one means no harm
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
-        cluster = read_config(config)
-        name = this_node(cluster, node)
+        startup = read_startup(config)
+        name = this_node(startup.config, node)
     except (ClusterFileError, NodeNotFoundError) as error:
         print(error, file=sys.stderr)
         return EXIT_REFUSED
-    logging.getLogger().setLevel(cluster.agent.log_level.value.upper())
+    logging.getLogger().setLevel(startup.config.agent.log_level.value.upper())
 
     async def run() -> None:
         stopping, hurry = asyncio.Event(), asyncio.Event()
@@ -51,14 +49,13 @@ def main(config: Path, node: str | None = None, *, drain: bool = False) -> int:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
-        loop.add_signal_handler(signal.SIGHUP, _told_to_reload, config)
         # What was imported lives for ever, and a table of 100,000 routes holds no cycles: without this a collection in
         # the middle of a step takes 0.1 s (design rule 9).
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 100)
         gc.enable()
         await run_agent(
-            cluster, name, config_file=config, stopping=stopping, hurry=hurry if drain else None, began_at=began_at
+            startup, name, config_file=config, stopping=stopping, hurry=hurry if drain else None, began_at=began_at
         )
 
     try:
@@ -68,6 +65,3 @@ def main(config: Path, node: str | None = None, *, drain: bool = False) -> int:
         return EXIT_ERROR
     return EXIT_OK
 
-
-def _told_to_reload(config: Path) -> None:
-    log.warning("SIGHUP: %s is read at start only; restart the agent to have it read again", config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
@@ -11,16 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calicopy.agent.backend import AgentBackend
+from calicopy.agent.changeover import Changeover
 from calicopy.agent.changes import Changes
+from calicopy.agent.config_files import ConfigFiles
 from calicopy.agent.edges import SpeakerEdge, StoreEdge
 from calicopy.agent.ending import drain_to_stop
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.loop import CoreLoop
-from calicopy.agent.startup import wait_for_address
+from calicopy.agent.startup import Startup, wait_for_address
 from calicopy.agent.workloads import WorkloadPorts, Workloads
 from calicopy.api.backend import RefusalKind, RefusedError
 from calicopy.api.sockets import SocketLock, hold_sockets
-from calicopy.config.model import ClusterConfig
 from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
 from calicopy.core import events as ev
@@ -47,7 +49,7 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ER
 
 
 async def run_agent(
-    config: ClusterConfig,
+    startup: Startup,
     name: str,
     *,
     config_file: Path,
@@ -56,11 +58,12 @@ async def run_agent(
     began_at: float,
 ) -> None:
     """Run the agent of node `name` until `stopping` is set; sessions and routes then stay as they are. With `hurry` the
-    node is drained first, until that is set too. `began_at`: the start of the process, monotonic seconds.
+    node is drained first, until that is set too. `began_at`: the start of the process, monotonic seconds. SIGHUP is
+    ignored until the core runs.
 
     Raises StoreError when the state directory cannot be used or another agent holds it, OSError for sockets.
     """
-    settings = config.agent
+    config, settings = startup.config, startup.config.agent
     async with AsyncExitStack() as stack:
         run_dir = Path(settings.run_dir)
         await asyncio.to_thread(run_dir.mkdir, mode=0o750, parents=True, exist_ok=True)
@@ -74,8 +77,19 @@ async def run_agent(
         if node is not None:
             now = asyncio.get_running_loop().time()
             core = Core(node, stored.ipam, now=now, began_at=began_at, drain=stored.drain)
-            agent = Agent(core, store, kernel, config_file=config_file)
+            files = ConfigFiles(config_file, Path(settings.state_dir))
+            if startup.own:
+                await asyncio.to_thread(_keep, files, startup.text)
+            agent = Agent(core, store, kernel, files=files, text=startup.text)
             await agent.run(stored.workloads, stopping, hurry=hurry)
+
+
+def _keep(files: ConfigFiles, text: bytes) -> None:
+    """The text of the start is the last good one. Without a place for it the agent runs all the same."""
+    try:
+        files.keep(text)
+    except OSError as error:
+        log.warning("the configuration cannot be kept in the state directory: %s", error)
 
 
 async def _unless(
@@ -94,7 +108,7 @@ async def _unless(
 class Agent:
     """One node: core, edges, API."""
 
-    def __init__(self, core: Core, store: Store, kernel: Kernel, *, config_file: Path) -> None:
+    def __init__(self, core: Core, store: Store, kernel: Kernel, *, files: ConfigFiles, text: bytes) -> None:
         node = core.node
         settings = node.cluster.agent
         run_dir = Path(settings.run_dir)
@@ -104,7 +118,7 @@ class Agent:
         self.backend = AgentBackend(
             self.core,
             self.loop.post,
-            config_file=str(config_file),
+            config_file=str(files.own),
             edge_counters=self._counters,
             match_route=kernel.match,
         )
@@ -114,6 +128,7 @@ class Agent:
         self.speaker = SpeakerEdge(self.client, control, self.loop.post)
         self.kernel = KernelEdge(kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post)
         self.store = StoreEdge(store, self.loop.post)
+        self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
 
     async def run(
@@ -125,6 +140,8 @@ class Agent:
         calls = Workloads(workloads, self._ports())
         lock = hold_sockets(self.node.cluster.agent)  # a second agent ends before it has done anything
         self.backend.workload_calls = calls
+        self.backend.config_calls = self.changeover
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.changeover.reload)
         self.client.start()
         tasks = [
             asyncio.create_task(work, name=name)
@@ -158,6 +175,7 @@ class Agent:
             if server is not None:
                 await server.stop()
             lock.release()
+            await self.changeover.stop()
             await self.client.close()
             for task in (stop, *tasks):
                 task.cancel()
@@ -194,13 +212,18 @@ class Agent:
                 line = command.line
                 log.log(_LEVELS[line.level], "%s %s: %s", line.component, line.object, line.message)
                 self.backend.publish([ChangeView(line)])
-            case do.SetSessions():
-                self.speaker.sessions.put(command)
             case _:
                 self.speaker.task.put(command)
 
+    def _configured(self, node: NodeConfig) -> None:
+        """What the agent itself takes from the file, while it runs."""
+        self.node = node
+        logging.getLogger().setLevel(node.cluster.agent.log_level.value.upper())
+        self.kernel.set_pools(tuple(pool.cidr for pool in node.cluster.pools))
+
     def _after(self) -> None:
         self.changes.happened()
+        self.changeover.stepped()
         if self._installing:
             still = []
             for prefix, future in self._installing:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from calicopy import __version__
 from calicopy.agent.workloads import Workloads
-from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
+from calicopy.api.backend import ChangeSink, ConfigBackend, RefusalKind, RefusedError
 from calicopy.core import events as ev
 from calicopy.core import show, show_node, show_peer
 from calicopy.core.commands import DrainProgress, Reply
@@ -79,6 +79,7 @@ class AgentBackend:
         self.on_watched: Callable[[], None] = lambda: None
         """Called when the first watcher comes, before it is shown anything."""
         self.workload_calls: Workloads | None = None
+        self.config_calls: ConfigBackend | None = None
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -155,6 +156,13 @@ class AgentBackend:
         if self.workload_calls is None:
             raise RefusedError(RefusalKind.UNAVAILABLE, "starting", "the agent is starting: try again")
         return self.workload_calls
+
+    @property
+    def configuration(self) -> ConfigBackend:
+        """What runs, and changing it. Raises RefusedError while the agent starts."""
+        if self.config_calls is None:
+            raise RefusedError(RefusalKind.UNAVAILABLE, "starting", "the agent is starting: try again")
+        return self.config_calls
 
     # -- changing -----------------------------------------------------------------------------------------------
 

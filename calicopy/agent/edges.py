@@ -56,7 +56,7 @@ class OrderedTask(Generic[C]):
 
 
 SpeakerCommand = (
-    SpeakerAttached | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResendRoutes | do.ResetPeer
+    SpeakerAttached | do.Advertise | do.SendEndOfRib | do.SendRefresh | do.ResendRoutes | do.ResetPeer | do.SetSessions
 )
 
 
@@ -64,7 +64,8 @@ class SpeakerEdge:
     """ExaBGP, through its bridge.
 
     Setting the sessions has a queue of its own: it waits for a check in another process, and for a reload, and
-    meanwhile the sessions that there are have to be served. What is said to a session that goes away just fails.
+    meanwhile the sessions that there are have to be served. It begins after what was said before, so that a peer that
+    goes hears the withdrawals first. What is said to a session that goes away just fails.
     """
 
     def __init__(self, client: SpeakerClient, control: SpeakerControl, post: Post) -> None:
@@ -99,6 +100,8 @@ class SpeakerEdge:
                     self._post(ev.AdvertiseFailed((command.peer,), command.family, result.value))
             case do.SendRefresh():
                 await client.route_refresh(command.peer, command.family)
+            case do.SetSessions():
+                self.sessions.put(command)
             case do.ResendRoutes():
                 await client.flush(command.peer)
             case do.ResetPeer():
@@ -109,12 +112,12 @@ class SpeakerEdge:
         try:
             await self.control.apply(command.sessions)
         except ConfigRefused as error:
-            self._post(ev.SessionsSet(str(error)))
+            self._post(ev.SessionsSet(str(error), command.serial))
         except (SpecError, OSError) as error:
-            self._post(ev.SessionsSet(str(error)))
+            self._post(ev.SessionsSet(str(error), command.serial))
             asyncio.get_running_loop().call_later(SESSIONS_RETRY_S, self._retry_sessions, command)
         else:
-            self._post(ev.SessionsSet())
+            self._post(ev.SessionsSet("", command.serial))
 
     def _retry_sessions(self, command: do.SetSessions) -> None:
         if command is self._wanted:

@@ -48,6 +48,10 @@ class KernelEdge:
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
 
+    def set_pools(self, pools: tuple[Prefix, ...]) -> None:
+        """The pools of another cluster file: for the next look at the tunnel."""
+        self._pools = pools
+
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
         self.host.put(LinksChanged())

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 
+from calicopy.agent.config_files import ConfigFiles, digest
 from calicopy.config import load_file
 from calicopy.config.detect import AddressFact, Detection, choose_address
 from calicopy.config.fields import DetectionMethod
+from calicopy.config.load import load_bytes
 from calicopy.config.model import AddressDetection, ClusterConfig
 from calicopy.config.resolve import NodeConfig, find_node, resolve
 from calicopy.kernel.kernel import KernelPort
@@ -25,12 +28,38 @@ LOOK_AGAIN_S = 1.0
 DEFAULT = IPv4Address("203.0.113.1")  # TEST-NET-3 (RFC 5737): only the default route leads there
 
 
-def read_config(path: Path) -> ClusterConfig:
-    """The cluster file at `path`. Raises ClusterFileError naming every error with its place."""
+@dataclass(frozen=True, slots=True)
+class Startup:
+    """What the agent begins with. `own`: the text is that of its own file, not the last good one kept beside."""
+
+    config: ClusterConfig
+    text: bytes
+    own: bool
+
+
+def read_startup(path: Path) -> Startup:
+    """The cluster file at `path`; the last good text instead, when the agent died during a change, or when that file
+    did not come up and is still the same (docs/changes.md). Raises ClusterFileError naming every error with its place.
+    """
     result = load_file(str(path))
     for warning in result.warnings:
         log.warning("%s", warning)
-    return result.require()
+    config = result.require()
+    text = path.read_bytes()
+    files = ConfigFiles(path, Path(config.agent.state_dir))
+    note = files.pending()
+    if note is None:
+        return Startup(config, text, own=True)
+    good = files.running()
+    if good is None or good == text or digest(text) not in (note.text, note.startup):
+        files.end()
+        return Startup(config, text, own=True)
+    kept = load_bytes(good, filename=f"the last good configuration of {path}")
+    if kept.config is None:
+        log.error("%s", "; ".join(map(str, kept.errors)))
+        return Startup(config, text, own=True)
+    log.warning("%s did not come up (%s): the last good configuration runs instead", path, note.by)
+    return Startup(kept.config, good, own=False)
 
 
 def this_node(config: ClusterConfig, node: str | None) -> str:

@@ -25,6 +25,8 @@ READING = frozenset(
         "IpamService/ListAddresses",
         "WorkloadService/ListWorkloads",
         "WatchService/Watch",
+        "ConfigService/Plan",
+        "ConfigService/GetConfig",
     )
 ) | {
     "/grpc.health.v1.Health/Check",

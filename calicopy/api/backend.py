@@ -10,6 +10,7 @@ from typing import Protocol
 
 from calicopy.core.drain import DrainStep
 from calicopy.core.explain_views import ExplainView
+from calicopy.core.plan_views import ConfigTextView, PlanView, ProgressView
 from calicopy.core.views import (
     AddressView,
     BlockView,
@@ -45,8 +46,44 @@ class RefusedError(Exception):
         self.subject = subject
 
 
+class ConfigKind(enum.Enum):
+    """Which configuration."""
+
+    RUNNING = "running"
+    STARTUP = "startup"
+
+
+class ConfigBackend(Protocol):
+    """Changing the configuration, as the API sees it. A change that was begun goes on when its listener goes away."""
+
+    async def plan(self, text: bytes, filename: str) -> PlanView:
+        """What this text would change. Raises RefusedError."""
+        ...
+
+    def apply(self, text: bytes, filename: str, *, confirm_s: int = 0) -> AsyncIterator[ProgressView]:
+        """Makes this text the running configuration; the progress up to the outcome. Raises RefusedError."""
+        ...
+
+    async def confirm(self) -> ProgressView:
+        """The change that is under way holds; its outcome. Raises RefusedError."""
+        ...
+
+    def rollback(self, *, confirm_s: int = 0) -> AsyncIterator[ProgressView]:
+        """Restores what ran before; the progress up to the outcome. Raises RefusedError."""
+        ...
+
+    def config(self, kind: ConfigKind) -> ConfigTextView:
+        """The text of a configuration. Raises RefusedError."""
+        ...
+
+
 class Backend(Protocol):
     """The agent, as the API sees it. Every method runs in the agent's event loop."""
+
+    @property
+    def configuration(self) -> ConfigBackend:
+        """What runs, and changing it. Raises RefusedError (UNAVAILABLE) while the agent starts."""
+        ...
 
     def status(self) -> NodeStatusView:
         """The whole status."""

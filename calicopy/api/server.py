@@ -19,12 +19,16 @@ from grpc_reflection.v1alpha import reflection
 
 from calicopy.api.access import ReadOnly
 from calicopy.api.backend import Backend
+from calicopy.api.config_service import ConfigService
 from calicopy.api.services import Changes, IpamService, NodeService, PeerService, RouteService, WorkloadService
 from calicopy.api.sockets import PublishedSocket, SocketLock, find_group, hold_sockets
 from calicopy.api.tls import Certificates, TlsFiles
 from calicopy.api.watch import WatchHub, WatchService
 from calicopy.config.model import AgentSection, ApiSection
+from calicopy.config.yamltree import MAX_BYTES
 from calicopy.v1 import (
+    config_pb2,
+    config_pb2_grpc,
     ipam_pb2,
     ipam_pb2_grpc,
     node_pb2,
@@ -41,12 +45,12 @@ from calicopy.v1 import (
 
 log = logging.getLogger(__name__)
 
-LARGEST_REQUEST = 256 * 1024
+LARGEST_REQUEST = MAX_BYTES + 64 * 1024  # a cluster file of the largest size, and what is beside it
 MOST_CALLS = 1000
 STOP_GRACE_S = 1.0
 SERVICES = tuple(
     descriptor.full_name
-    for module in (node_pb2, peer_pb2, route_pb2, ipam_pb2, workload_pb2, watch_pb2)
+    for module in (node_pb2, peer_pb2, route_pb2, ipam_pb2, workload_pb2, watch_pb2, config_pb2)
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 )
 OPTIONS = (
@@ -100,6 +104,7 @@ class ApiServer:
         route_pb2_grpc.add_RouteServiceServicer_to_server(RouteService(self._backend), server)
         ipam_pb2_grpc.add_IpamServiceServicer_to_server(IpamService(self._backend, self._changes), server)
         workload_pb2_grpc.add_WorkloadServiceServicer_to_server(WorkloadService(self._backend, self._changes), server)
+        config_pb2_grpc.add_ConfigServiceServicer_to_server(ConfigService(self._backend, self._changes), server)
         watch_pb2_grpc.add_WatchServiceServicer_to_server(WatchService(self._backend, self.hub), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (*SERVICES, "grpc.health.v1.Health", reflection.SERVICE_NAME)

@@ -33,7 +33,6 @@ def check_peer(
         message = "brings nothing: `multipath_max_paths` is 1, so one path of each prefix is used"
         yield Problem((*at, "add_path"), message, (("bgp", "multipath_max_paths"),), warning=True)
     holders = [index for index, node in enumerate(nodes) if peer.held_by(node.name, node.labels)]
-    yield from _listeners(peer, at, bgp, nodes)
     if peer.peer_selector is not None:
         if not any(peer.picks(node.labels) for node in nodes):
             yield matches_nothing((*at, "peer_selector"), peer.peer_selector)
@@ -52,7 +51,9 @@ def check_timers(at: Path, hold: int, keepalive: int | None, *, related: tuple[P
     elif keepalive >= hold:
         yield Problem(path, f"found {keepalive}, expected less than the hold time, {hold}", by)
     elif keepalive * 3 > hold:
-        message = f"{keepalive} is more than a third of the hold time, {hold}: one lost keepalive may end the session"
+        message = (
+            f"{keepalive} is more than a third of the hold time, {hold}: keepalives are sent at a third all the same"
+        )
         yield Problem(path, message, by, warning=True)
 
 
@@ -101,38 +102,6 @@ def _held_by(peer: PeerEntry, at: Path, nodes: Sequence[NodeEntry]) -> Iterator[
     families = FirstUse("the family {} is named twice")
     for position, family in enumerate(peer.families or ()):
         yield from families.use(family, (*at, "families", position))
-
-
-def _listeners(peer: PeerEntry, at: Path, bgp: BgpSection, nodes: Sequence[NodeEntry]) -> Iterator[Problem]:
-    """A listener has one TTL rule (the speaker's limit), so sessions that wait may not differ in it on one port."""
-    if peer.ttl_security is None or not _waits(peer):
-        return
-    port, mine = peer.listen_port or bgp.listen_port, _ends_of(peer, nodes)
-    related: tuple[Path, ...] = ((*at, "listen_port"), ("bgp", "listen_port"), (*at, "passive"), ("bgp", "mesh"))
-    cure = f"on port {port}: a listener has one rule for all, so give this session a `listen_port` of its own"
-    if bgp.mesh and len(nodes) > 1 and port == bgp.listen_port and mine:
-        message = f"this session waits for the peer, and so do sessions of the mesh without it {cure}"
-        yield Problem((*at, "ttl_security"), message, related)
-        return
-    for index, other in enumerate(bgp.peers):
-        alike = other is peer or other.ttl_security == peer.ttl_security or not _waits(other)
-        if alike or (other.listen_port or bgp.listen_port) != port or not mine & _ends_of(other, nodes):
-            continue
-        if peer.address is None or other.address is None or peer.address.version == other.address.version:
-            message = f"this session waits for the peer, and so does another with another rule {cure}"
-            yield Problem((*at, "ttl_security"), message, related, other=("bgp", "peers", index))
-            return
-
-
-def _waits(peer: PeerEntry) -> bool:
-    return peer.passive or peer.peer_selector is not None
-
-
-def _ends_of(peer: PeerEntry, nodes: Sequence[NodeEntry]) -> frozenset[int]:
-    """The nodes that have a session by this entry, at either end."""
-    return frozenset(
-        index for index, node in enumerate(nodes) if peer.held_by(node.name, node.labels) or peer.picks(node.labels)
-    )
 
 
 def _addresses(peer: PeerEntry, at: Path, nodes: Sequence[NodeEntry], holders: Sequence[int]) -> Iterator[Problem]:

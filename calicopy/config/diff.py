@@ -1,8 +1,8 @@
 """What a change of configuration means for the sessions of a node.
 
-Theory of operation: sessions are told apart by the peer's address, as the speaker does. What a session's OPEN, its
-connection or its timers are made of can only change with a reset; everything else (policy, limits, reflection) is
-judged by the RIB and changes in place. `core.sessions` renders exactly the former. Pure."""
+Theory of operation: sessions are told apart by the peer's address, as the speaker does. What a session's OPEN and
+its connection are made of can only change with a reset; everything else (policy, limits, reflection, keepalives)
+changes in place. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from calicopy.config.nodeconfig import NodeConfig, SessionConfig
 from calicopy.net import IPAddress
 
 RESET_FIELDS = (
-    "local_address", "asn", "local_asn", "families", "hold_time_s", "keepalive_s", "graceful_restart_time_s",
+    "local_address", "asn", "local_asn", "families", "hold_time_s", "graceful_restart_time_s",
     "password_file", "ttl", "least_ttl", "port", "listen_port", "passive", "add_path",
 )  # fmt: skip
 """The fields of SessionConfig that reset the session when they change, and it alone."""
 IN_PLACE_FIELDS = (
     "name", "node", "mesh", "client", "advertise", "next_hop", "allow_own_as", "trust_owner", "prefix_limit",
-    "prefix_limit_action", "prefix_limit_restart_s", "flush_on_hold_expiry", "import_filters", "export_filters",
+    "prefix_limit_action", "prefix_limit_restart_s", "flush_on_hold_expiry", "keepalive_s",
+    "import_filters", "export_filters",
 )  # fmt: skip
 """The fields of SessionConfig that change while the session stays."""
 ROUTER_ID = "router_id"

@@ -26,20 +26,21 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core import events as ev
 from calicopy.core.blocks import Blocks
 from calicopy.core.claims import ClaimGate, waiting_since
-from calicopy.core.commands import Command, DumpRoutes, Log, Reply, SetSessions, WriteRoutes
+from calicopy.core.commands import Command, Log, Reply
 from calicopy.core.drain import DrainPhase, DrainRecord
 from calicopy.core.drainer import Drainer
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
+from calicopy.core.kernel_routes import KernelRoutes
 from calicopy.core.linger import Linger
 from calicopy.core.peer_limits import PeerLimits
 from calicopy.core.peers import Peer
 from calicopy.core.reconfigure import end_lingering, reconfigure
 from calicopy.core.requests import Requests
 from calicopy.core.session_events import SessionEvents
-from calicopy.core.sessions import session_spec
 from calicopy.core.setup import fib_for, ipam_for, rib_for
 from calicopy.core.views import LogView
+from calicopy.core.wanted_sessions import WantedSessions
 from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
 from calicopy.seam import speaker as sp
@@ -47,8 +48,6 @@ from calicopy.seam import speaker as sp
 TAKE_SLICE = 16 * 1024  # octets of UPDATEs a call, each counted with BODY_COST more
 BODY_COST = 300
 DECIDE_SLICE = 800
-WRITE_SLICE = 4000
-DUMP_RETRY_S = 1.0
 LEAST_RESTART_S = 10.0  # an agent is given this long to be in sync, however short the restart time
 
 SPOKEN = (
@@ -81,12 +80,7 @@ class Core:
         self.gate = ClaimGate(began, frozenset(self.peers))
         self.gate.is_open = bool(snapshot.blocks)
         self.counters: Counter[str] = Counter()
-        self.session_error = ""
-        self.dump_error = ""
         self.sweeping = False
-        self.sessions_serial = 0  # of the last SetSessions
-        self.sessions_taken = 0  # of the last one that the speaker took
-        self.dropped: dict[str, int] = {}  # peers that went, with the serial of the SetSessions without them
         self._commands: list[Command] = []
         emit = self.emit = self._commands.append
         self.sessions = SessionEvents(self.rib, self.peers, emit=emit)
@@ -98,19 +92,12 @@ class Core:
         )
         self.host = Host(node, emit=emit)
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
+        self.kernel = KernelRoutes(self.fib, self.counters, emit=emit, now=now)
+        self.wanted = WantedSessions(self.peers, self.limits, self.host, emit=emit)
         self.linger = Linger(self.rib, self.peers)
         self.linger.configure(node)
         self._spoken: deque[ev.CoreEvent] = deque()
-        self._dumped = False
-        self._dumping = False
-        self._dump_again = False
-        self._dump_at = now
-        self._writing = False
-        self._sessions: tuple[sp.SessionSpec, ...] | None = None
-        self._sessions_stale = False
-        self._left_out: frozenset[str] = frozenset()
         self._deferral_ends: float | None = None
-        self._cold = True
         self._workloads_known = False
         self._undecided = True  # something that was heard is not taken or not decided yet
         self._more = False
@@ -147,8 +134,7 @@ class Core:
             self.drainer.deadline(now),
             self.exports.deadline() if self.sessions.attached else None,
             self.linger.deadline(),
-            self.fib.next_deadline(now) if self._dumped and not self._writing else None,
-            None if self._dumping else self._dump_at,
+            self.kernel.deadline(now),
             None if self.sweeping or sweep_limit <= now else sweep_limit,
         )
         return min((time for time in times if time is not None), default=None)
@@ -178,19 +164,18 @@ class Core:
             case ev.RoutesWritten():
                 self._written(event, now)
             case ev.KernelDumped():
-                self._dumped_now(event, now)
+                if not self.kernel.dumped:
+                    self.host.had_routes = any(event.dump.routes.values())
+                self.kernel.dump_came(event, now, next_in_s=self.node.cluster.agent.resync_interval_s)
             case ev.KernelDumpFailed():
-                if event.error != self.dump_error:
-                    self._log("kernel", "", "dump-failed", event.error, "error")
-                self.dump_error, self._dumping = event.error, False
-                self._dump_at = now + DUMP_RETRY_S
+                self.kernel.dump_failed(event.error, now)
             case ev.RoutesChanged():
                 for family, changes in event.changes.items():
                     self.fib.kernel_changed(family, changes)
                     self.counters["fib.drift_seen"] += len(changes)
             case ev.KernelEventsLost():
                 self.counters["kernel.events_lost"] += 1
-                self._want_dump()
+                self.kernel.want_dump()
             case ev.InterfacesChanged():
                 self.host.interfaces_changed(event.interfaces)
                 self.fib.set_interfaces({interface.ifindex: interface for interface in event.interfaces})
@@ -206,7 +191,7 @@ class Core:
             case ev.HostChecked():
                 self.host.problems[event.component] = dict(event.problems)
             case ev.SessionsSet():
-                self._sessions_set(event)
+                self.wanted.answered(event)
             case ev.ConfigChanged():
                 reconfigure(self, event.node, now)
             case ev.AdvertiseFailed():
@@ -285,91 +270,34 @@ class Core:
         else:
             self.sessions.reset(key, "asked for")
 
-    def _sessions_set(self, event: ev.SessionsSet) -> None:
-        if event.error and event.error != self.session_error:
-            self._log("speaker", "", "sessions-refused", event.error, "error")
-        self.session_error = event.error
-        if not event.error:
-            self.sessions_taken = event.serial
-            self.dropped = {key: serial for key, serial in self.dropped.items() if serial > event.serial}
-
     def _written(self, event: ev.RoutesWritten, now: float) -> None:
-        self._writing = False
-        self.fib.written(list(event.results), now)
-        for result in event.results:
-            failed = len(result.failures) + len(result.foreign)
-            self.counters["fib.writes_failed"] += failed
-            self.counters["fib.routes_written"] += len(result.batch.prefixes) - failed
-            if self.note_touched:
+        self.kernel.written(event, now)
+        if self.note_touched:
+            for result in event.results:
                 self.touched += ((result.batch.family, packed) for packed in result.batch.prefixes)
-
-    def _dumped_now(self, event: ev.KernelDumped, now: float) -> None:
-        self._dumping, self.dump_error = False, ""
-        if not self._dumped:
-            self._dumped = True
-            self.host.had_routes = any(event.dump.routes.values())
-        self.fib.kernel_state(event.dump)
-        self._dump_at = now + self.node.cluster.agent.resync_interval_s
-        if self._dump_again:
-            self._want_dump()
-
-    def _want_dump(self) -> None:
-        """Ask for a dump; one that is under way may have missed what made us ask, so another follows it."""
-        self._dump_again = self._dumping
-        if not self._dumping:
-            self._dumping = True
-            self._commands.append(DumpRoutes())
 
     # -- the round ----------------------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
-        if now >= self._dump_at and not self._dumping:
-            self._want_dump()
+        if self.kernel.due(now):
             self.host.check_again()
-            if self.session_error and self._sessions is not None:
-                self._commands.append(SetSessions(self._sessions, self.sessions_serial))
+            self.wanted.retry()
         self._more = bool(self._spoken)
         if not self._spoken:
             self.sessions.expire(now)
         self._decide(now)
         if not self._undecided:
             end_lingering(self, now)
-        self._set_sessions(now)
+        self.limits.broken(self.sessions.broken, now)
+        self.sessions.broken.clear()
+        self.limits.expire(now)
+        if self.kernel.dumped:
+            self.wanted.advance(self.node)
         self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)
         self._announce(now)
         self._write(now)
-
-    def _set_sessions(self, now: float) -> None:
-        """Once our address is on an interface, and we know whether the kernel kept our routes; without those that are
-        stopped.
-
-        The F bit of the first session says so (RFC 4724 section 3); as soon as one was up the kernel has what we tell.
-        """
-        self.limits.broken(self.sessions.broken, now)
-        self.sessions.broken.clear()
-        self.limits.expire(now)
-        if not self._dumped or not (self._sessions is not None or self.host.has_addresses(self.node.addresses)):
-            return
-        cold = self._cold and not self.host.had_routes and not any(peer.is_up for peer in self.peers.values())
-        left_out = self.limits.stopped
-        if (
-            self._sessions is None or self._sessions_stale
-            or cold is not self._cold or left_out != self._left_out
-        ):  # fmt: skip
-            self._cold, self._left_out, self._sessions_stale = cold, left_out, False
-            self._sessions = tuple(
-                session_spec(peer.configured, self.node, restarted_without_state=cold)
-                for key, peer in self.peers.items()
-                if key not in left_out
-            )
-            self.sessions_serial += 1
-            self._commands.append(SetSessions(self._sessions, self.sessions_serial))
-
-    def set_sessions_anew(self) -> None:
-        """The sessions wanted may be others: tell the speaker, also when they are the same (a key in a file)."""
-        self._sessions_stale = True
 
     def ipam_changed(self) -> None:
         """IPAM may announce something else: look at it in this round."""
@@ -457,12 +385,8 @@ class Core:
         )
 
     def _write(self, now: float) -> None:
-        if not self._dumped or self._writing:
+        if not self.kernel.write(now):
             return
-        batches = self.fib.delta(WRITE_SLICE, now)
-        if batches:
-            self._writing = True
-            self._commands.append(WriteRoutes(tuple(batches)))
         if self.sweeping or not (self._workloads_known and self.gate.is_open):
             return  # host routes of workloads that are not known yet are never swept, however late it is
         if self._everything_known or now >= self._sweep_limit:

@@ -37,7 +37,7 @@ class _Scan:
 
 @dataclass(slots=True)
 class Gone:
-    """What `advance` found: keys of sessions to drop, and of those whose `later` has come. `more`: look on at once."""
+    """What `advance` found: keys of sessions to drop, of those whose `later` has come, and whether to go on at once."""
 
     dropped: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
@@ -62,7 +62,8 @@ class Linger:
 
     def drop(self, peer: Peer, now: float) -> bool:
         """The file has dropped the session: whether it lingers."""
-        if peer.configured.node not in self._nodes or not self.time_s or not (peer.is_up or peer.stale_until is not None):
+        alive = peer.is_up or peer.stale_until is not None
+        if peer.configured.node not in self._nodes or not self.time_s or not alive:
             return False
         if peer.lingering_since is None:
             peer.lingering_since = now

@@ -86,7 +86,7 @@ class PeerDetails:
 
     `stopped` is why the session is not wanted for now, `stop_code` its stable name. `beyond_limit` counts the
     announcements that were not stored. `end_of_rib_held`: our End-of-RIB waits until we have learned the routes that we
-    pass on.
+    pass on. `leaving` is why a session that is not configured any more is still there.
     """
 
     role: PeerRole
@@ -97,6 +97,7 @@ class PeerDetails:
     stopped: str
     stop_code: str
     end_of_rib_held: bool
+    leaving: str
     capabilities: CapabilitiesView | None
     timers: TimersView
     last_notification: NotificationView | None

@@ -252,5 +252,5 @@ def _why(shadow: Shadow, prefix: Prefix) -> str:
         return status.reason.message
     for view in shadow.rib.lookup(prefix.family, prefix.packed):
         if view.state is PathState.REJECTED and view.reason is not None:
-            return view.reason.text
+            return view.reason.text if view.rule is None else f"{view.reason.text}: {view.rule}"
     return "no session brings it any more"

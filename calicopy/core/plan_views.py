@@ -88,3 +88,42 @@ class PlanView:
     def empty(self) -> bool:
         """Whether nothing changes."""
         return not (self.sessions_total or self.announcements_total or self.routes_total or self.restarts)
+
+
+class ApplyStage(enum.Enum):
+    """How far a change is. The last three are its outcome."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    DONE = "done"
+    NOT_SAVED = "not-saved"
+    RESTORED = "restored"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressView:
+    """A step of a change; `missing` has what has not come up, one sentence each."""
+
+    stage: ApplyStage
+    message: str
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWayView:
+    """A change that is under way: who began it, when, and until when it must have come up (since the epoch)."""
+
+    by: str
+    began_at: float
+    until: float
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigTextView:
+    """The text of a configuration, the agent's own file, and whether that file has the text that runs."""
+
+    text: bytes
+    filename: str
+    same: bool
+    change: UnderWayView | None

@@ -38,7 +38,7 @@ def reconfigure(core: Core, node: NodeConfig, now: float) -> None:
     configure_fib(core.fib, node)
     core.gate.expected = frozenset(core.peers)
     core.ipam_changed()
-    core.set_sessions_anew()
+    core.wanted.renew()
 
 
 def _set_peers(core: Core, node: NodeConfig, now: float) -> tuple[list[str], list[str]]:
@@ -65,7 +65,7 @@ def _set_peers(core: Core, node: NodeConfig, now: float) -> tuple[list[str], lis
 
 def _add_peer(core: Core, key: str, session: SessionConfig, now: float) -> None:
     core.peers[key] = Peer(session, changed_at=now)
-    if key in core.dropped:
+    if key in core.wanted.dropped:
         # The speaker may never have been told, so that the session still runs: whatever it is, it begins anew.
         core.emit(ResetPeer(key, "the session was removed and added again"))
 
@@ -78,7 +78,7 @@ def drop_peer(core: Core, key: str) -> None:
     core.linger.forget(key)
     core.sessions.forget(key)
     del core.peers[key]
-    core.dropped[key] = core.sessions_serial + 1
+    core.wanted.drop(key)
     _say(core, peer, "peer-removed", f"session with {peer.configured.name} is not wanted any more")
 
 
@@ -91,7 +91,6 @@ def end_lingering(core: Core, now: float) -> None:
     core.exports.peers_changed(gone.settled)
     if gone.dropped:
         core.gate.expected = frozenset(core.peers)
-        core.set_sessions_anew()
     if gone.more or gone.dropped or gone.settled:
         core.look_again()
 

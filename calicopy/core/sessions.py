@@ -6,11 +6,7 @@ from calicopy.seam.speaker import SessionSpec
 
 
 def session_spec(session: SessionConfig, node: NodeConfig, *, restarted_without_state: bool) -> SessionSpec:
-    """The session as the speaker wants it.
-
-    With TTL security we dial and take no connection, unless the session is passive: ExaBGP has one listener per local
-    address and port, and the TTL that it asks for would hold for every peer that dials it.
-    """
+    """The session as the speaker wants it."""
     return SessionSpec(
         name=session.name,
         peer_address=str(session.address),
@@ -22,7 +18,7 @@ def session_spec(session: SessionConfig, node: NodeConfig, *, restarted_without_
         hold_time_s=session.hold_time_s,
         keepalive_s=session.keepalive_s,
         passive=session.passive,
-        listen_port=session.listen_port if session.least_ttl is None or session.passive else None,
+        listen_port=session.listen_port,
         peer_port=session.port,
         md5_password_file=session.password_file,
         outgoing_ttl=session.ttl if session.least_ttl is None else 255,

@@ -110,10 +110,10 @@ def problems(core: Core) -> Iterator[ProblemView]:
     yield from _drain_problem(core)
     if not core.sessions.attached:
         yield _problem("speaker", "", "detached", f"the speaker is not reachable: {core.sessions.detached_reason}")
-    if core.session_error:
-        yield _problem("speaker", "", "sessions-refused", core.session_error)
-    if core.dump_error:
-        yield _problem("kernel", "", "dump-failed", core.dump_error)
+    if core.wanted.error:
+        yield _problem("speaker", "", "sessions-refused", core.wanted.error)
+    if core.kernel.error:
+        yield _problem("kernel", "", "dump-failed", core.kernel.error)
     if core.host.interfaces and not core.host.has_addresses(core.node.addresses):
         listed = ", ".join(map(str, core.node.addresses))
         text = f"this node's address {listed} is on no interface: waiting for it"

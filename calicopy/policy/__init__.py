@@ -1,8 +1,8 @@
 """What an operator lets in and out: filters, and the modes of a session that decide what is announced.
 
 `filters` holds the values (a filter is an ordered list of rules), `modes` the choices of a session that are no filter,
-`communities` the text of communities of either kind; `evaluate` applies a chain of filters to a path. Pure: the
-cluster file is turned into these by `config.resolve`, and the RIB evaluates them.
+`communities` both kinds of communities as one. `evaluate` applies a chain of filters to a path. Pure: the cluster file
+is turned into these by `config.resolve`, and the RIB evaluates them.
 """
 from __future__ import annotations
 

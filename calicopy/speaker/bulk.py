@@ -11,7 +11,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from exabgp.bgp.message import Action, Update
+from exabgp.bgp.message.open.asn import ASN
 from exabgp.bgp.message.refresh import RouteRefresh
+from exabgp.bgp.message.update.attribute import Aggregator, ASPath, GenericAttribute
+from exabgp.protocol.ip import IPv4
 from exabgp.reactor.api.command.command import Command
 from exabgp.reactor.api.command.limit import extract_neighbors, match_neighbors
 from exabgp.rib.outgoing import OutgoingRIB
@@ -20,6 +23,8 @@ ROUTES_PER_STEP = 200  # (prefix, peer) pairs between two looks at the sessions:
 NEXT_HOP_SELF = " next-hop self "  # the one thing that differs between peers
 COMMANDS = {"announce attributes": Action.ANNOUNCE, "withdraw attributes": Action.WITHDRAW}
 PARAMETERS = ["self", "reactor", "service", "line", "use_json"]  # of the handlers in ExaBGP's register
+PARTIAL = 0x20  # RFC 4271 section 4.3
+AGGREGATOR_OCTETS = 8  # RFC 6793 section 3
 Handler = Callable[..., Any]
 
 
@@ -35,6 +40,7 @@ def inject(api: Any, reactor: Any, service: str, line: str, action: int) -> Iter
         api.log_failure(f"command names no neighbor or no route: {line[:200]}")
         reactor.processes.answer_error(service)
         return
+    widen(changes[0].attributes)
     family = changes[0].nlri.family().afi_safi()
     neighbors = [reactor.configuration.neighbors[peer] for peer in peers if peer in reactor.configuration.neighbors]
     ribs = [neighbor.rib.outgoing for neighbor in neighbors if family in neighbor.families()]
@@ -48,6 +54,29 @@ def inject(api: Any, reactor: Any, service: str, line: str, action: int) -> Iter
                 rib.add_to_rib(change)
         yield False
     reactor.processes.answer_done(service)
+
+
+class FourOctetAttribute(GenericAttribute):  # type: ignore[misc]  # exabgp ships no types
+    """AS_PATH or AGGREGATOR given in hexadecimal, so with four-octet AS numbers: to an old peer in two (RFC 6793)."""
+
+    def pack(self, negotiated: Any = None) -> bytes:
+        """The attribute for this session, AS4_PATH or AS4_AGGREGATOR after it where that is needed."""
+        if negotiated is None or negotiated.asn4:
+            return bytes(super().pack(negotiated))
+        if self.ID == ASPath.ID:
+            narrow = ASPath._new_aspaths(self.data, True, ASPath)
+        else:
+            narrow = Aggregator(ASN.unpack(self.data[:4]), IPv4.unpack(self.data[4:]))
+        packed = narrow.pack(negotiated)
+        return bytes((packed[0] | self.FLAG & PARTIAL, *packed[1:]))
+
+
+def widen(attributes: Any) -> None:
+    """Make FourOctetAttributes of the hexadecimal ones that hold AS numbers. All routes of a command share them."""
+    for code in (ASPath.ID, Aggregator.ID):
+        given = attributes.get(code)
+        if type(given) is GenericAttribute and (code == ASPath.ID or len(given.data) == AGGREGATOR_OCTETS):
+            attributes[code] = FourOctetAttribute(code, given.FLAG, given.data)
 
 
 def bulk_handler(action: int, original: Handler) -> Handler:

@@ -234,7 +234,7 @@ class SpeakerClient:
         return (await self.command(f"neighbor {peer} flush adj-rib out")).result
 
     async def teardown(self, peer: str, subcode: int) -> CommandResult:
-        """End the session with Cease/`subcode`; silently when graceful restart was negotiated. ExaBGP dials again."""
+        """End the session with Cease/`subcode`; silently where we offer graceful restart. ExaBGP dials again."""
         return (await self.command(f"neighbor {peer} teardown {subcode}")).result
 
     async def reload(self) -> CommandResult:

@@ -25,15 +25,17 @@ from pathlib import Path
 from calicopy.seam.speaker import CommandResult, SessionSpec, SpecError
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.launcher import COLD_LINE, ENVFILE
-from calicopy.speaker.render import config_digest, render
+from calicopy.speaker.orphans import Orphans, end_exabgp
+from calicopy.speaker.render import config_digest, read_key, render
 
 log = logging.getLogger(__name__)
 
 VALIDATE_TIMEOUT_S = 15.0
 CONFIRM_TIMEOUT_S = 3.0
 CONFIRM_STEP_S = 0.05
-ORPHAN_S = 3.0  # a bridge that was killed is back in 0.2 s
 WATCH_STEP_S = 0.5
+KEYS_RETRY_S = 5.0
+Keys = dict[str, bytes | None]  # key file to what is in it, None where it cannot be read
 SessionKey = tuple[str, str, int, int]  # peer, local, local AS, peer AS
 SESSION = re.compile(
     r"^neighbor (\S+) \{\n.*?^  local-address (\S+);\n  local-as (\d+);\n  peer-as (\d+);\n", re.MULTILINE | re.DOTALL
@@ -64,6 +66,8 @@ class SpeakerControl:
         self._bridge_command = bridge_command
         self._lock = asyncio.Lock()
         self._loaded: tuple[str, str] = ("", "")  # (instance, digest) that a reload of ours confirmed
+        self._wanted: tuple[SessionSpec, ...] = ()
+        self._keys: Keys = {}  # as they were when the sessions were last set
 
     async def apply(self, specs: Iterable[SessionSpec]) -> Applied:
         """Make these the sessions. Call it again after each `SpeakerAttached`, which may be of an ExaBGP that started
@@ -73,6 +77,7 @@ class SpeakerControl:
         wanted = tuple(specs)
         async with self._lock:
             present = self._read()
+            self._wanted, self._keys = wanted, read_keys(wanted)
             rendered = render(
                 wanted, socket_path=self._client.socket_path, bridge_command=self._bridge_command, present=present
             )
@@ -120,27 +125,28 @@ class SpeakerControl:
             await asyncio.sleep(CONFIRM_STEP_S)
 
     async def watch(self) -> None:
-        """Run for ever: end an ExaBGP that lives without its bridge (it drops it at a failed reload), so that its
-        supervisor starts it again. Sessions without a bridge would go on with nobody hearing them.
-        """
-        seen, seen_at, tried = "", 0.0, ""
+        """Run for ever: look after an ExaBGP without its bridge (see orphans.py), and apply key files that changed."""
+        orphans = Orphans(self._client)
+        before = self._keys
         while True:
             await asyncio.sleep(WATCH_STEP_S)
-            now = asyncio.get_running_loop().time()
-            since = self._client.unreachable_since
-            if since is None:
-                seen = tried = ""
-                continue
-            instance = await asyncio.to_thread(bridge_instance, self._client.socket_path)
-            if instance != seen:  # it may have started only now, long after we began to call
-                seen, seen_at = instance, now
-            if now - max(since, seen_at) < ORPHAN_S or await asyncio.to_thread(has_bridge, instance):
-                continue
-            number = signal.SIGKILL if instance == tried else signal.SIGTERM
-            if end_exabgp(instance, number):
-                log.error("speaker: ExaBGP (%s) runs without its bridge, sent it %s", instance, number.name)
-                tried = instance
-                await asyncio.sleep(ORPHAN_S)
+            await orphans.look()
+            keys = await asyncio.to_thread(read_keys, self._wanted)
+            if keys != self._keys and keys == before:  # twice the same: nobody is writing it just now
+                await self._apply_keys()
+            before = keys
+
+    async def _apply_keys(self) -> None:
+        """The sessions again, with their keys of now: those whose key is another one are reset, the others stay."""
+        log.info("speaker: an MD5 key file changed, setting the sessions anew")
+        try:
+            await self.apply(self._wanted)
+        except SpecError as error:
+            log.warning("speaker: %s", error)
+        except (ConfigRefused, OSError) as error:
+            log.warning("speaker: the sessions could not be set with their new keys: %s", error)
+            self._keys = {}
+            await asyncio.sleep(KEYS_RETRY_S)
 
     # the file
 
@@ -206,6 +212,16 @@ async def validate(path: Path, *, niceness: int = 0) -> str:
     return errors.decode("utf-8", "replace").strip() or f"exabgp validate ended with {process.returncode}"
 
 
+def read_keys(specs: Iterable[SessionSpec]) -> Keys:
+    """The contents of all key files that the sessions name."""
+    keys: Keys = {}
+    for path in {spec.md5_password_file for spec in specs if spec.md5_password_file is not None}:
+        keys[path] = None
+        with suppress(OSError):
+            keys[path] = read_key(path)
+    return keys
+
+
 def session_keys(text: str) -> set[SessionKey]:
     """The sessions of a rendered text, by what ExaBGP's own list shows of them."""
     return {(peer, local, int(local_as), int(peer_as)) for peer, local, local_as, peer_as in SESSION.findall(text)}
@@ -220,45 +236,6 @@ def listed_sessions(text: str) -> set[SessionKey]:
             addresses = str(ip_address(peer["address"])), str(ip_address(local["address"]))
             found.add((*addresses, int(local["as"]), int(peer["as"])))
     return found
-
-
-def bridge_instance(socket_path: str) -> str:
-    """The instance of ExaBGP that the last bridge at this socket belonged to, empty when not known."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads(Path(f"{socket_path}.peers").read_text(encoding="ascii"))["instance"])
-    return ""
-
-
-def has_bridge(instance: str) -> bool:
-    """Whether ExaBGP, `instance` being its `PID.START`, has a living child: a slow bridge is not a gone one."""
-    pid = instance.partition(".")[0]
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, parent = path.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[:2]
-            if parent == pid and state not in "ZX":
-                return True
-    return False
-
-
-def end_exabgp(instance: str, number: signal.Signals) -> bool:
-    """Send the signal to ExaBGP, `instance` being its `PID.START`. False when that process is no more."""
-    pid, _, start = instance.partition(".")
-    if not pid.isdigit():
-        return False
-    try:
-        descriptor = os.pidfd_open(int(pid))
-    except OSError:
-        return False
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        if fields[0] in "ZX" or fields[19] != start:
-            return False
-        signal.pidfd_send_signal(descriptor, number)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def _without_cold(text: str) -> str:

@@ -55,11 +55,13 @@ def install(cold: frozenset[str]) -> list[str]:
     pieces = (
         (opaque.register_update, "UPDATEs are slower to read"),
         (lambda: peering.register_forwarding_bit(cold), "the first OPEN after a boot says that routes were kept"),
+        (peering.register_negotiation, "a peer without the multiprotocol capability is sent no routes"),
         (peering.register_redial_delay, "a peer that was down is redialled after up to a minute"),
         (peering.register_dial_limit, "a dial without an answer hangs for up to two minutes"),
         (peering.register_keepalive, "KEEPALIVEs go out at a third of the hold time, whatever is configured"),
         (peering.register_probes, "a peer that rebooted and does not dial is noticed at the next KEEPALIVE"),
         (peering.register_connections, "a peer that rebooted waits for the hold time, TTL security is all sessions'"),
+        (peering.register_reactor, "each command takes 50 ms while a session is down"),
         (bulk.register_bulk_commands, "announcements take 0.3 ms for each prefix and peer"),
         (bulk.register_rib, "each IPv6 prefix is an UPDATE, and changes of a route in quick order may be lost"),
     )

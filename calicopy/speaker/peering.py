@@ -4,20 +4,24 @@ Imported by the launcher alone. Each class stands for one of ExaBGP's, whose mod
 """
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
+import select
 import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from exabgp.bgp.fsm import FSM
-from exabgp.bgp.message.open.capability import REFRESH, Capabilities, Capability
+from exabgp.bgp.message.open.capability import REFRESH, Capabilities, Capability, Negotiated
 from exabgp.bgp.timer import SendTimer
 from exabgp.logger import log
+from exabgp.protocol.family import AFI, SAFI
 from exabgp.reactor.delay import Delay
 from exabgp.reactor.keepalive import KA
 from exabgp.reactor.listener import Listener
+from exabgp.reactor.loop import Reactor
 from exabgp.reactor.network.tcp import set_minimum_ttl, set_sending_ttl
 from exabgp.reactor.peer import Peer
 from exabgp.reactor.protocol import Protocol
@@ -28,8 +32,11 @@ KEEPALIVE_WORD = re.compile(r"(?:^| )keepalive=(\d+)$")  # at the end of a neigh
 COLLISION_S = 1.0  # so long after it came up, a session's second connection is one that was dialled at the same time
 PROBE_S = 1  # an idle session asks the peer's kernel whether it still knows the connection
 PROBES = 120
+TCP_RTO_MAX_MS, RTO_MAX_MS = 44, 2000  # linux/tcp.h, since Linux 6.15; else the pauses grow as long as the outage
+USER_TIMEOUT_EXTRA_S = 10  # beyond the hold time
 TCP_SAVE_SYN, TCP_SAVED_SYN = 27, 28  # linux/tcp.h; Python does not name them
 SYN_OCTETS = 60 + 60  # the longest IPv4 and TCP headers
+IPV4_UNICAST = (AFI.ipv4, SAFI.unicast)
 GTSM_TTL = 255  # RFC 5082 section 3
 AT_TTL = {4: 8, 6: 7}  # where an IP header has its TTL or hop limit, by its version
 
@@ -47,6 +54,19 @@ class HonestCapabilities(Capabilities):  # type: ignore[misc]  # exabgp ships no
             return
         for family in offered:
             offered[family] = 0
+
+
+class PlainNegotiated(Negotiated):  # type: ignore[misc]  # as above
+    """What both OPENs agree on: a peer without the multiprotocol capability has IPv4 unicast (RFC 4760 section 8).
+
+    ExaBGP would take such a peer's routes, and send it none.
+    """
+
+    def _negotiate(self) -> None:
+        super()._negotiate()
+        if not self.received_open.capabilities.announced(Capability.CODE.MULTIPROTOCOL):
+            offered = self.sent_open.capabilities.get(Capability.CODE.MULTIPROTOCOL, ())
+            self.families = [family for family in offered if family == IPV4_UNICAST]
 
 
 class ShortDelay(Delay):  # type: ignore[misc]  # exabgp ships no types
@@ -98,8 +118,9 @@ class OwnKA(KA):  # type: ignore[misc]  # as above
 class ProbingProtocol(Protocol):  # type: ignore[misc]  # as above
     """A session whose kernel asks the peer's, each second that nothing else is sent, whether the connection is alive.
 
-    A peer that rebooted does not know it and answers with a RST, so that it is dialled again at once. One that does
-    not answer at all keeps the session: that is the hold time's to judge.
+    A peer that rebooted does not know it and answers with a RST, so that it is dialled again at once. What was not
+    acknowledged is repeated every two seconds, for the same reason. A peer that does not answer at all keeps the
+    session: that is the hold time's to judge.
     """
 
     def accept(self, incoming: Any) -> Any:
@@ -119,11 +140,16 @@ class ProbingProtocol(Protocol):  # type: ignore[misc]  # as above
         made = self.connection.io if self.connection else None
         if made is None:
             return
-        interval = max(PROBE_S, -(-int(self.neighbor["hold-time"]) // PROBES))  # never sooner than the hold time
+        hold = int(self.neighbor["hold-time"])
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_S)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(PROBE_S, -(-hold // PROBES)))
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
+        if hold:
+            with contextlib.suppress(OSError):
+                made.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, RTO_MAX_MS)
+                timeout_ms = (hold + USER_TIMEOUT_EXTRA_S) * 1000  # else so many repetitions end the connection
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
 
 
 class RestartingPeer(Peer):  # type: ignore[misc]  # as above
@@ -172,6 +198,20 @@ class SharedListener(Listener):  # type: ignore[misc]  # as above
                 set_sending_ttl(made, local_ip.afi, address, GTSM_TTL)  # of the SYN-ACK
 
 
+class TidyReactor(Reactor):  # type: ignore[misc]  # as above
+    """ExaBGP's loop, which forgets the sockets that were closed.
+
+    They stay in ExaBGP's poll set, where each wait for events ends at once because of them; it then sleeps 50 ms a
+    turn, whatever happens meanwhile: so every command took that long while any session was down.
+    """
+
+    def _wait_for_io(self, sleeptime: int) -> Iterator[int]:
+        for descriptor, event in self._poller.poll(0):
+            if event & select.POLLNVAL:
+                self._poller.unregister(descriptor)
+        yield from super()._wait_for_io(sleeptime)
+
+
 def is_near(connection: Any, least: int) -> bool:
     """Whether the connection's SYN came with at least this TTL; from now on its socket takes no packet below."""
     if connection.io is None:
@@ -191,6 +231,15 @@ def register_forwarding_bit(cold: frozenset[str]) -> None:
         raise RuntimeError("OPENs are no longer built from Capabilities._graceful")
     HonestCapabilities.cold = cold
     protocol.Capabilities = HonestCapabilities
+
+
+def register_negotiation() -> None:
+    """Let sessions agree as PlainNegotiated says. RuntimeError when ExaBGP's module has changed."""
+    from exabgp.reactor import protocol
+
+    if not issubclass(protocol.Negotiated, Negotiated) or not hasattr(Negotiated, "_negotiate"):
+        raise RuntimeError("sessions no longer agree by open.capability.Negotiated")
+    protocol.Negotiated = PlainNegotiated
 
 
 def register_redial_delay() -> None:
@@ -255,6 +304,16 @@ def register_connections() -> None:
     _expect(Listener._listen, "self", "local_ip", "peer_ip", "local_port", "use_md5", "md5_base64", "ttl_in")
     loop.Peer = listener.Peer = RestartingPeer
     loop.Listener = SharedListener
+
+
+def register_reactor() -> None:
+    """Let ExaBGP run TidyReactor. RuntimeError when its modules have changed."""
+    from exabgp.application import server
+
+    _expect(Reactor._wait_for_io, "self", "sleeptime")
+    if not issubclass(server.Reactor, Reactor) or "self._poller.poll(" not in inspect.getsource(Reactor._wait_for_io):
+        raise RuntimeError("the reactor no longer waits in loop.Reactor._wait_for_io")
+    server.Reactor = TidyReactor
 
 
 def _expect(function: Any, *parameters: str) -> None:

@@ -196,11 +196,16 @@ def _quoted(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 _./:@()+-]", "_", text)[:120]
 
 
+def read_key(path: str) -> bytes:
+    """An MD5 key. A last line end is not part of it. OSError when the file cannot be read."""
+    with Path(path).open("rb") as file:
+        return file.read(MAX_MD5_OCTETS + 3).rstrip(b"\r\n")
+
+
 def _password(spec: SessionSpec, path: str) -> str:
-    """The key in base64, so that no character of it is taken for configuration. A last line end is not part of it."""
+    """The key in base64, so that no character of it is taken for configuration."""
     try:
-        with Path(path).open("rb") as file:
-            key = file.read(MAX_MD5_OCTETS + 3).rstrip(b"\r\n")
+        key = read_key(path)
     except OSError as error:
         raise SpecError(f"session {spec.name}: cannot read the MD5 key file {path}: {error.strerror}") from None
     if not 1 <= len(key) <= MAX_MD5_OCTETS:

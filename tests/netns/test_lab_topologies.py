@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from labs import wait_until
 
 from calicopy import lab as labs
 from calicopy.config import load_file
@@ -33,8 +34,11 @@ def test_every_node_reaches_every_other_one_over_the_fabric(topology: str, tmp_p
             for target, address in addresses.items():
                 if target == source or address is None or own is None:
                     continue
-                done = labs.exec_(source, ["ping", "-c", "1", "-W", "2", str(address.ip)], lab=name)
-                assert done.returncode == 0, f"{source} to {target}: {done.stdout}"
+                words = ["ping", "-c", "1", "-W", "1", str(address.ip)]
+                wait_until(  # where routers are between them, these have to find each other first
+                    lambda source=source, words=words: labs.exec_(source, words, lab=name).returncode == 0,
+                    what=f"{source} reaches {target}",
+                )
                 assert f"dev eth1 src {own.ip}" in labs.exec_(
                     source, ["ip", "route", "get", str(address.ip)], lab=name).stdout
     finally:

@@ -5,106 +5,30 @@ import asyncio
 import dataclasses
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from rawpeer import KEEPALIVE, NOTIFICATION, OPEN, REFRESH, UPDATE, RawPeer
+from rawsessions import BOTH, FULL, LISTEN, P1, P2, PLAIN, PORT, SPEC, bound, dialling, group, held, listening
 from speakers import Agent, Host, eventually
 
 from calicopy.bgp import (
     Capabilities,
-    GracefulRestart,
-    PathMode,
     RawAttribute,
     RefreshKind,
     encode_route_refresh,
 )
 from calicopy.net import Family, Prefix
 from calicopy.seam.speaker import (
-    AnnounceGroup,
     CommandResult,
     PeerDown,
     PeerUp,
     RefreshReceived,
-    SessionSpec,
     WithdrawGroup,
 )
 from calicopy.speaker.adj_out import announced
 from calicopy.speaker.control import Applied
 
 pytestmark = pytest.mark.netns
-
-BOTH = (Family.IPV4, Family.IPV6)
-PORT, LISTEN = 31790, 31179
-LOCAL = "127.9.0.1"
-RESTART = GracefulRestart(120, tuple((family, True) for family in BOTH))
-PLAIN = Capabilities(families=BOTH, asn4=64512, route_refresh=True)
-FULL = dataclasses.replace(
-    PLAIN, enhanced_refresh=True, extended_message=True, graceful_restart=RESTART,
-    add_path=tuple((family, PathMode.BOTH) for family in BOTH),
-)  # fmt: skip
-SPEC = SessionSpec(
-    name="raw", peer_address="127.9.2.1", local_address=LOCAL, local_as=64512, peer_as=64512, router_id="10.9.0.1",
-    families=BOTH, listen_port=LISTEN, peer_port=PORT,
-)  # fmt: skip
-P1, P2 = "10.1.0.0/26", "10.1.0.64/26"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    created = Host(tmp_path)
-    yield created
-    created.tear_down()
-
-
-@pytest.fixture
-async def agent(host: Host) -> AsyncIterator[Agent]:
-    created = Agent(host)
-    host.start_speaker()
-    yield created
-    await created.close()
-
-
-@pytest.fixture
-async def peers() -> AsyncIterator[list[RawPeer]]:
-    """Those that a test made; all are closed."""
-    made: list[RawPeer] = []
-    yield made
-    for peer in made:
-        await peer.close()
-
-
-async def listening(peers: list[RawPeer], spec: SessionSpec, capabilities: Capabilities = PLAIN) -> RawPeer:
-    peer = RawPeer(spec.peer_as, f"10.9.2.{len(peers) + 1}", capabilities)
-    peers.append(peer)
-    await peer.listen(spec.peer_address, PORT)
-    return peer
-
-
-async def dialling(
-    peers: list[RawPeer], spec: SessionSpec, capabilities: Capabilities = PLAIN, ttl: int = 0
-) -> RawPeer:
-    peer = RawPeer(spec.peer_as, f"10.9.2.{len(peers) + 1}", capabilities)
-    peers.append(peer)
-    await peer.dial(spec.local_address, spec.listen_port or LISTEN, source=spec.peer_address, ttl=ttl)
-    return peer
-
-
-async def bound(agent: Agent) -> None:
-    """Until ExaBGP runs, and so listens."""
-    await asyncio.wait_for(agent.client.wait_attached(), 10)
-
-
-def group(*prefixes: str, attributes: tuple[RawAttribute, ...] = (), path_id: int = 0) -> AnnounceGroup:
-    return AnnounceGroup(
-        family=Family.IPV4, next_hop="10.9.0.1", attributes=attributes, prefixes=prefixes, path_id=path_id
-    )
-
-
-def held(peer: RawPeer) -> set[tuple[int, str]]:
-    return {(path_id, str(Prefix(Family.IPV4, packed))) for path_id, packed in peer.routes()}
-
 
 # -- timers
 
@@ -321,6 +245,60 @@ async def test_a_command_to_peers_that_are_no_sessions_reaches_the_others_and_is
     assert await agent.client.announce(["127.9.2.77", SPEC.peer_address], [group(P1)]) is CommandResult.DONE
     await eventually(lambda: held(peer) == {(0, P1)})
     assert await agent.client.announce(["127.9.2.77"], [group(P2)]) is CommandResult.ERROR
+
+
+async def test_exabgp_without_our_classes_says_the_same(host: Host, peers: list[RawPeer]) -> None:
+    """Slower, and without what docs/speaker.md lists; but every command that we have means the same."""
+    agent = Agent(host)
+    specs = [
+        dataclasses.replace(
+            SPEC, name=f"n{number}", peer_address=f"127.9.2.{number}", add_path_send=BOTH, add_path_receive=BOTH,
+            keepalive_s=1,
+        )
+        for number in (1, 2)
+    ]  # fmt: skip
+    to = [spec.peer_address for spec in specs]
+    full, plain = [await listening(peers, spec, one) for spec, one in zip(specs, (FULL, PLAIN), strict=True)]
+    await agent.control.apply(specs)
+    host.start_plain_exabgp()
+    await eventually(lambda: len(agent.of(PeerUp)) == 2)
+    odd = RawAttribute(0xE0, 99, b"\xde\xad\xbe\xef")
+    paths = [group(P1, P2, attributes=(odd,), path_id=number) for number in (1, 2)]
+    assert await agent.client.announce(to, paths) is CommandResult.DONE
+    await eventually(lambda: len(held(full)) == 4 and len(held(plain)) == 2)
+    assert all(bytes.fromhex("e06304deadbeef") in body for peer in peers for body in peer.bodies(UPDATE))
+    gone = WithdrawGroup(family=Family.IPV4, path_id=1, prefixes=(P1, P2))
+    assert await agent.client.withdraw(to, [gone]) is CommandResult.DONE
+    await eventually(lambda: held(full) == {(2, P1), (2, P2)})
+    full.messages.clear()
+    assert await agent.client.flush(to[0]) is CommandResult.DONE
+    await eventually(lambda: held(full) == {(2, P1), (2, P2)})
+    assert await agent.control.apply(specs[:1]) is Applied.RELOADED
+    assert full.closed == 0
+    await agent.close()
+
+
+async def test_a_command_is_as_fast_as_ever_while_another_session_is_down(agent: Agent, peers: list[RawPeer]) -> None:
+    """ExaBGP's own loop sleeps 50 ms a turn as long as a closed socket is in its poll set."""
+    specs = [
+        dataclasses.replace(SPEC, name=f"n{number}", peer_address=f"127.9.2.{number}", passive=True)
+        for number in (1, 2)
+    ]
+    await agent.control.apply(specs)
+    await bound(agent)
+    for spec in specs:
+        await dialling(peers, spec)
+    await eventually(lambda: len(agent.of(PeerUp)) == 2)
+    await peers[0].close()
+    await eventually(lambda: agent.of(PeerDown))
+    took = []
+    for number in range(15):
+        began = time.monotonic()
+        to = [specs[1].peer_address]
+        assert await agent.client.announce(to, [group(f"10.3.{number}.0/24")]) is CommandResult.DONE
+        took.append(time.monotonic() - began)
+        await asyncio.sleep(0.07)
+    assert sorted(took)[len(took) // 2] < 0.03
 
 
 # -- route refresh

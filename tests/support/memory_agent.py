@@ -5,10 +5,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from ipaddress import ip_address
 
-from calicopy.api.backend import ChangeSink, RefusalKind, RefusedError
+from calicopy.api.backend import ChangeSink, ConfigKind, RefusalKind, RefusedError
 from calicopy.core import peer_views, views
 from calicopy.core.drain import DrainPhase, DrainStep, DrainView
 from calicopy.core.explain_views import ExplainView, HoldingView
+from calicopy.core.plan_views import ApplyStage, ConfigTextView, PlanView, ProgressView, UnderWayView
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.policy import AdvertiseScope, LimitAction
 from calicopy.seam.speaker import FsmState
@@ -83,6 +84,7 @@ def peer_details(*, up: bool) -> peer_views.PeerDetails:
         stopped="",
         stop_code="",
         end_of_rib_held=False,
+        leaving="",
         capabilities=capabilities if up else None,
         timers=peer_views.TimersView(
             hold_time_configured_s=90, hold_time_offered_s=9, hold_time_s=9 if up else 0, keepalive_s=3,
@@ -145,6 +147,7 @@ class MemoryBackend:
         self.reserved = [block_view("10.244.0.64/26", node="node2", reserved=True)]
         self.workload_list: list[views.WorkloadView] = []
         self.assigned: dict[str, views.AddressView] = {}
+        self.configuration = MemoryConfig()
         self.sinks: list[ChangeSink] = []
         self.revision = 7
         self.queries: list[object] = []
@@ -344,3 +347,43 @@ class MemoryBackend:
     def unsubscribe(self, sink: ChangeSink) -> None:
         if sink in self.sinks:
             self.sinks.remove(sink)
+
+
+class MemoryConfig:
+    """What the API asks of a configuration, answered from memory: `outcome` is how the next change ends."""
+
+    def __init__(self) -> None:
+        self.running, self.startup = b"nodes: []\n", b"nodes: []\n"
+        self.view = PlanView()
+        self.outcome = ProgressView(ApplyStage.DONE, "all has come up")
+        self.refusal: RefusedError | None = None
+        self.change: UnderWayView | None = None
+        self.calls: list[tuple[object, ...]] = []
+
+    def _called(self, *call: object) -> None:
+        self.calls.append(call)
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def plan(self, text: bytes, filename: str) -> PlanView:
+        self._called("plan", text, filename)
+        return self.view
+
+    async def apply(self, text: bytes, filename: str, *, confirm_s: int = 0) -> AsyncIterator[ProgressView]:
+        self._called("apply", text, filename, confirm_s)
+        yield ProgressView(ApplyStage.RUNNING, "the new configuration runs")
+        yield ProgressView(ApplyStage.WAITING, "not up yet", ("session with tor: idle",))
+        yield self.outcome
+
+    async def confirm(self) -> ProgressView:
+        self._called("confirm")
+        return self.outcome
+
+    async def rollback(self, *, confirm_s: int = 0) -> AsyncIterator[ProgressView]:
+        self._called("rollback", confirm_s)
+        yield self.outcome
+
+    def config(self, kind: ConfigKind) -> ConfigTextView:
+        self._called("config", kind)
+        text = self.running if kind is ConfigKind.RUNNING else self.startup
+        return ConfigTextView(text, "/etc/calicopy/cluster.yaml", self.running == self.startup, self.change)

@@ -141,7 +141,8 @@ class Speaker:
 
     def set_sessions(self, me: str, specs: Iterable[sp.SessionSpec]) -> None:
         """The whole set, as ExaBGP takes a reload: what goes or changes is closed without a NOTIFICATION."""
-        before, self.specs = self.specs, {spec.peer_address: replace(spec, restarted_without_state=False) for spec in specs}
+        before = self.specs
+        self.specs = {spec.peer_address: replace(spec, restarted_without_state=False) for spec in specs}
         for peer, spec in before.items():
             if peer in self.up and self.specs.get(peer) != spec:
                 self.net.end_session(me, peer, "removed" if peer not in self.specs else "changed")

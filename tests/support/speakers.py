@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from calicopy.seam.speaker import (
 )
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import Applied, SpeakerControl
+from calicopy.speaker.launcher import ENVFILE, SETTINGS
 
 NUMBERS = count()
 OWNER = RawAttribute(0xC0, 32, bytes.fromhex("0000fc00000000010a090001"))
@@ -63,14 +64,21 @@ class Host:
         self.config = directory / "exabgp.conf"
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def spawn(self, *words: str, namespace: str = "") -> subprocess.Popen[bytes]:
+    def spawn(
+        self, *words: str, namespace: str = "", env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         inside = ("ip", "netns", "exec", namespace) if namespace else ()
-        process = subprocess.Popen([*inside, *words])
+        process = subprocess.Popen([*inside, *words], env={**os.environ, **(env or {})})
         self.processes.append(process)
         return process
 
     def start_speaker(self) -> subprocess.Popen[bytes]:
         return self.spawn(sys.executable, "-m", "calicopy.speaker.unit", "--config", str(self.config))
+
+    def start_plain_exabgp(self) -> subprocess.Popen[bytes]:
+        """ExaBGP as it is, without the launcher; the file must be there."""
+        words = (sys.executable, "-m", "exabgp", "server", str(self.config))
+        return self.spawn(*words, env={**SETTINGS, "EXABGP_ENVFILE": str(ENVFILE)})
 
     def tear_down(self) -> None:
         for process in reversed(self.processes):
@@ -97,13 +105,17 @@ class Pair(Host):
             run("ip", "-n", name, "link", "set", "lo", "up")
         run("ip", "link", "add", "e0", "netns", self.ours, "type", "veth", "peer", "name", "e0", "netns", self.theirs)
         for name, host in ((self.ours, 1), (self.theirs, 2)):
-            run("ip", "-n", name, "addr", "add", f"10.9.0.{host}/24", "dev", "e0")
-            run("ip", "-n", name, "addr", "add", f"fd00:9::{host}/64", "dev", "e0", "nodad")
-            run("ip", "-n", name, "link", "set", "e0", "up")
+            self._address(name, host)
         routes = "".join(f"route 10.{100 + i // 256}.{i % 256}.0/24 blackhole;" for i in range(ROUTES))
         config = self.directory / "bird.conf"
         config.write_text(BIRD.format(log=self.directory / "bird.log", routes=routes))
         self.start_bird()
+
+    @staticmethod
+    def _address(name: str, host: int) -> None:
+        run("ip", "-n", name, "addr", "add", f"10.9.0.{host}/24", "dev", "e0")
+        run("ip", "-n", name, "addr", "add", f"fd00:9::{host}/64", "dev", "e0", "nodad")
+        run("ip", "-n", name, "link", "set", "e0", "up")
 
     def start_bird(self) -> None:
         config, control = self.directory / "bird.conf", self.directory / "bird.ctl"
@@ -117,17 +129,43 @@ class Pair(Host):
     def birdc(self, *words: str) -> str:
         return run("birdc", "-s", str(self.directory / "bird.ctl"), *words)
 
-    def routes_at_bird(self) -> int:
+    def reconfigure_bird(self, text: str) -> None:
+        """Another configuration for the BIRD that runs."""
+        (self.directory / "bird.conf").write_text(text)
+        assert "Reconfig" in self.birdc("configure")
+
+    def routes_at_bird(self, protocol: str = "n1") -> int:
         """Routes that BIRD has from us."""
-        lines = [line for line in self.birdc("show", "protocols", "all", "n1").splitlines() if "Routes:" in line]
+        lines = [line for line in self.birdc("show", "protocols", "all", protocol).splitlines() if "Routes:" in line]
         return int(lines[0].split()[1]) if lines else 0
+
+    def silence_bird(self) -> None:
+        """Nothing goes in or out at the peer's host any more, though the link is up."""
+        run("ip", "netns", "exec", self.theirs, "nft", "add table inet silence")
+        for hook in ("input", "output"):
+            chain = f"add chain inet silence {hook} {{ type filter hook {hook} priority 0; policy drop; }}"
+            run("ip", "netns", "exec", self.theirs, "nft", chain)
+
+    def lose_bird(self) -> None:
+        """The peer's host is gone without a word, and comes back as one that knows nothing: BIRD is not started yet."""
+        bird = self.processes[0]
+        run("ip", "-n", self.theirs, "link", "set", "e0", "down")
+        bird.kill()
+        bird.wait()
+        again = f"spt{os.getpid()}-{next(NUMBERS)}"
+        run("ip", "netns", "add", again)
+        run("ip", "-n", again, "link", "set", "lo", "up")
+        run("ip", "-n", self.theirs, "link", "set", "e0", "netns", again)
+        run("ip", "netns", "del", self.theirs)
+        self.theirs = again
+        self._address(again, 2)
 
     def log(self) -> str:
         log = self.directory / "bird.log"
         return log.read_text() if log.exists() else ""
 
-    def flaps(self) -> int:
-        return self.log().count("n1: BGP session closed")
+    def flaps(self, protocol: str = "n1") -> int:
+        return self.log().count(f"{protocol}: BGP session closed")
 
     def tear_down(self) -> None:
         super().tear_down()

@@ -209,7 +209,7 @@ async def test_a_deadline_of_zero_ends_the_call_and_nothing_else(channel, backen
 async def test_an_oversized_request_is_refused_and_the_connection_goes_on(channel):
     stub = ipam_pb2_grpc.IpamServiceStub(channel)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.AssignAddress(ipam_pb2.AssignAddressRequest(handle="h" * 1_000_000))
+        await stub.AssignAddress(ipam_pb2.AssignAddressRequest(handle="h" * 5_000_000))
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert len((await stub.ListPools(ipam_pb2.ListPoolsRequest())).pools) == 1
 

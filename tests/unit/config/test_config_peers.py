@@ -142,20 +142,6 @@ ERRORS = [
         f"{AT}.passive",
         "lower router id waits",
     ),
-    Case(
-        "passive TTL security beside other sessions that wait",
-        P + ", ttl_security: 1, passive: true",
-        f"{AT}.ttl_security",
-        "a `listen_port` of its own (bgp.peers[0], line 11)",
-    ),
-    Case(
-        "passive TTL security beside the mesh",
-        P + ", nodes: [n3], ttl_security: 1, passive: true",
-        f"{AT}.ttl_security",
-        "sessions of the mesh",
-        "",
-        ("mesh: false", "mesh: true"),
-    ),
     Case("a linger time without a unit", "", "bgp.mesh_linger", "such as 30s, 2m or 1h", "mesh_linger: 60"),
     Case("a linger time of two days", "", "bgp.mesh_linger", "at most 24h", "mesh_linger: 48h"),
     Case(

@@ -186,3 +186,36 @@ def test_exabgps_registers_take_our_commands_and_our_rib() -> None:
     assert rib.OutgoingRIB is LeanRIB
     for name in ("announce attributes", "withdraw attributes"):
         assert Command.callback["text"][name].__module__ == "calicopy.speaker.bulk"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "wide", "narrow"),
+    [
+        (RawAttribute(0xE0, 7, bytes.fromhex("000100ff0a000001")), "e00708000100ff0a000001", "e007065ba00a000001"),
+        (RawAttribute(0xE0, 7, bytes.fromhex("000000070a000001")), "e00708000000070a000001", "e0070600070a000001"),
+    ],
+)
+def test_what_is_said_in_hexadecimal_becomes_two_octets_for_an_old_peer(
+    attribute: RawAttribute, wide: str, narrow: str
+) -> None:
+    assert packed(attribute, asn4=True) == bytes.fromhex(wide)
+    assert packed(attribute, asn4=False).startswith(bytes.fromhex(narrow))
+
+
+def test_a_path_with_a_confederation_segment_becomes_two_octets_for_an_old_peer() -> None:
+    """RFC 6793 section 4.2.2: the AS4_PATH beside it has no confederation segment."""
+    path = RawAttribute(0x40, 2, bytes.fromhex("0301000100ff" "02020002000000000007"))
+    assert packed(path, asn4=True) == bytes.fromhex("400210" "0301000100ff" "02020002000000000007")
+    narrow = bytes.fromhex("40020a" "03015ba0" "02025ba00007")
+    assert packed(path, asn4=False) == narrow + bytes.fromhex("c0110a" "02020002000000000007")
+
+
+def packed(attribute: RawAttribute, *, asn4: bool) -> bytes:
+    """The attribute as it goes out in a session."""
+    reactor = Reactor(LeanRIB)
+    group = AnnounceGroup(
+        family=Family.IPV4, next_hop="10.9.0.1", attributes=(attribute,), prefixes=(PREFIXES[0],)
+    )
+    reactor.run(next(announce_lines(["10.9.0.2"], [group])))
+    (change,) = reactor.ribs[NAME].cached_changes()
+    return bytes(change.attributes[attribute.code].pack(SimpleNamespace(asn4=asn4)))

@@ -23,7 +23,8 @@ from calicopy.seam.speaker import (
     SpecError,
 )
 from calicopy.speaker.client import SpeakerClient
-from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl, bridge_instance, listed_sessions
+from calicopy.speaker.control import Applied, ConfigRefused, SpeakerControl, listed_sessions
+from calicopy.speaker.orphans import bridge_instance
 from calicopy.speaker.render import Rendered
 from calicopy.speaker.unit import listen_addresses, unbindable, wait_for_config
 

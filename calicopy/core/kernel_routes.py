@@ -1,0 +1,88 @@
+"""The kernel's routes as the core drives them: one dump and one write at a time.
+
+Theory of operation: nothing is written before the first dump. A dump that somebody asks for while one is under way
+follows it, since that one may have missed what made them ask. While a write is under way the FIB's delta gathers.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from calicopy.core.commands import Command, DumpRoutes, Log, WriteRoutes
+from calicopy.core.events import KernelDumped, RoutesWritten
+from calicopy.core.views import LogView
+from calicopy.fib import Fib
+
+WRITE_SLICE = 4000
+DUMP_RETRY_S = 1.0
+
+
+class KernelRoutes:
+    """Keeps the kernel true to `fib`. `dumped`: its routes are known."""
+
+    def __init__(self, fib: Fib, counters: Counter[str], *, emit: Callable[[Command], None], now: float) -> None:
+        self._fib = fib
+        self._counters = counters
+        self._emit = emit
+        self._dumping = False
+        self._again = False
+        self._dump_at = now
+        self._writing = False
+        self.dumped = False
+        self.error = ""  # of the last dump
+
+    def due(self, now: float) -> bool:
+        """Whether it is time to look at everything again; the dump is then asked for."""
+        if now < self._dump_at or self._dumping:
+            return False
+        self.want_dump()
+        return True
+
+    def want_dump(self) -> None:
+        """Ask for a dump."""
+        self._again = self._dumping
+        if not self._dumping:
+            self._dumping = True
+            self._emit(DumpRoutes())
+
+    def dump_came(self, event: KernelDumped, now: float, *, next_in_s: float) -> None:
+        """Every route of ours that the kernel holds."""
+        self._dumping, self.dumped, self.error = False, True, ""
+        self._fib.kernel_state(event.dump)
+        self._dump_at = now + next_in_s
+        if self._again:
+            self.want_dump()
+
+    def dump_failed(self, error: str, now: float) -> None:
+        """It could not be read: it is tried again soon."""
+        if error != self.error:
+            self._emit(Log(LogView("kernel", "", "dump-failed", error, "error")))
+        self.error, self._dumping = error, False
+        self._dump_at = now + DUMP_RETRY_S
+
+    def written(self, event: RoutesWritten, now: float) -> None:
+        """The write is through."""
+        self._writing = False
+        self._fib.written(list(event.results), now)
+        for result in event.results:
+            failed = len(result.failures) + len(result.foreign)
+            self._counters["fib.writes_failed"] += failed
+            self._counters["fib.routes_written"] += len(result.batch.prefixes) - failed
+
+    def write(self, now: float) -> bool:
+        """Begin the next write, if there is something to write; False while that cannot be known."""
+        if not self.dumped or self._writing:
+            return False
+        batches = self._fib.delta(WRITE_SLICE, now)
+        if batches:
+            self._writing = True
+            self._emit(WriteRoutes(tuple(batches)))
+        return True
+
+    def deadline(self, now: float) -> float | None:
+        """When to write or to look again if nothing else happens."""
+        times = (
+            self._fib.next_deadline(now) if self.dumped and not self._writing else None,
+            None if self._dumping else self._dump_at,
+        )
+        return min((time for time in times if time is not None), default=None)

@@ -1,0 +1,87 @@
+"""Which sessions the speaker is asked for, and whether it took them.
+
+Theory of operation: the whole set follows from the peers; it is told when it differs from what was told last, or when
+somebody says so (a key in a file may be another). Each telling has a serial, which comes back with the answer.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from calicopy.config.resolve import NodeConfig
+from calicopy.core.commands import Command, Log, SetSessions
+from calicopy.core.events import SessionsSet
+from calicopy.core.host import Host
+from calicopy.core.peer_limits import PeerLimits
+from calicopy.core.peers import Peer
+from calicopy.core.sessions import session_spec
+from calicopy.core.views import LogView
+from calicopy.seam.speaker import SessionSpec
+
+
+class WantedSessions:
+    """The sessions of `peers`, without those that `limits` stopped.
+
+    `serial` is that of the last telling, `taken` and `refused` those of the last that the speaker took, or did not take
+    whole (then `error` says why). `dropped`: peers that went, with the serial of the telling without them.
+    """
+
+    def __init__(
+        self, peers: Mapping[str, Peer], limits: PeerLimits, host: Host, *, emit: Callable[[Command], None]
+    ) -> None:
+        self._peers = peers
+        self._limits = limits
+        self._host = host
+        self._emit = emit
+        self._told: tuple[SessionSpec, ...] | None = None
+        self._left_out: frozenset[str] = frozenset()
+        self._cold = True
+        self._stale = False
+        self.serial = self.taken = self.refused = 0
+        self.error = ""
+        self.dropped: dict[str, int] = {}
+
+    def renew(self) -> None:
+        """Tell the whole set, also when it is the same."""
+        self._stale = True
+
+    def drop(self, key: str) -> None:
+        """The peer went: the next telling is without it."""
+        self.dropped[key] = self.serial + 1
+        self._stale = True
+
+    def answered(self, event: SessionsSet) -> None:
+        """The speaker took them, or says why not."""
+        if event.error and event.error != self.error:
+            self._emit(Log(LogView("speaker", "", "sessions-refused", event.error, "error")))
+        self.error = event.error
+        if event.error:
+            self.refused = event.serial
+        else:
+            self.taken = event.serial
+            self.dropped = {key: serial for key, serial in self.dropped.items() if serial > event.serial}
+
+    def retry(self) -> None:
+        """Tell what the speaker did not take once more: what was in the way may be gone."""
+        if self.error and self._told is not None:
+            self._emit(SetSessions(self._told, self.serial))
+
+    def advance(self, node: NodeConfig) -> None:
+        """Once our address is on an interface, and we know whether the kernel kept our routes.
+
+        The F bit of the first session says so (RFC 4724 section 3); as soon as one was up the kernel has what we tell.
+        """
+        if self._told is None and not self._host.has_addresses(node.addresses):
+            return
+        cold = self._cold and not self._host.had_routes and not any(peer.is_up for peer in self._peers.values())
+        left_out = self._limits.stopped
+        same = self._told is not None and cold is self._cold and left_out == self._left_out
+        if same and not self._stale:
+            return
+        self._cold, self._left_out, self._stale = cold, left_out, False
+        self._told = tuple(
+            session_spec(peer.configured, node, restarted_without_state=cold)
+            for key, peer in self._peers.items()
+            if key not in left_out
+        )
+        self.serial += 1
+        self._emit(SetSessions(self._told, self.serial))
