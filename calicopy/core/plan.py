@@ -158,6 +158,7 @@ def _announcements(core: Core, shadow: Shadow, found: list[AnnouncementPlan]) ->
         known = core.peers.get(key)
         peers[key] = Peer(session) if known is None else replace(known, configured=session, later=None)
     exports = Exports(shadow.node, shadow.rib, peers, emit=lambda _: None)
+    exports.drain = core.drainer.phase
     exports.set_prefixes(shadow.ipam.announcements())
     yield
     ordered = {**dict.fromkeys(peers), **dict.fromkeys(core.peers)}
