@@ -8,7 +8,7 @@ from itertools import islice
 from calicopy.bgp.communities import GRACEFUL_SHUTDOWN
 from calicopy.core.exports import Exports
 from calicopy.net import Family, Packed, Prefix
-from calicopy.rib import ImportReason, PathView, Rib
+from calicopy.rib import ImportReason, PathView, PeerInfo, Rib
 
 LOOK_S = 0.25  # between two looks at what had no other path
 LOOK_SLICE = 500  # prefixes a step: some milliseconds
@@ -75,7 +75,7 @@ class OtherPaths:
         if packed in alone:
             return  # it is in several update groups
         own = self._is_own(family, packed)
-        if len(self._others(family, packed)) < (1 if own else 2):  # of what was learned, one is where it is from
+        if not self._has_another(family, packed, own=own):
             alone[packed] = None
             self._now.shared += not own
 
@@ -94,12 +94,19 @@ class OtherPaths:
         )
         return found.count, (*own, *islice(learned, max(0, most - len(own))))[:most]
 
-    def _others(self, family: Family, packed: Packed) -> set[str]:
-        """The peers that have a path of their own to it."""
-        views = self._rib.lookup(family, packed)
-        return {view.path.peer.key for view in views if self._counts(view)}
+    def _has_another(self, family: Family, packed: Packed, *, own: bool) -> bool:
+        """Whether others hear of it without us. Of what was learned one path is the one that we pass on, unless a
+        reflector of the file sent it, which tells its clients itself.
+        """
+        peers = {view.path.peer for view in self._rib.lookup(family, packed) if self._counts(view)}
+        return len(peers) > (0 if own else 1) or any(map(_is_reflector, peers))
 
     def _counts(self, view: PathView) -> bool:
         path = view.path
         ours = path.refused in _BACK_TO_US or path.owner == self._rib.context.router_id
         return not (ours or view.stale or GRACEFUL_SHUTDOWN in path.attributes.communities)
+
+
+def _is_reflector(peer: PeerInfo) -> bool:
+    """Whether it is a reflector beside us: of two nodes with an internal session that is not of the mesh, one is."""
+    return peer.ibgp and peer.node is not None and not peer.mesh and not peer.client
