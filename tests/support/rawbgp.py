@@ -9,6 +9,7 @@ import asyncio
 import ctypes
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from calicopy.net import Family, Prefix
 
 T = TypeVar("T")
 PORT = 179
+TCP_MD5SIG = 14  # linux/tcp.h
 _CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 RESTART = GracefulRestart(120, ((Family.IPV4, True),))
@@ -52,6 +54,12 @@ def owner(router_id: str) -> bytes:
     """The large community that names the owner of a block."""
     words = (64512).to_bytes(4, "big") + (1).to_bytes(4, "big") + IPv4Address(router_id).packed
     return attribute(32, words, flags=0xC0)
+
+
+def md5_signature(peer: str, key: bytes) -> bytes:
+    """struct tcp_md5sig of linux/tcp.h: the key for an IPv4 peer (RFC 2385)."""
+    address = struct.pack("=HH4s", socket.AF_INET, 0, IPv4Address(peer).packed)
+    return struct.pack("=128sBBHi80s", address, 0, 0, len(key), 0, key)
 
 
 def packed(prefixes: Iterable[str]) -> bytes:
@@ -168,16 +176,26 @@ class Space:
 
     def dial(
         self, target: str, *, source: str, asn: int, router_id: str = "", hold_time_s: int = 9,
-        offer: Capabilities | None = None, ttl: int = 0,
+        offer: Capabilities | None = None, ttl: int = 0, key: bytes = b"",
     ) -> Session | None:  # fmt: skip
-        """One attempt; None when nobody takes the connection."""
+        """One attempt, with this TTL and TCP MD5 key from the first packet on; None when nobody takes it."""
         peer = RawPeer(asn, router_id or source, offer or capabilities(asn), hold_time_s=hold_time_s)
 
         async def connect() -> bool:
+            made = socket.socket()
+            made.setblocking(False)
+            if ttl:
+                made.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+            if key:
+                made.setsockopt(socket.IPPROTO_TCP, TCP_MD5SIG, md5_signature(target, key))
+            made.bind((source, 0))
+            loop = asyncio.get_running_loop()
             try:
-                await peer.dial(target, PORT, source=source, ttl=ttl)
+                await asyncio.wait_for(loop.sock_connect(made, (target, PORT)), 2)
             except (OSError, TimeoutError):
+                made.close()
                 return False
+            await loop.create_connection(lambda: peer, sock=made)
             return True
 
         if not self.call(connect):

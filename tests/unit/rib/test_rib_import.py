@@ -21,11 +21,12 @@ def test_a_block_from_the_node_that_owns_it_is_taken(world):
 
 def test_a_block_of_ipv6_is_judged_by_its_own_pool(world):
     peer = world.node_peer(2)
-    world.announce(peer, "fd00:10::40/122", "fd00:10::1/128", "fd00:10::/120", "fd00:11::/122")
+    world.announce(peer, "fd00:10::40/122", "fd00:10::1/128", "fd00:10::/120", "fd00:11::/122", "::/0")
     assert world.state("fd00:10::40/122") == "best"
     assert world.state("fd00:10::1/128") == "best"
     assert world.state("fd00:10::/120") == "rejected: wrong-length"
     assert world.state("fd00:11::/122") == "rejected: outside-pools"
+    assert world.state("::/0") == "rejected: outside-pools"
 
 
 @pytest.mark.parametrize(
