@@ -16,7 +16,7 @@ from rawbgp import Space
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
 N1 = "192.0.2.1"
-KEYED, PLAIN, NEAR, BIRD = (f"192.0.2.{number}" for number in (9, 10, 11, 13))
+KEYED, PLAIN, NEAR, NEXT, BIRD = (f"192.0.2.{number}" for number in (9, 10, 11, 12, 13))
 KEY = "right key"
 TIMES = 20
 
@@ -30,6 +30,7 @@ bgp:
     - {{name: keyed, address: {KEYED}, as: 65009, password_file: /etc/calicopy/key}}
     - {{name: plain, address: {PLAIN}, as: 65010}}
     - {{name: near, address: {NEAR}, as: 65011, passive: true, ttl_security: 1}}
+    - {{name: next, address: {NEXT}, as: 65012, ttl_security: 2}}
     - {{name: bird, address: {BIRD}, as: 65013}}
 """
 BIRD_CONF = f"""
@@ -49,7 +50,7 @@ protocol bgp n1 {{
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
-    addresses = [f"ip address add {one}/24 dev eth1" for one in (KEYED, PLAIN, NEAR)]
+    addresses = [f"ip address add {one}/24 dev eth1" for one in (KEYED, PLAIN, NEAR, NEXT)]
     binds = ["cluster.yaml:/etc/calicopy/cluster.yaml:ro", "key:/etc/calicopy/key:ro"]
     bird = "bird -f -c /etc/bird.conf -s /run/bird.ctl"
     topology = labs.one_ethernet(
@@ -110,11 +111,15 @@ def test_the_right_key_gets_a_session(lab: labs.TestLab, space: Space) -> None:
 # -- TTL security (RFC 5082)
 
 
-@pytest.mark.parametrize(("ttl", "taken"), [(64, False), (254, False), (255, True)])
+@pytest.mark.parametrize(
+    ("source", "asn", "ttl", "taken"),
+    [(NEAR, 65011, 64, False), (NEAR, 65011, 254, False), (NEAR, 65011, 255, True),
+     (NEXT, 65012, 64, False), (NEXT, 65012, 253, False), (NEXT, 65012, 254, True)],
+)  # fmt: skip
 def test_a_packet_that_came_from_too_far_gets_no_session(
-    lab: labs.TestLab, space: Space, ttl: int, taken: bool
+    lab: labs.TestLab, space: Space, source: str, asn: int, ttl: int, taken: bool
 ) -> None:
-    assert comes_up(space, NEAR, 65011, ttl=ttl) is taken
+    assert comes_up(space, source, asn, ttl=ttl) is taken
 
 
 def test_the_ttl_security_of_one_peer_is_not_asked_of_another(lab: labs.TestLab, space: Space) -> None:
