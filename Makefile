@@ -13,10 +13,11 @@ ARGS ?=
 .PHONY: help
 help:
 	@echo "make demo        a lab of three nodes on this machine: peers, routes, a ping between pods (make demo-down removes it)"
-	@echo "make test        all tests: unit, property, golden, namespaces, IPIP, BIRD/FRR/GoBGP (ARGS=... goes to pytest)"
+	@echo "make test        all tests: unit, property, golden, namespaces, IPIP, BIRD/FRR/GoBGP/OpenBGPD (ARGS=... goes to pytest)"
 	@echo "make check       linters, types, architecture contracts, proto"
 	@echo "make image       the node image calicopy-node:latest"
 	@echo "make image-test  three containers of that image, with pods that ping each other"
+	@echo "make interop     calicopy beside BIRD, FRR, GoBGP and OpenBGPD, as a table; writes build/interop.json and docs/interop.md"
 	@echo "make bench       measure speed and size, beside BIRD; writes build/bench.json"
 	@echo "make venv        .venv with the calicopy command in it"
 	@echo "make wheel       build/dist/*.whl"
@@ -99,6 +100,10 @@ image: deps-image venv
 
 image-test: deps-image venv
 	@$(PYTHON_IN_VENV) -m tests.image.run
+
+.PHONY: interop
+interop: deps-test dev
+	@$(PYTHON_IN_VENV) -m tests.interop
 
 .PHONY: bench
 bench: deps-test dev

@@ -144,7 +144,7 @@ class Bird:
     def __init__(
         self, fabric: Fabric, host: str, neighbors: Sequence[str], *, name: str = "", address: str = "",
         statics: Mapping[str, Sequence[str]] | None = None, kernel: bool = True, passive: bool = False,
-        enabled: bool = False,
+        enabled: bool = False, reflector: bool = False,
     ) -> None:  # fmt: skip
         self.fabric, self.host, self.name = fabric, host, name or host
         self.address = address or fabric.address(host)
@@ -165,7 +165,8 @@ class Bird:
             options = "passive on;" if passive else "connect delay time 1; connect retry time 1;"
             body = (f"local {self.address} as {AS}; neighbor {neighbor} as {AS}; strict bind on; {options}\n"
                     "hold time 9; keepalive time 3; graceful restart on;\n"
-                    "ipv4 { import all; export where source = RTS_STATIC; next hop self; };")  # fmt: skip
+                    + ("rr client;\nipv4 { import all; export all; };" if reflector else
+                       "ipv4 { import all; export where source = RTS_STATIC; next hop self; };"))  # fmt: skip
             parts.append(f"protocol bgp peer{number} {{\n{indent(body, '  ')}\n}}\n")
         self.config.write_text("".join(parts))
         self.started = 0.0

@@ -8,8 +8,9 @@ that is there instead of starting a second. A service that ends is started again
 growing delay, which starts over when it has run for a while.
 
 Signals: SIGTERM and SIGINT stop the agent, then the speaker (ExaBGP closes its sessions without a NOTIFICATION, so
-peers with graceful restart keep the routes; the kernel's routes stay too). SIGHUP goes to the agent alone. It ends no
-process that it neither started nor adopted.
+peers with graceful restart keep the routes; the kernel's routes stay too). With `--drain` the agent drains the node
+before it ends, and is given the time for it; a second signal goes to it too, and ends that. SIGHUP goes to the agent
+alone. It ends no process that it neither started nor adopted.
 """
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ SECOND_DELAY_S = 0.5
 LAST_DELAY_S = 15.0
 STABLE_S = 30.0  # a service that ran so long starts with no delay again
 STOP_TIMEOUT_S = 8.0
+DRAIN_TIMEOUT_S = 20.0  # more than what an agent that drains before its end takes at most
 LOCK_POLL_S = 0.5
 USAGE = "usage: calicopy node [--run-dir DIR] [AGENT ARGUMENTS]\n"
 
@@ -56,6 +58,7 @@ class Service:
     name: str
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
+    stop_timeout: float | None = None  # seconds; None: the supervisor's
     pid: int = 0
     descriptor: int = -1
     started: float = 0.0
@@ -186,6 +189,8 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             for number in os.read(self.wake_reader, 4096):
                 if number in (signal.SIGTERM, signal.SIGINT):
+                    if self.stopping:
+                        self._signal("agent", signal.SIGTERM)
                     self.stopping = True
                 elif number == signal.SIGHUP:
                     self._signal("agent", signal.SIGHUP)
@@ -220,11 +225,12 @@ class Supervisor:
         """End the services in the reverse order of their start, each within its time, then by SIGKILL."""
         for service in reversed(self.services):
             self._signal(service.name, signal.SIGTERM)
-            deadline = time.monotonic() + self.stop_timeout
+            patience = self.stop_timeout if service.stop_timeout is None else service.stop_timeout
+            deadline = time.monotonic() + patience
             while service.pid and time.monotonic() < deadline:
                 self._wait(deadline - time.monotonic())
             if service.pid:
-                self._say(f"{service.name} did not end within {self.stop_timeout} s, killed")
+                self._say(f"{service.name} did not end within {patience} s, killed")
                 self._signal(service.name, signal.SIGKILL)
                 while service.pid:
                     self._wait(0.1)
@@ -241,7 +247,11 @@ def node_services(run_dir: str, agent_arguments: Sequence[str]) -> list[Service]
     python = (sys.executable, "-m")
     return [
         Service("speaker", (*python, "calicopy.speaker.unit", "--config", f"{run_dir}/exabgp.conf")),
-        Service("agent", (*python, "calicopy", "agent", *agent_arguments)),
+        Service(
+            "agent",
+            (*python, "calicopy", "agent", *agent_arguments),
+            stop_timeout=DRAIN_TIMEOUT_S if "--drain" in agent_arguments else None,
+        ),
     ]
 
 

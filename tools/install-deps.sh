@@ -6,7 +6,7 @@
 # The one list of packages is below, as the command that each is needed for: what is there already, from whatever source,
 # is not asked for again. Debian 12 and newer and Ubuntu 22.04 and newer, by apt; elsewhere the missing commands are named.
 # A package that this release of the distribution does not have is named, and the rest is installed all the same.
-# Services of the packages (bird, frr, gobgpd, dockerd) are neither started nor enabled: the tests run their own.
+# Services of the packages (bird, frr, gobgpd, openbgpd, dockerd) are neither started nor enabled: the tests run their own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/frr
@@ -25,9 +25,10 @@ test  ping        iputils-ping
 test  nft         nftables
 test  ps          procps
 test  bird        bird2
-test  bgpd        frr
+test  zebra       frr
 test  vtysh       frr
 test  gobgpd      gobgpd
+test  bgpctl      openbgpd
 test  tcpdump     tcpdump
 test  git         git
 image ip          iproute2
@@ -98,6 +99,7 @@ disable_services() {
         bird2) set -- bird.service ;;
         frr) set -- frr.service ;;
         gobgpd) set -- gobgpd.service ;;
+        openbgpd) set -- openbgpd.service bgplgd.service ;;
         docker.io) set -- docker.service docker.socket containerd.service ;;
         *) continue ;;
         esac

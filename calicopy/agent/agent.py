@@ -16,6 +16,7 @@ from calicopy.agent.changeover import Changeover
 from calicopy.agent.changes import Changes
 from calicopy.agent.config_files import ConfigFiles
 from calicopy.agent.edges import SpeakerEdge, StoreEdge
+from calicopy.agent.ending import drain_to_stop
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.loop import CoreLoop
 from calicopy.agent.startup import Startup, wait_for_address
@@ -48,10 +49,17 @@ _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ER
 
 
 async def run_agent(
-    startup: Startup, name: str, *, config_file: Path, stopping: asyncio.Event, began_at: float
+    startup: Startup,
+    name: str,
+    *,
+    config_file: Path,
+    stopping: asyncio.Event,
+    hurry: asyncio.Event | None = None,
+    began_at: float,
 ) -> None:
-    """Run the agent of node `name` until `stopping` is set; sessions and routes then stay as they are. `began_at`: the
-    start of the process, monotonic seconds. SIGHUP is ignored until the core runs.
+    """Run the agent of node `name` until `stopping` is set; sessions and routes then stay as they are. With `hurry` the
+    node is drained first, until that is set too. `began_at`: the start of the process, monotonic seconds. SIGHUP is
+    ignored until the core runs.
 
     Raises StoreError when the state directory cannot be used or another agent holds it, OSError for sockets.
     """
@@ -67,12 +75,13 @@ async def run_agent(
         stack.push_async_callback(kernel.close)
         node = await _unless(stopping, wait_for_address(config, name, kernel))
         if node is not None:
-            core = Core(node, stored.ipam, now=asyncio.get_running_loop().time(), began_at=began_at)
+            now = asyncio.get_running_loop().time()
+            core = Core(node, stored.ipam, now=now, began_at=began_at, drain=stored.drain)
             files = ConfigFiles(config_file, Path(settings.state_dir))
             if startup.own:
                 await asyncio.to_thread(_keep, files, startup.text)
             agent = Agent(core, store, kernel, files=files, text=startup.text)
-            await agent.run(stored.workloads, stopping)
+            await agent.run(stored.workloads, stopping, hurry=hurry)
 
 
 def _keep(files: ConfigFiles, text: bytes) -> None:
@@ -107,7 +116,11 @@ class Agent:
         self.core = core
         self.loop = CoreLoop(self.core, self._dispatch, self._after)
         self.backend = AgentBackend(
-            self.core, self.loop.post, config_file=str(files.own), edge_counters=self._counters
+            self.core,
+            self.loop.post,
+            config_file=str(files.own),
+            edge_counters=self._counters,
+            match_route=kernel.match,
         )
         self.changes = Changes(self.core, self.backend)
         self.client = SpeakerClient(str(run_dir / "speaker.sock"))
@@ -118,8 +131,12 @@ class Agent:
         self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
 
-    async def run(self, workloads: Sequence[WorkloadRecord], stopping: asyncio.Event) -> None:
-        """Until `stopping` is set, or a part of it ends, which is an error."""
+    async def run(
+        self, workloads: Sequence[WorkloadRecord], stopping: asyncio.Event, *, hurry: asyncio.Event | None = None
+    ) -> None:
+        """Until `stopping` is set, or a part of it ends, which is an error. With `hurry` it drains the node then, until
+        that is set too.
+        """
         calls = Workloads(workloads, self._ports())
         lock = hold_sockets(self.node.cluster.agent)  # a second agent ends before it has done anything
         self.backend.workload_calls = calls
@@ -152,6 +169,8 @@ class Agent:
             for task in done - {stop}:
                 task.result()
                 raise RuntimeError(f"the {task.get_name()} task ended by itself")
+            if hurry is not None:
+                await drain_to_stop(self.backend, self.speaker, hurry)
         finally:
             if server is not None:
                 await server.stop()
@@ -187,6 +206,8 @@ class Agent:
                 self.store.task.put(command)
             case do.Reply():
                 self.backend.reply(command)
+            case do.DrainProgress():
+                self.backend.drain_went_on(command)
             case do.Log():
                 line = command.line
                 log.log(_LEVELS[line.level], "%s %s: %s", line.component, line.object, line.message)

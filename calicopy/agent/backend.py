@@ -3,9 +3,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
 from calicopy import __version__
@@ -13,14 +14,18 @@ from calicopy.agent.workloads import Workloads
 from calicopy.api.backend import ChangeSink, ConfigBackend, RefusalKind, RefusedError
 from calicopy.core import events as ev
 from calicopy.core import show, show_node, show_peer
-from calicopy.core.commands import Reply
+from calicopy.core.commands import DrainProgress, Reply
 from calicopy.core.core import Core
+from calicopy.core.drain import DrainStep
+from calicopy.core.explain import explain
+from calicopy.core.explain_views import ExplainView
 from calicopy.core.peers import Peer
 from calicopy.core.requests import StoreFailedError
 from calicopy.core.views import (
     AddressView,
     BlockView,
     ChangeView,
+    KernelRouteView,
     NodeStatusView,
     PeerView,
     PoolView,
@@ -29,6 +34,7 @@ from calicopy.core.views import (
     RouteView,
     WorkloadView,
 )
+from calicopy.fib import KernelMatch
 from calicopy.ipam import (
     AddressRecord,
     ClaimPendingError,
@@ -39,11 +45,15 @@ from calicopy.ipam import (
 )
 from calicopy.net import Family, IPAddress, Prefix
 
+log = logging.getLogger(__name__)
+
 REQUEST_TIMEOUT_S = 15.0
 
 
 class AgentBackend:
-    """Implements `calicopy.api.backend.Backend`. `edge_counters` gives the edges' counters for the status."""
+    """Implements `calicopy.api.backend.Backend`. `edge_counters` gives the edges' counters for the status,
+    `match_route` the kernel's own answer for an address (OSError when there is none).
+    """
 
     def __init__(
         self,
@@ -52,16 +62,19 @@ class AgentBackend:
         *,
         config_file: str,
         edge_counters: Callable[[], dict[str, int]],
+        match_route: Callable[[IPAddress], Awaitable[KernelMatch]],
     ) -> None:
         self._core = core
         self._post = post
         self._config_file = config_file
         self._edge_counters = edge_counters
+        self._match_route = match_route
         self._started_at = time.time()
         self._epoch = self._started_at - time.monotonic()
         self._requests: dict[int, asyncio.Future[Reply]] = {}
         self._next_request = 0
         self._sinks: list[ChangeSink] = []
+        self._drains: list[asyncio.Queue[DrainStep]] = []
         self._revision = 0
         self.on_watched: Callable[[], None] = lambda: None
         """Called when the first watcher comes, before it is shown anything."""
@@ -98,14 +111,29 @@ class AgentBackend:
         raise RefusedError(RefusalKind.NOT_FOUND, "unknown-peer", message, subject=name)
 
     def routes(
-        self, query: RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+        self,
+        query: RouteQuery,
+        *,
+        peer: str = "",
+        family: Family | None = None,
+        within: Prefix | None = None,
+        reason: str = "",
     ) -> Iterator[Sequence[RouteView]]:
         """Routes in pages. Raises RefusedError for an unknown peer."""
         chosen = self._peer(peer) if peer else None
         if chosen is None and query is RouteQuery.ADVERTISED:
             raise RefusedError(RefusalKind.INVALID, "peer-missing", "advertised routes are those to a peer: name one")
-        pages = show.routes(self._core, query, peer=chosen, family=family, within=within)
+        pages = show.routes(self._core, query, peer=chosen, family=family, within=within, reason=reason)
         return ([_with_errno(route) for route in page] for page in pages)
+
+    async def explain(self, target: Prefix) -> ExplainView:
+        """Everything about a prefix or an address; without the kernel's own answer when it gives none."""
+        match = None
+        try:
+            match = await self._match_route(target.address)
+        except OSError as error:
+            log.warning("explain %s: the kernel was not asked: %s", target, error)
+        return explain(self._core, target, match, named=_kernel_with_errno)
 
     def pools(self) -> Sequence[PoolView]:
         """All pools of the cluster file."""
@@ -222,6 +250,34 @@ class AgentBackend:
         self._post(ev.PeerResetRequested(peer.key))
         return show_peer.peer_view(self._core, peer, self.clock)
 
+    # -- drain ------------------------------------------------------------------------------------------------------
+
+    async def drain(self, *, force: bool, wait_s: float, stopping: bool = False) -> AsyncIterator[DrainStep]:
+        """Takes the node out of service, step by step. Raises RefusedError. `stopping`: for the end of the process."""
+        steps: asyncio.Queue[DrainStep] = asyncio.Queue()
+        self._drains.append(steps)
+        try:
+            at = time.time()
+            await self._ask(lambda request: ev.DrainRequested(request, force, wait_s, at, stopping=stopping))
+            while True:
+                step = await steps.get()
+                yield step
+                if step.last:
+                    return
+        finally:
+            self._drains.remove(steps)
+
+    def drain_went_on(self, progress: DrainProgress) -> None:
+        """A step of a drain, for all who wait for it."""
+        for steps in self._drains:
+            steps.put_nowait(progress.step)
+
+    async def undrain(self) -> bool:
+        """Brings the node back into service. Raises RefusedError."""
+        was_drained = self._core.drainer.view() is not None
+        await self._ask(ev.UndrainRequested)
+        return was_drained
+
     # -- watching -----------------------------------------------------------------------------------------------
 
     @property
@@ -271,13 +327,16 @@ def refusal(error: IpamError) -> RefusedError:
 
 
 def _with_errno(route: RouteView) -> RouteView:
+    return route if route.kernel is None else replace(route, kernel=_kernel_with_errno(route.kernel))
+
+
+def _kernel_with_errno(kernel: KernelRouteView) -> KernelRouteView:
     """Names the errno of a failed write, which the core knows as a number only."""
-    kernel = route.kernel
-    if kernel is None or kernel.reason is None or not kernel.reason.code.startswith("kernel-error:"):
-        return route
+    if kernel.reason is None or not kernel.reason.code.startswith("kernel-error:"):
+        return kernel
     code, _, number = kernel.reason.code.partition(":")
     name = errno.errorcode.get(int(number), number)
     reason = ReasonView(code, f"the kernel refused the route: {name}, {os.strerror(int(number)).lower()}")
-    return replace(route, kernel=replace(kernel, reason=reason))
+    return replace(kernel, reason=reason)
 
 

@@ -325,6 +325,10 @@ class Changeover:
         if text is None:
             log.error("configuration: SIGHUP: %s cannot be read", self._files.own)
             return
+        if text == self._text:
+            log.info("configuration: SIGHUP: nothing has changed in %s; keys are read again", self._files.own)
+            self._post(ev.ConfigChanged(self._core.node))
+            return
         try:
             await self._begin(text, str(self._files.own), confirm_s=0, by="SIGHUP")
         except RefusedError as error:

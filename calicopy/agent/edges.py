@@ -47,6 +47,12 @@ class OrderedTask(Generic[C]):
                 await self._carry_out(command)
             except Exception:
                 log.exception("%s: %s failed", self._name, type(command).__name__)
+            finally:
+                self._queue.task_done()
+
+    async def finish(self) -> None:
+        """Until all that was put is carried out; `run` has to run beside."""
+        await self._queue.join()
 
 
 SpeakerCommand = (

@@ -19,6 +19,7 @@ READING = frozenset(
         "PeerService/ListPeers",
         "PeerService/GetPeer",
         "RouteService/ListRoutes",
+        "RouteService/Explain",
         "IpamService/ListPools",
         "IpamService/ListBlocks",
         "IpamService/ListAddresses",

@@ -8,6 +8,8 @@ import enum
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
+from calicopy.core.drain import DrainStep
+from calicopy.core.explain_views import ExplainView
 from calicopy.core.plan_views import ConfigTextView, PlanView, ProgressView
 from calicopy.core.views import (
     AddressView,
@@ -92,14 +94,25 @@ class Backend(Protocol):
         ...
 
     def routes(
-        self, query: RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+        self,
+        query: RouteQuery,
+        *,
+        peer: str = "",
+        family: Family | None = None,
+        within: Prefix | None = None,
+        reason: str = "",
     ) -> Iterator[Sequence[RouteView]]:
         """Routes in pages of up to 1,000, in order of prefix.
 
-        `within`: only that prefix, or, when it is a host prefix, its longest match.
+        `within`: only that prefix, or, when it is a host prefix, its longest match. `reason`: only paths whose reason
+        has this code.
 
         Raises RefusedError (NOT_FOUND) for an unknown peer before the first page.
         """
+        ...
+
+    async def explain(self, target: Prefix) -> ExplainView:
+        """Everything about a prefix, or about an address as a host prefix. It asks the kernel too."""
         ...
 
     def pools(self) -> Sequence[PoolView]:
@@ -148,6 +161,17 @@ class Backend(Protocol):
 
     async def reset_peer(self, name: str) -> PeerView:
         """Ends a session, to begin it anew; a stopped one is wanted again. Raises RefusedError."""
+        ...
+
+    def drain(self, *, force: bool, wait_s: float) -> AsyncIterator[DrainStep]:
+        """Takes the node out of service: the steps, of which the last is marked. It goes on without its caller.
+
+        Raises RefusedError before the first step.
+        """
+        ...
+
+    async def undrain(self) -> bool:
+        """Brings the node back into service; whether it was out of it. Raises RefusedError."""
         ...
 
     def subscribe(self, sink: ChangeSink) -> None:

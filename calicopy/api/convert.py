@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from calicopy.api.convert_peer import peer
 from calicopy.api.scalars import text, timestamp
+from calicopy.core.drain import DrainPhase, DrainStep, DrainView
 from calicopy.core.views import (
     AddressView,
     BlockState,
@@ -27,6 +28,12 @@ HEALTHS = {
     Health.OK: node_pb2.HEALTH_OK,
     Health.STARTING: node_pb2.HEALTH_STARTING,
     Health.DEGRADED: node_pb2.HEALTH_DEGRADED,
+    Health.DRAINED: node_pb2.HEALTH_DRAINED,
+}
+DRAIN_PHASES = {
+    DrainPhase.ACTIVE: node_pb2.DRAIN_PHASE_ACTIVE,
+    DrainPhase.DRAINING: node_pb2.DRAIN_PHASE_DRAINING,
+    DrainPhase.DRAINED: node_pb2.DRAIN_PHASE_DRAINED,
 }
 PATH_STATES = {
     PathState.BEST: route_pb2.PATH_STATE_BEST,
@@ -88,7 +95,26 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
         tunnel=tunnel(view.tunnel),
         counters=view.counters,
         config_file=view.config_file,
+        drain=drain(view.drain),
     )
+
+
+def drain(view: DrainView | None) -> node_pb2.DrainStatus | None:
+    """None stays an unset field: the node is in service."""
+    if view is None:
+        return None
+    return node_pb2.DrainStatus(
+        phase=DRAIN_PHASES[view.phase],
+        since=timestamp(view.since),
+        wait_s=view.wait_s,
+        waiting=view.waiting,
+        without_alternative=[str(prefix) for prefix in view.without_alternative],
+    )
+
+
+def drain_step(view: DrainStep) -> node_pb2.DrainResponse:
+    """One step of a drain."""
+    return node_pb2.DrainResponse(step=view.code, message=view.message, drain=drain(view.view), last=view.last)
 
 
 def tunnel(view: TunnelView | None) -> node_pb2.TunnelStatus | None:
@@ -126,6 +152,7 @@ def path(view: PathView) -> route_pb2.Path:
         large_communities=view.large_communities,
         originator_id=view.originator_id,
         cluster_list=view.cluster_list,
+        rule=view.rule,
     )
 
 

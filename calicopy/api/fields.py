@@ -4,6 +4,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from calicopy.api.errors import InvalidFieldError
+from calicopy.core.show import REASON_CODES
 from calicopy.core.views import RouteQuery
 from calicopy.net import Family, IPAddress, Prefix, PrefixError
 from calicopy.v1 import route_pb2, types_pb2
@@ -74,3 +75,17 @@ def route_query(field: str, value: route_pb2.RouteView) -> RouteQuery:
     if value not in _QUERIES:
         raise InvalidFieldError(field, f"{int(value)} is not a view that this agent knows")
     return _QUERIES[value]
+
+
+def reason_code(field: str, value: str) -> str:
+    """The code of a path's reason; may be empty."""
+    if value and value not in REASON_CODES:
+        raise InvalidFieldError(field, f"{value[:64]!r} is not a reason: expected one of {', '.join(REASON_CODES)}")
+    return value
+
+
+def seconds(field: str, value: float, *, most: float) -> float:
+    """A duration from 0 to `most` seconds."""
+    if not 0 <= value <= most:
+        raise InvalidFieldError(field, f"is {value:g}, expected 0 to {most:g} seconds")
+    return value

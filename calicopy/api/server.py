@@ -99,7 +99,7 @@ class ApiServer:
 
     def _server(self, *interceptors: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)
-        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self._backend), server)
+        node_pb2_grpc.add_NodeServiceServicer_to_server(NodeService(self._backend, self._changes), server)
         peer_pb2_grpc.add_PeerServiceServicer_to_server(PeerService(self._backend, self._changes), server)
         route_pb2_grpc.add_RouteServiceServicer_to_server(RouteService(self._backend), server)
         ipam_pb2_grpc.add_IpamServiceServicer_to_server(IpamService(self._backend, self._changes), server)

@@ -15,9 +15,10 @@ from typing import TypeAlias, TypeVar
 
 import grpc
 
-from calicopy.api import convert, convert_peer, fields
+from calicopy.api import convert, convert_explain, convert_peer, fields
 from calicopy.api.backend import Backend, RefusalKind, RefusedError
 from calicopy.api.errors import InvalidFieldError, end_call
+from calicopy.core.drain import DEFAULT_WAIT_S
 from calicopy.core.views import PeerView, RouteQuery
 from calicopy.net import Family
 from calicopy.v1 import (
@@ -38,6 +39,7 @@ Service = TypeVar("Service")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 ROUTES_A_SLICE = 100
+LONGEST_DRAIN_S = 3600.0
 
 
 def answered(
@@ -96,14 +98,26 @@ class Changes:
 
 
 class NodeService(node_pb2_grpc.NodeServiceServicer):
-    """The status of the node."""
+    """The node as a whole: its status, and whether it is in service."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, changes: Changes) -> None:
         self._backend = backend
+        self._changes = changes
 
     @answered
     async def GetStatus(self, _: node_pb2.GetStatusRequest) -> node_pb2.GetStatusResponse:
         return node_pb2.GetStatusResponse(status=convert.node_status(self._backend.status()))
+
+    @streamed
+    async def Drain(self, request: node_pb2.DrainRequest) -> AsyncIterator[node_pb2.DrainResponse]:
+        wait_s = request.wait_s if request.HasField("wait_s") else DEFAULT_WAIT_S
+        fields.seconds("wait_s", wait_s, most=LONGEST_DRAIN_S)
+        async for step in self._backend.drain(force=request.force, wait_s=wait_s):
+            yield convert.drain_step(step)
+
+    @answered
+    async def Undrain(self, _: node_pb2.UndrainRequest) -> node_pb2.UndrainResponse:
+        return node_pb2.UndrainResponse(was_drained=await self._changes.run(self._backend.undrain()))
 
 
 class PeerService(peer_pb2_grpc.PeerServiceServicer):
@@ -171,11 +185,14 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
         peer = fields.optional("peer", request.peer)
         if query in (RouteQuery.RECEIVED, RouteQuery.ADVERTISED) and not peer:
             raise InvalidFieldError("peer", f"is required for {query.value} routes: a peer's name or address")
+        if query in (RouteQuery.ADVERTISED, RouteQuery.INSTALLED) and request.reason:
+            raise InvalidFieldError("reason", f"is of a received path: {query.value} routes have none")
         pages = self._backend.routes(
             query,
             peer=peer,
             family=fields.family("family", request.family),
             within=fields.prefix("prefix", request.prefix),
+            reason=fields.reason_code("reason", request.reason),
         )
         for page in pages:
             answer = route_pb2.ListRoutesResponse()
@@ -183,6 +200,14 @@ class RouteService(route_pb2_grpc.RouteServiceServicer):
                 answer.routes.extend([convert.route(route) for route in page[first : first + ROUTES_A_SLICE]])
                 await asyncio.sleep(0)
             yield answer
+
+    @answered
+    async def Explain(self, request: route_pb2.ExplainRequest) -> route_pb2.ExplainResponse:
+        target = fields.prefix("target", request.target)
+        if target is None:
+            raise InvalidFieldError("target", "is required: a prefix or an address, such as 10.244.0.5")
+        view = await self._backend.explain(target)
+        return route_pb2.ExplainResponse(explanation=convert_explain.explanation(view))
 
 
 class IpamService(ipam_pb2_grpc.IpamServiceServicer):

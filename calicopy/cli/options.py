@@ -56,6 +56,22 @@ class Target:
         return self.server.address if self.server is not None else self.socket
 
 
+class Duration(click.ParamType[float]):
+    """`30s`, `2m` or `1h`, as the cluster file writes it, to seconds."""
+
+    name = "duration"
+    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012 - never changed
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds as they are; text by its unit."""
+        if isinstance(value, float):
+            return value
+        text = str(value)
+        if not (text[:-1].isdecimal() and text.isascii() and text[-1] in self._UNITS):
+            self.fail(f"{text!r} is no duration with its unit, such as 30s, 2m or 1h", param, ctx)
+        return int(text[:-1]) * self._UNITS[text[-1]]
+
+
 _FILE = click.Path(exists=True, dir_okay=False)
 _CONNECTION = (
     click.option("--socket", metavar="PATH", help=f"The agent's socket.  [default: ${SOCKET_VARIABLE}, "

@@ -25,7 +25,7 @@ class Tone(enum.Enum):
 _STATES = {
     Tone.GOOD: ("Established", "ok", "best", "multipath", "confirmed", "assigned", "running"),
     Tone.BAD: ("Idle", "Active", "Connect", "degraded", "rejected", "error", "gone", "not", "exited"),
-    Tone.CHANGING: ("OpenSent", "OpenConfirm", "starting", "pending", "retiring", "warning"),
+    Tone.CHANGING: ("OpenSent", "OpenConfirm", "starting", "pending", "retiring", "warning", "draining", "drained"),
     Tone.ASIDE: ("reserved", "free", "lost", "-"),
 }
 _TONES = {word: tone for tone, words in _STATES.items() for word in words}

@@ -19,13 +19,15 @@ from calicopy.cli.quick import DEFAULT_CONFIG
 _config = click.option("--config", "config", type=click.Path(dir_okay=False), default=DEFAULT_CONFIG, show_default=True,
                        metavar="FILE", help="The cluster file.")
 _node = click.option("--node", "name", metavar="NAME", help="Which node of the file this is.  [default: the hostname]")
+_drain = click.option("--drain", is_flag=True, help="SIGTERM drains the node first; a second one ends at once.")
 
 
 @click.command()
 @_config
 @_node
-def agent(config: str, name: str | None) -> None:
-    """Run the agent until SIGTERM. Routes and sessions stay when it ends.
+@_drain
+def agent(config: str, name: str | None, *, drain: bool) -> None:
+    """Run the agent until SIGTERM. Routes and sessions stay when it ends; with --drain its routes are withdrawn first.
 
     \b
     Examples:
@@ -34,14 +36,15 @@ def agent(config: str, name: str | None) -> None:
     """
     from calicopy.agent import main
 
-    click.get_current_context().exit(main(Path(config), name))
+    click.get_current_context().exit(main(Path(config), name, drain=drain))
 
 
 @click.command()
 @_config
 @_node
+@_drain
 @click.option("--run-dir", metavar="DIR", help="For locks and sockets.  [default: that of the cluster file]")
-def node(config: str, name: str | None, run_dir: str | None) -> None:
+def node(config: str, name: str | None, *, drain: bool, run_dir: str | None) -> None:
     """Run speaker and agent, and start each again when it ends. Fit to be PID 1.
 
     \b
@@ -49,7 +52,7 @@ def node(config: str, name: str | None, run_dir: str | None) -> None:
       calicopy node --config /etc/calicopy/cluster.yaml
       calicopy node --config cluster.yaml --node node1
     """
-    arguments = ["--config", config] + (["--node", name] if name is not None else [])
+    arguments = ["--config", config] + (["--node", name] if name is not None else []) + ["--drain"] * drain
     place = run_dir if run_dir is not None else _run_dir(config)
     _become("calicopy.node", *(["--run-dir", place] if place else []), *arguments)
 

@@ -23,12 +23,19 @@ def run(arguments: Sequence[str]) -> int | None:
     return None
 
 
-def plain_options(words: Sequence[str], names: Collection[str]) -> dict[str, str] | None:
-    """`--name value` and `--name=value` as a dictionary; None when there is anything else in `words`."""
+def plain_options(
+    words: Sequence[str], names: Collection[str], flags: Collection[str] = ()
+) -> dict[str, str] | None:
+    """`--name value` and `--name=value` as a dictionary, `--flag` with an empty value; None when there is anything else
+    in `words`.
+    """
     found: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
         name, equals, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name in flags and not equals:
+            found[name] = ""
+            continue
         if not word.startswith("--") or name not in names:
             return None
         if not equals:
@@ -40,24 +47,26 @@ def plain_options(words: Sequence[str], names: Collection[str]) -> dict[str, str
 
 
 def _agent(words: Sequence[str]) -> int | None:
-    options = plain_options(words, ("config", "node"))
+    options = plain_options(words, ("config", "node"), ("drain",))
     if options is None or os.path.isdir(options.get("config", DEFAULT_CONFIG)):  # noqa: PTH112 - pathlib loads slowly
         return None
     from pathlib import Path
 
     from calicopy.agent import main
 
-    return main(Path(options.get("config", DEFAULT_CONFIG)), options.get("node"))
+    return main(Path(options.get("config", DEFAULT_CONFIG)), options.get("node"), drain="drain" in options)
 
 
 def _node(words: Sequence[str]) -> int | None:
-    options = plain_options(words, ("config", "node", "run-dir"))
+    options = plain_options(words, ("config", "node", "run-dir"), ("drain",))
     if options is None:
         return None
     config = options.get("config", DEFAULT_CONFIG)
     arguments = ["--config", config]
     if "node" in options:
         arguments += ["--node", options["node"]]
+    if "drain" in options:
+        arguments.append("--drain")
     if "run-dir" in options:
         arguments = ["--run-dir", options["run-dir"], *arguments]
     elif _may_name_run_dir(config):

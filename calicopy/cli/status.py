@@ -9,7 +9,7 @@ import click
 from calicopy.cli.client import call, connect
 from calicopy.cli.errors import ExitCode
 from calicopy.cli.options import Target, with_target
-from calicopy.cli.output import age, print_message, print_pairs, printable, table_lines, word
+from calicopy.cli.output import age, print_message, print_pairs, printable, table_lines, when, word
 from calicopy.cli.paint import Tone, paint
 from calicopy.cli.peers import PEER_COLUMNS
 
@@ -75,6 +75,8 @@ def _pairs(node: NodeStatus) -> Iterator[tuple[str, object]]:
     yield "Node", f"{node.node}, AS {node.asn}, router id {node.router_id}"
     yield "Addresses", ", ".join(node.addresses)
     yield "Health", word(node, "health")
+    if node.HasField("drain"):
+        yield "Drain", _drain(node)
     yield "Agent", f"calicopy {node.version}, up {age(node.started_at)}, {node.config_file}"
     yield "Speaker", _speaker(node)
     yield "Peers", f"{node.peers.established} of {node.peers.total} established"
@@ -91,6 +93,15 @@ def _pairs(node: NodeStatus) -> Iterator[tuple[str, object]]:
         tunnel = node.tunnel
         state = tunnel.error or ("up" if tunnel.up else "down")
         yield "Tunnel", f"{tunnel.device} {tunnel.address or '-'} mtu {tunnel.mtu}, {state}"
+
+
+def _drain(node: NodeStatus) -> str:
+    drain = node.drain
+    since = f"{word(drain, 'phase')} since {when(drain.since)} ({age(drain.since)})"
+    if drain.waiting:
+        return f"{since}, waiting for other paths ({drain.waiting} to come), {drain.wait_s:g} s at most"
+    alone = len(drain.without_alternative)
+    return f"{since}, withdrawn without another path: {alone}" if alone else since
 
 
 def _speaker(node: NodeStatus) -> str:

@@ -107,6 +107,7 @@ def _change_words(change: Change) -> Iterator[str]:
             status = change.status
             yield status.node
             yield f"{word(status, 'health')},"
+            yield f"{word(status.drain, 'phase')}," if status.HasField("drain") else ""
             yield f"{status.peers.established} of {status.peers.total} peers,"
             yield f"{status.fib.installed} of {status.fib.desired} routes"
         case "peer":

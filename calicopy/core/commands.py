@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TypeAlias
 
+from calicopy.core.drain import DrainChange, DrainStep
 from calicopy.core.views import LogView
 from calicopy.fib import RouteBatch
 from calicopy.ipam import AddressRecord, Change, IpamError
@@ -102,7 +103,7 @@ class Persist:
     """Commit these changes in one transaction; answered by Persisted or PersistFailed."""
 
     token: int
-    changes: tuple[Change, ...]
+    changes: tuple[Change | DrainChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,13 @@ class Reply:
     request: int
     addresses: tuple[AddressRecord, ...] = ()
     error: IpamError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainProgress:
+    """A drain went on: for all who wait for it."""
+
+    step: DrainStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +143,6 @@ Command: TypeAlias = (
     | SetHost
     | Persist
     | Reply
+    | DrainProgress
     | Log
 )

@@ -26,7 +26,9 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core import events as ev
 from calicopy.core.blocks import Blocks
 from calicopy.core.claims import ClaimGate, waiting_since
-from calicopy.core.commands import Command, Log
+from calicopy.core.commands import Command, Log, Reply
+from calicopy.core.drain import DrainPhase, DrainRecord
+from calicopy.core.drainer import Drainer
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
 from calicopy.core.kernel_routes import KernelRoutes
@@ -58,7 +60,15 @@ SPOKEN = (
 class Core:
     """One node's brain. `node` must be ready: its address and router id are known."""
 
-    def __init__(self, node: NodeConfig, snapshot: Snapshot, *, now: float, began_at: float | None = None) -> None:
+    def __init__(
+        self,
+        node: NodeConfig,
+        snapshot: Snapshot,
+        *,
+        now: float,
+        began_at: float | None = None,
+        drain: DrainRecord | None = None,
+    ) -> None:
         """`now` and `began_at`, the start of the process (default: now), are monotonic seconds."""
         self.node = node
         self.began_at = now
@@ -76,6 +86,7 @@ class Core:
         self.sessions = SessionEvents(self.rib, self.peers, emit=emit)
         self.requests = Requests(self.ipam, emit=emit)
         self.exports = Exports(node, self.rib, self.peers, emit=emit)
+        self.drainer = Drainer(self.exports, self.rib, self.ipam, emit=emit, record=drain)
         self.limits = PeerLimits(
             self.peers, emit=emit, withdraw=self.exports.withdraw_all, give_up=self.sessions.give_up
         )
@@ -120,6 +131,7 @@ class Core:
             self._deferral_ends if self.sessions.attached else None,
             self.gate.deadline(),
             self.requests.deadline(),
+            self.drainer.deadline(now),
             self.exports.deadline() if self.sessions.attached else None,
             self.linger.deadline(),
             self.kernel.deadline(now),
@@ -193,6 +205,8 @@ class Core:
                 self.fib.set_workload_routes(dict(event.routes))
             case ev.Ticked():
                 pass
+            case ev.DrainRequested() | ev.UndrainRequested():
+                self.drainer.request(event)
             case ev.PeerRefreshRequested(peer, inbound, outbound):
                 self.sessions.refresh(peer, now, inbound=inbound, outbound=outbound)
             case ev.PeerResetRequested(peer):
@@ -207,6 +221,8 @@ class Core:
     def _take_request(self, event: ev.RequestEvent, now: float) -> None:
         self._ipam_changed = True
         match event:
+            case ev.AddressRequested() if error := self.drainer.refuses(event.handle):
+                self._commands.append(Reply(event.request, error=error))
             case ev.AddressRequested():
                 self.requests.assign(event, now)
             case ev.AddressReleased():
@@ -215,8 +231,10 @@ class Core:
                 self.requests.release_block(event)
             case ev.Persisted():
                 self.requests.persisted(event)
+                self.drainer.persisted(event)
             case ev.PersistFailed():
                 self.requests.persist_failed(event, now)
+                self.drainer.persist_failed(event, now)
 
     def _take_session(self, event: sp.SpeakerEvent, now: float) -> None:
         match event:
@@ -310,7 +328,7 @@ class Core:
         self.sessions.marks.clear()
         if self._undecided or not self.gate.check(now):
             return
-        if self.ipam.pending():
+        if self.ipam.pending() and self.drainer.phase is DrainPhase.ACTIVE:
             self.blocks.confirm()
         self.requests.retry_parked(now)
 
@@ -343,6 +361,7 @@ class Core:
             self.exports.advance(self.sessions.fresh, now)
             self.sessions.fresh.clear()
             self._more = self._more or self.exports.more
+        self.drainer.advance(now, in_sync=self.in_sync)
 
     # -- the kernel ---------------------------------------------------------------------------------------------
 

@@ -164,6 +164,28 @@ class BlockReleased:
 
 
 @dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Take this node out of service; answered by `Reply(request)` when that is on disk, `DrainProgress` follows.
+
+    `force`: although addresses are in use. `wait_s`: for other paths, at most. `at`: seconds since the epoch.
+    `stopping`: for the end of the process, so that nothing of it is kept.
+    """
+
+    request: int
+    force: bool
+    wait_s: float
+    at: float
+    stopping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UndrainRequested:
+    """Bring this node back into service; answered by `Reply(request)`."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkloadsChanged:
     """All attached workloads: address (as a host prefix) to the host interface's index."""
 
@@ -193,7 +215,15 @@ class ConfigChanged:
     node: NodeConfig = field(repr=False)
 
 
-RequestEvent: TypeAlias = AddressRequested | AddressReleased | BlockReleased | Persisted | PersistFailed
+RequestEvent: TypeAlias = (
+    AddressRequested
+    | AddressReleased
+    | BlockReleased
+    | DrainRequested
+    | UndrainRequested
+    | Persisted
+    | PersistFailed
+)
 
 CoreEvent: TypeAlias = (
     SpeakerEvent

@@ -16,9 +16,10 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Advertise, Command, SendEndOfRib
 from calicopy.core.drain import DrainPhase
 from calicopy.core.events import AdvertiseFailed
+from calicopy.core.graceful import DEFERRAL_S
 from calicopy.core.peers import Peer
 from calicopy.net import Family, IPAddress, Packed, Prefix, format_packed
-from calicopy.policy import Chain, Filter
+from calicopy.policy import AdvertiseScope, Chain, Filter
 from calicopy.rib import (
     AdjRibOut,
     Decisions,
@@ -54,6 +55,7 @@ class Exports:
         self._chains: dict[tuple[int, ...], tuple[tuple[Filter, ...], Chain]] = {}
         self._encoded: dict[tuple[PathAttributes, bool], tuple[RawAttribute, ...]] = {}
         self._unfinished: dict[tuple[str, Family], None] = {}
+        self._undecided = False
         self._up: set[str] = set()  # peers that `out` knows a session of
         self._retry_at: dict[str, float] = {}
         self.out = AdjRibOut(rib)
@@ -83,7 +85,8 @@ class Exports:
         )
 
     def decided(self, decisions: Decisions) -> None:
-        """The RIB came to other outcomes."""
+        """The RIB came to other outcomes, and may come to more."""
+        self._undecided = decisions.more
         if decisions.judged:
             self.out.judged(decisions.judged)
 
@@ -192,7 +195,7 @@ class Exports:
         for key in dict.fromkeys((*due, *fresh)):
             self._join(self._peers[key])
         left = self._tell(SLICE)
-        left = self._finish(left)
+        left = self._finish(left, now)
         self.more = self.out.pending or left <= 0
 
     def _join(self, peer: Peer) -> None:
@@ -257,15 +260,22 @@ class Exports:
             self._hand_over(delta)
         return left
 
-    def _finish(self, left: int) -> int:
+    def _waits(self, peer: Peer, now: float) -> bool:
+        """Whether it is not known yet what the peer is to hear: heard, perhaps, but not decided."""
+        if peer.key in self.hold_end_of_rib:
+            return True
+        learns = peer.configured.advertise is AdvertiseScope.ALL
+        return learns and self._undecided and now < peer.changed_at + DEFERRAL_S
+
+    def _finish(self, left: int, now: float) -> int:
         """What comes last: withdrawals of what earlier sessions left, and End-of-RIB."""
         for key, family in list(self._unfinished):
             peer = self._peers.get(key)
             sync = None if peer is None else peer.families.get(family)
-            if sync is None:
+            if peer is None or sync is None:
                 del self._unfinished[key, family]
                 continue
-            if key in self.hold_end_of_rib or left <= 0:
+            if left <= 0 or self._waits(peer, now):
                 continue
             deltas, left, done = self.out.finish(key, family, left)
             for delta in deltas:

@@ -23,11 +23,13 @@ from calicopy.core.views import (
 )
 from calicopy.fib import RouteOrigin, RouteStatus, Unprogrammed, UnprogrammedReason, format_target
 from calicopy.net import Family, IPAddress, Packed, Prefix
-from calicopy.rib import OutAttributes
+from calicopy.rib import DecisionStep, ImportReason, OutAttributes
 from calicopy.rib import PathState as RibState
 from calicopy.rib import PathView as RibPath
 
 PAGE = 200  # some milliseconds
+REASON_CODES = ("pending", *(reason.value for reason in ImportReason), *(step.value for step in DecisionStep))
+"""What a path's reason may be."""
 _STATES = {
     RibState.BEST: PathState.BEST,
     RibState.MULTIPATH: PathState.MULTIPATH,
@@ -41,16 +43,22 @@ _STATES = {
 
 
 def routes(
-    core: Core, query: RouteQuery, *, peer: Peer | None, family: Family | None, within: Prefix | None
+    core: Core,
+    query: RouteQuery,
+    *,
+    peer: Peer | None,
+    family: Family | None,
+    within: Prefix | None,
+    reason: str = "",
 ) -> Iterator[Sequence[RouteView]]:
-    """Pages of routes, in order of prefix."""
+    """Pages of routes, in order of prefix. `reason`: only paths whose reason has this code."""
     for one in Family if family is None else (family,):
         if within is not None and within.family is not one:
             continue
         found: Iterable[Packed] = _prefixes(core, query, one, peer)
         if within is not None:
             found = _matching(set(found), within)
-        yield from _pages(_route(core, query, prefix, peer) for prefix in _in_order(one, found))
+        yield from _pages(_route(core, query, prefix, peer, reason=reason) for prefix in _in_order(one, found))
 
 
 def _in_order(family: Family, prefixes: Iterable[Packed]) -> Iterator[Prefix]:
@@ -96,7 +104,9 @@ def _prefixes(core: Core, query: RouteQuery, family: Family, peer: Peer | None) 
     return {*core.rib.prefixes(family), *core.fib.prefixes(family), *own}
 
 
-def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> RouteView | None:
+def _route(
+    core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None, *, reason: str = ""
+) -> RouteView | None:
     """One prefix; None when it is gone by the time that its page is made."""
     kernel = kernel_view(core, prefix)
     if query is RouteQuery.ADVERTISED and peer is not None:
@@ -111,9 +121,12 @@ def _route(core: Core, query: RouteQuery, prefix: Prefix, peer: Peer | None) -> 
         return None
     if not paths and (peer is not None or query in (RouteQuery.REJECTED, RouteQuery.RECEIVED)):
         return None
-    views = tuple(path_view(core, view) for view in paths)
+    views = tuple(path_view(core, view, received=query is RouteQuery.RECEIVED) for view in paths)
+    if reason:
+        views = tuple(view for view in views if view.reason is not None and view.reason.code == reason)
+        return RouteView(prefix, views, kernel) if views else None
     if query is RouteQuery.ALL and prefix in core.exports.prefixes:
-        views = (_local(core), *views)
+        views = (local_path_view(core), *views)
     return RouteView(prefix, views, kernel)
 
 
@@ -123,16 +136,16 @@ def one_route(core: Core, prefix: Prefix) -> RouteView | None:
     return view if view is not None and (view.paths or view.kernel) else None
 
 
-def path_view(core: Core, view: RibPath) -> PathView:
-    """One received path."""
+def path_view(core: Core, view: RibPath, *, received: bool = False) -> PathView:
+    """One received path: its attributes as the import policy left them, or, with `received`, as they came."""
     path = view.path
-    attributes = path.attributes
+    attributes = path.attributes if received else path.effective
     return PathView(
         peer=path.peer.name,
         peer_address=path.peer.key,
         path_id=path.path_id,
         state=_STATES[view.state],
-        reason=_path_reason(view),
+        reason=path_reason(view),
         stale=view.stale,
         next_hop=path.next_hop,
         owner=_node_name(core, path.owner),
@@ -144,11 +157,15 @@ def path_view(core: Core, view: RibPath) -> PathView:
         large_communities=tuple(map(format_large_community, attributes.large_communities)),
         originator_id=str(attributes.originator_id or ""),
         cluster_list=tuple(map(str, attributes.cluster_list)),
+        rule="" if view.rule is None else str(view.rule),
     )
 
 
-def _path_reason(view: RibPath) -> ReasonView | None:
+def path_reason(view: RibPath) -> ReasonView | None:
+    """Why a path is not used; None when it is."""
     cause = view.step or view.reason
+    if cause is ImportReason.FILTER and view.rule is not None:
+        return ReasonView(cause.value, f"refused by {view.rule}", cause.source)
     if cause is not None:
         return ReasonView(cause.value, cause.text, cause.source)
     if view.state is RibState.PENDING:
@@ -163,7 +180,8 @@ def _node_name(core: Core, router_id: int | None) -> str:
     return known.name if known is not None else str(IPv4Address(router_id))
 
 
-def _local(core: Core) -> PathView:
+def local_path_view(core: Core) -> PathView:
+    """The path of a prefix of our own."""
     return _own_path(core, None, next_hop=None, local_pref=None, large_communities=())
 
 

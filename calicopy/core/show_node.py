@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from calicopy.core.core import Core
+from calicopy.core.drain import DrainPhase
 from calicopy.core.host import TUNNEL_DEVICE
 from calicopy.core.show_peer import session_problems
 from calicopy.core.views import (
@@ -73,6 +74,7 @@ def status_view(
         tunnel=_tunnel(core),
         counters={**core.counters, **counters, "ipam.store_failures": core.requests.store_failures},
         config_file=config_file,
+        drain=core.drainer.view(),
     )
 
 
@@ -96,13 +98,16 @@ def _tunnel(core: Core) -> TunnelView | None:
 
 
 def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
-    if any(not problem.reason.code.startswith("waiting") for problem in found):
+    if any(not problem.reason.code.startswith("waiting") for problem in found if problem.component != "drain"):
         return Health.DEGRADED
+    if core.drainer.phase is not DrainPhase.ACTIVE:
+        return Health.DRAINED
     return Health.OK if core.sweeping and core.gate.is_open else Health.STARTING
 
 
 def problems(core: Core) -> Iterator[ProblemView]:
     """Everything that is wrong now, each with its place."""
+    yield from _drain_problem(core)
     if not core.sessions.attached:
         yield _problem("speaker", "", "detached", f"the speaker is not reachable: {core.sessions.detached_reason}")
     if core.wanted.error:
@@ -136,6 +141,15 @@ def problems(core: Core) -> Iterator[ProblemView]:
     tunnel = core.host.tunnel
     if tunnel is not None and tunnel.error:
         yield _problem("tunnel", TUNNEL_DEVICE, "tunnel-failed", tunnel.error)
+
+
+def _drain_problem(core: Core) -> Iterator[ProblemView]:
+    drainer = core.drainer
+    if drainer.phase is DrainPhase.DRAINED:
+        text = f"drained {drainer.since}: nothing is announced, no address is given out; `calicopy undrain` ends it"
+        yield _problem("drain", "", "drained", text)
+    elif drainer.phase is DrainPhase.DRAINING:
+        yield _problem("drain", "", "draining", f"draining {drainer.since}: everything is announced as a last resort")
 
 
 def _problem(component: str, subject: str, code: str, message: str) -> ProblemView:

@@ -9,6 +9,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from calicopy.core.drain import DrainView
 from calicopy.core.peer_views import PeerDetails
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.seam.speaker import FsmState
@@ -38,6 +39,7 @@ class Health(enum.Enum):
     OK = "ok"
     STARTING = "starting"
     DEGRADED = "degraded"
+    DRAINED = "drained"  # out of service on request, or on its way there; nothing else is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class NodeStatusView:
     tunnel: TunnelView | None
     counters: Mapping[str, int]
     config_file: str
+    drain: DrainView | None = None
 
 
 class PeerKind(enum.Enum):
@@ -172,7 +175,9 @@ class PathState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class PathView:
-    """One path of a prefix. Communities and the AS path are text as operators write them."""
+    """One path of a prefix. Communities and the AS path are text as operators write them. `rule`: the filter and rule
+    that decided on it or changed it, empty for none.
+    """
 
     peer: str
     peer_address: str
@@ -190,6 +195,7 @@ class PathView:
     large_communities: tuple[str, ...]
     originator_id: str
     cluster_list: tuple[str, ...]
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)

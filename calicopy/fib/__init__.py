@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from calicopy.fib.fib import Fib
+from calicopy.fib.resolution import Way
 from calicopy.fib.types import (
     BLACKHOLE,
     DEFAULT_METRIC,
@@ -9,6 +10,7 @@ from calicopy.fib.types import (
     FibPool,
     Hop,
     KernelDump,
+    KernelMatch,
     KernelRoute,
     RouteBatch,
     RouteKind,
@@ -31,6 +33,7 @@ __all__ = [
     "FibPool",
     "Hop",
     "KernelDump",
+    "KernelMatch",
     "KernelRoute",
     "RouteBatch",
     "RouteKind",
@@ -41,6 +44,7 @@ __all__ = [
     "UnderlayAddress",
     "Unprogrammed",
     "UnprogrammedReason",
+    "Way",
     "WriteResult",
     "format_target",
 ]

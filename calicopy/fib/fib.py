@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 
-from calicopy.fib.resolution import Resolution, Rule, RuleIndex, Underlay, resolve_selection
+from calicopy.fib.resolution import Resolution, Rule, RuleIndex, Underlay, Way, resolve_selection, ways_of
 from calicopy.fib.tracker import RouteTracker
 from calicopy.fib.types import (
     BLACKHOLE,
@@ -256,6 +256,14 @@ class Fib:
             resolution=self._learned[family].resolutions.get(packed),
             local=self._local[family].get(packed),
         )
+
+    def ways(self, prefix: Prefix) -> tuple[Way, ...]:
+        """How each path that a learned prefix is reached by is taken to the kernel, or why it is not."""
+        learned = self._learned[prefix.family]
+        resolution = learned.resolutions.get(prefix.packed)
+        if resolution is None:
+            return ()
+        return ways_of(resolution.selection, learned.rules.find(prefix.packed), prefix.family, self._underlay)
 
     def prefixes(self, family: Family) -> Iterator[Packed]:
         """Every prefix that `status` knows something about: local, learned, and left over in the kernel."""

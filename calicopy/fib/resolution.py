@@ -136,6 +136,32 @@ def resolve_selection(selection: Selected, rule: Rule, family: Family, underlay:
     return Resolution(selection, RouteTarget(RouteKind.UNICAST, tuple(ordered)), tuple(excluded))
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How one selected path is taken to the kernel: the pool's rule, the next hop's facts, and what came of both.
+
+    `crosses_subnet`: the next hop is outside the subnet of the interface that reaches it; False when it is not reached.
+    """
+
+    path: SelectedPath
+    encapsulation: Encapsulation
+    mode: EncapsulationMode
+    facts: NextHopFacts | None
+    crosses_subnet: bool
+    outcome: Hop | Unprogrammed
+
+
+def ways_of(selection: Selected, rule: Rule, family: Family, underlay: Underlay) -> tuple[Way, ...]:
+    """For people: the way of each path of `selection`, with all that decided on it."""
+    ways = []
+    for path in selection.paths:
+        facts = None if path.next_hop is None else underlay.next_hops.get(path.next_hop)
+        crosses = facts is not None and facts.reachable and _crosses_subnet(facts, underlay)
+        outcome = _hop(path, rule, family, underlay)
+        ways.append(Way(path, rule.encapsulation, rule.mode, facts, crosses, outcome))
+    return tuple(ways)
+
+
 def _hop(path: SelectedPath, rule: Rule, family: Family, underlay: Underlay) -> Hop | Unprogrammed:
     next_hop = path.next_hop
     facts = None if next_hop is None else underlay.next_hops.get(next_hop)

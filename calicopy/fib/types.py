@@ -112,6 +112,25 @@ class KernelDump:
     strays: tuple[KernelRoute, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class KernelMatch:
+    """The kernel's own answer for one address: the route that a packet to it takes now, of whatever protocol.
+
+    `prefix`, `protocol`, `metric` and `table` are the route's; `target` where it leads; `local`: to this host. `errno`
+    is set, and the rest empty, when the kernel drops such packets: no route, or one of type blackhole (EINVAL),
+    unreachable, prohibit.
+    """
+
+    address: IPAddress
+    prefix: Prefix | None = None
+    protocol: int = 0
+    metric: int = 0
+    table: int = 0
+    target: RouteTarget | None = None
+    local: bool = False
+    errno: int = 0
+
+
 class RouteOp(enum.Enum):
     """What to do with the prefixes of a batch."""
 

@@ -98,11 +98,12 @@ def parse_route(family: Family, data: bytes, start: int, end: int) -> ParsedRout
         return None
     packed = bytes((length,)) + found.get(RTA_DST, b"")[: (length + 7) // 8]
     metric = U32.unpack(found[RTA_PRIORITY])[0] if RTA_PRIORITY in found else 0
-    target = _target(found, family=family, kind=kind, scope=scope, flags=flags, tos=tos)
+    target = target_of(found, family=family, kind=kind, scope=scope, flags=flags, tos=tos)
     return ParsedRoute(family, packed, protocol, metric, target)
 
 
-def _target(found: dict[int, bytes], *, family: Family, kind: int, scope: int, flags: int, tos: int) -> RouteTarget:
+def target_of(found: dict[int, bytes], *, family: Family, kind: int, scope: int, flags: int, tos: int) -> RouteTarget:
+    """Where a route leads, by the attributes and the header fields (rtmsg) of its message."""
     altered = tos != 0 or not _NEVER_SET.isdisjoint(found)
     if kind == RTN_BLACKHOLE:
         return RouteTarget(RouteKind.BLACKHOLE, altered=altered)

@@ -15,11 +15,20 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from calicopy.fib.types import DEFAULT_METRIC, DEFAULT_PROTOCOL, KernelDump, RouteBatch, RouteOp, WriteResult
+from calicopy.fib.types import (
+    DEFAULT_METRIC,
+    DEFAULT_PROTOCOL,
+    KernelDump,
+    KernelMatch,
+    RouteBatch,
+    RouteOp,
+    WriteResult,
+)
 from calicopy.kernel.dump import dump_all
 from calicopy.kernel.encode import Identity
 from calicopy.kernel.events import KernelEvent
 from calicopy.kernel.links import interfaces
+from calicopy.kernel.match import match_address
 from calicopy.kernel.monitor import Monitor
 from calicopy.kernel.nat import NatSpec, ensure_nat
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
@@ -102,6 +111,10 @@ class Kernel:
             return resolve(socket, wanted, protocol=self.identity.protocol, interfaces=interfaces(socket))
 
         return await self._run(work)
+
+    async def match(self, address: IPAddress) -> KernelMatch:
+        """The route that a packet to the address takes now, whoever made it."""
+        return await self._run(lambda: match_address(self._other_socket(), address))
 
     async def interfaces(self) -> dict[int, InterfaceFacts]:
         """Every interface of the namespace by index."""

@@ -2,12 +2,12 @@
 
 Theory of operation: packed prefixes sort by length and then by address, so that what a rule asks of the prefix is a few
 ranges of that order. The ends of all rules' ranges cut the order into intervals, and all prefixes of one interval match
-the same rules. A class is that set of rules as a bit mask; to classify is one bisection, and for a batch that lies in
-one interval as a whole no more than finding its least and its greatest prefix.
+the same rules. A class is that set of rules as a bit mask. To classify one prefix is one bisection; a batch is sorted
+and cut at the bounds that lie in it.
 """
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -55,16 +55,15 @@ class PrefixClasses:
         return self._classes[bisect_right(self._bounds, prefix)]
 
     def split(self, prefixes: Sequence[Packed]) -> dict[PrefixClass, Sequence[Packed]]:
-        """The prefixes of a batch by class, each in the order of the batch."""
-        bounds, classes = self._bounds, self._classes
-        if not prefixes:
-            return {}
-        first = bisect_right(bounds, min(prefixes))
-        if first == len(bounds) or max(prefixes) < bounds[first]:
-            return {classes[first]: prefixes}
+        """The prefixes of a batch by class."""
+        bounds, classes, ordered = self._bounds, self._classes, sorted(prefixes)
         groups: dict[PrefixClass, list[Packed]] = {}
-        for prefix in prefixes:
-            groups.setdefault(classes[bisect_right(bounds, prefix)], []).append(prefix)
+        start, count = 0, len(ordered)
+        while start < count:
+            interval = bisect_right(bounds, ordered[start])
+            stop = count if interval == len(bounds) else bisect_left(ordered, bounds[interval], start)
+            groups.setdefault(classes[interval], []).extend(ordered[start:stop])
+            start = stop
         return dict(groups)
 
 

@@ -6,10 +6,9 @@ message as ExaBGP would (framing, attributes, prefix lengths: the verdicts of RF
 NLRI packed. Anything that it does not know for sure goes to ExaBGP's own class. Without this launcher (`exabgp
 CONFIG`) the helper sees the same lines, only later.
 
-Two more changes have no register, so a name in ExaBGP's modules is bound to a subclass of ours, once, before it
-starts. The F bit (RFC 4724 section 3): ExaBGP always says that the forwarding state was kept, which is a lie after a
-boot. The peers concerned are named by `# calicopy: cold ADDRESS` lines in the file. The redial delay, which grows
-to a minute. And the dial itself, which hangs as long as the kernel repeats its SYN.
+What has no register (sessions, timers, the Adj-RIB-Out: peering.py, bulk.py) is done by subclasses, to which a name in
+ExaBGP's modules is bound once, before it starts. docs/speaker.md has the list, and what each is for. The peers whose
+first OPEN must not claim kept forwarding state (RFC 4724 section 3) are named by `# calicopy: cold ADDRESS` lines.
 """
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What the store keeps beside IPAM's records: the workloads, which outlive the agent."""
+"""What the store keeps beside IPAM's records: the workloads and a drain, which outlive the agent."""
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from calicopy.core.drain import DrainChange, DrainRecord
 from calicopy.ipam import Change, Snapshot
 from calicopy.net import IPAddress
 
@@ -40,7 +41,7 @@ class WorkloadRemoved:
     name: str
 
 
-StoreChange: TypeAlias = Change | WorkloadSaved | WorkloadRemoved
+StoreChange: TypeAlias = Change | WorkloadSaved | WorkloadRemoved | DrainChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,5 @@ class Stored:
 
     ipam: Snapshot
     workloads: tuple[WorkloadRecord, ...]
+    drain: DrainRecord | None = None
+    """Set while the node is out of service, or on its way there."""

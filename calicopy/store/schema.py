@@ -19,4 +19,8 @@ MIGRATIONS: Sequence[Sequence[str]] = (
         " host_interface TEXT NOT NULL, addresses TEXT NOT NULL, mac TEXT NOT NULL, created_at REAL NOT NULL,"
         " mtu INTEGER NOT NULL) STRICT",
     ),
+    (
+        "CREATE TABLE drain (only INTEGER PRIMARY KEY CHECK (only = 1), since REAL NOT NULL, wait_s REAL NOT NULL,"
+        " finished INTEGER NOT NULL CHECK (finished IN (0, 1))) STRICT",
+    ),
 )

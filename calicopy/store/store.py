@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias, cast
 
+from calicopy.core.drain import DrainCleared, DrainRecord, DrainSaved
 from calicopy.ipam import (
     AddressFreed,
     AddressRecord,
@@ -116,7 +117,7 @@ class Store:
                     reservations=tuple(sorted(self._reservations(), key=lambda record: record.prefix)),
                     counter=0 if counter is None else int(counter[0]),
                 )
-                return Stored(snapshot, tuple(self._workloads()))
+                return Stored(snapshot, tuple(self._workloads()), self._drain())
             except (ValueError, TypeError, AttributeError) as error:
                 raise self._corrupted(str(error)) from error
 
@@ -142,6 +143,10 @@ class Store:
         for name, netns, interface, host_interface, text, mac, created_at, mtu in rows:
             addresses = tuple(ip_address(address) for address in cast(list[str], json.loads(text)))
             yield WorkloadRecord(name, netns, interface, host_interface, addresses, mac, created_at, mtu)
+
+    def _drain(self) -> DrainRecord | None:
+        row = self._database.execute("SELECT since, wait_s, finished FROM drain").fetchone()
+        return None if row is None else DrainRecord(float(row[0]), float(row[1]), bool(row[2]))
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -208,6 +213,11 @@ def _statement(change: StoreChange) -> Statement:
             return _workload_statement(record)
         case WorkloadRemoved(name):
             return "DELETE FROM workload WHERE name = ?", (name,)
+        case DrainSaved(record):
+            sql = "INSERT OR REPLACE INTO drain (only, since, wait_s, finished) VALUES (1, ?, ?, ?)"
+            return sql, (record.since, record.wait_s, int(record.finished))
+        case DrainCleared():
+            return "DELETE FROM drain", ()
 
 
 def _address_statement(record: AddressRecord) -> Statement:

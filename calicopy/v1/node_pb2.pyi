@@ -17,10 +17,23 @@ class Health(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     HEALTH_OK: _ClassVar[Health]
     HEALTH_STARTING: _ClassVar[Health]
     HEALTH_DEGRADED: _ClassVar[Health]
+    HEALTH_DRAINED: _ClassVar[Health]
+
+class DrainPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DRAIN_PHASE_UNSPECIFIED: _ClassVar[DrainPhase]
+    DRAIN_PHASE_ACTIVE: _ClassVar[DrainPhase]
+    DRAIN_PHASE_DRAINING: _ClassVar[DrainPhase]
+    DRAIN_PHASE_DRAINED: _ClassVar[DrainPhase]
 HEALTH_UNSPECIFIED: Health
 HEALTH_OK: Health
 HEALTH_STARTING: Health
 HEALTH_DEGRADED: Health
+HEALTH_DRAINED: Health
+DRAIN_PHASE_UNSPECIFIED: DrainPhase
+DRAIN_PHASE_ACTIVE: DrainPhase
+DRAIN_PHASE_DRAINING: DrainPhase
+DRAIN_PHASE_DRAINED: DrainPhase
 
 class GetStatusRequest(_message.Message):
     __slots__ = ()
@@ -33,7 +46,7 @@ class GetStatusResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[NodeStatus, _Mapping]] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
-    __slots__ = ("node", "router_id", "asn", "addresses", "version", "started_at", "health", "problems", "speaker", "fib", "ipam", "peers", "tunnel", "counters", "config_file")
+    __slots__ = ("node", "router_id", "asn", "addresses", "version", "started_at", "health", "problems", "speaker", "fib", "ipam", "peers", "tunnel", "counters", "config_file", "drain")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +69,7 @@ class NodeStatus(_message.Message):
     TUNNEL_FIELD_NUMBER: _ClassVar[int]
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FILE_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
     node: str
     router_id: str
     asn: int
@@ -71,7 +85,52 @@ class NodeStatus(_message.Message):
     tunnel: TunnelStatus
     counters: _containers.ScalarMap[str, int]
     config_file: str
-    def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., asn: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., tunnel: _Optional[_Union[TunnelStatus, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ...) -> None: ...
+    drain: DrainStatus
+    def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., asn: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., tunnel: _Optional[_Union[TunnelStatus, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ..., drain: _Optional[_Union[DrainStatus, _Mapping]] = ...) -> None: ...
+
+class DrainStatus(_message.Message):
+    __slots__ = ("phase", "since", "wait_s", "waiting", "without_alternative")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_ALTERNATIVE_FIELD_NUMBER: _ClassVar[int]
+    phase: DrainPhase
+    since: _timestamp_pb2.Timestamp
+    wait_s: float
+    waiting: int
+    without_alternative: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, phase: _Optional[_Union[DrainPhase, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ..., waiting: _Optional[int] = ..., without_alternative: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("force", "wait_s")
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_S_FIELD_NUMBER: _ClassVar[int]
+    force: bool
+    wait_s: float
+    def __init__(self, force: _Optional[bool] = ..., wait_s: _Optional[float] = ...) -> None: ...
+
+class DrainResponse(_message.Message):
+    __slots__ = ("step", "message", "drain", "last")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    step: str
+    message: str
+    drain: DrainStatus
+    last: bool
+    def __init__(self, step: _Optional[str] = ..., message: _Optional[str] = ..., drain: _Optional[_Union[DrainStatus, _Mapping]] = ..., last: _Optional[bool] = ...) -> None: ...
+
+class UndrainRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class UndrainResponse(_message.Message):
+    __slots__ = ("was_drained",)
+    WAS_DRAINED_FIELD_NUMBER: _ClassVar[int]
+    was_drained: bool
+    def __init__(self, was_drained: _Optional[bool] = ...) -> None: ...
 
 class Problem(_message.Message):
     __slots__ = ("component", "object", "reason")

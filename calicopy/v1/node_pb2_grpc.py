@@ -40,6 +40,16 @@ class NodeServiceStub:
                 request_serializer=calicopy_dot_v1_dot_node__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=calicopy_dot_v1_dot_node__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_stream(
+                '/calicopy.v1.NodeService/Drain',
+                request_serializer=calicopy_dot_v1_dot_node__pb2.DrainRequest.SerializeToString,
+                response_deserializer=calicopy_dot_v1_dot_node__pb2.DrainResponse.FromString,
+                _registered_method=True)
+        self.Undrain = channel.unary_unary(
+                '/calicopy.v1.NodeService/Undrain',
+                request_serializer=calicopy_dot_v1_dot_node__pb2.UndrainRequest.SerializeToString,
+                response_deserializer=calicopy_dot_v1_dot_node__pb2.UndrainResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -53,6 +63,22 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Take this node out of service: everything is announced as a last resort (GRACEFUL_SHUTDOWN, RFC 8326), then, when
+        others have other paths, withdrawn; the kernel keeps forwarding. A step an answer; the last one has the result.
+        It goes on when the caller goes away, and holds over restarts. Refused while addresses are in use, unless forced.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Undrain(self, request, context):
+        """Bring it back into service; also ends a drain that is under way. No error when there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +86,16 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=calicopy_dot_v1_dot_node__pb2.GetStatusRequest.FromString,
                     response_serializer=calicopy_dot_v1_dot_node__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_stream_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=calicopy_dot_v1_dot_node__pb2.DrainRequest.FromString,
+                    response_serializer=calicopy_dot_v1_dot_node__pb2.DrainResponse.SerializeToString,
+            ),
+            'Undrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Undrain,
+                    request_deserializer=calicopy_dot_v1_dot_node__pb2.UndrainRequest.FromString,
+                    response_serializer=calicopy_dot_v1_dot_node__pb2.UndrainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +126,60 @@ class NodeService:
             '/calicopy.v1.NodeService/GetStatus',
             calicopy_dot_v1_dot_node__pb2.GetStatusRequest.SerializeToString,
             calicopy_dot_v1_dot_node__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/calicopy.v1.NodeService/Drain',
+            calicopy_dot_v1_dot_node__pb2.DrainRequest.SerializeToString,
+            calicopy_dot_v1_dot_node__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Undrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/calicopy.v1.NodeService/Undrain',
+            calicopy_dot_v1_dot_node__pb2.UndrainRequest.SerializeToString,
+            calicopy_dot_v1_dot_node__pb2.UndrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

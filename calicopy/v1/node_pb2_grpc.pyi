@@ -35,6 +35,13 @@ class NodeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     GetStatus: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetStatusRequest, _node_pb2.GetStatusResponse]
     """The whole status of the node, as `calicopy status` shows it."""
+    Drain: _grpc.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]
+    """Take this node out of service: everything is announced as a last resort (GRACEFUL_SHUTDOWN, RFC 8326), then, when
+    others have other paths, withdrawn; the kernel keeps forwarding. A step an answer; the last one has the result.
+    It goes on when the caller goes away, and holds over restarts. Refused while addresses are in use, unless forced.
+    """
+    Undrain: _grpc.UnaryUnaryMultiCallable[_node_pb2.UndrainRequest, _node_pb2.UndrainResponse]
+    """Bring it back into service; also ends a drain that is under way. No error when there is none."""
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -43,6 +50,13 @@ class NodeServiceAsyncStub(NodeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStatus: _aio.UnaryUnaryMultiCallable[_node_pb2.GetStatusRequest, _node_pb2.GetStatusResponse]  # type: ignore[assignment]
     """The whole status of the node, as `calicopy status` shows it."""
+    Drain: _aio.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]  # type: ignore[assignment]
+    """Take this node out of service: everything is announced as a last resort (GRACEFUL_SHUTDOWN, RFC 8326), then, when
+    others have other paths, withdrawn; the kernel keeps forwarding. A step an answer; the last one has the result.
+    It goes on when the caller goes away, and holds over restarts. Refused while addresses are in use, unless forced.
+    """
+    Undrain: _aio.UnaryUnaryMultiCallable[_node_pb2.UndrainRequest, _node_pb2.UndrainResponse]  # type: ignore[assignment]
+    """Bring it back into service; also ends a drain that is under way. No error when there is none."""
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """What this agent is, and how it is."""
@@ -54,5 +68,24 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.GetStatusResponse, _abc.Awaitable[_node_pb2.GetStatusResponse]]:
         """The whole status of the node, as `calicopy status` shows it."""
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _node_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_node_pb2.DrainResponse], _abc.AsyncIterator[_node_pb2.DrainResponse]]:
+        """Take this node out of service: everything is announced as a last resort (GRACEFUL_SHUTDOWN, RFC 8326), then, when
+        others have other paths, withdrawn; the kernel keeps forwarding. A step an answer; the last one has the result.
+        It goes on when the caller goes away, and holds over restarts. Refused while addresses are in use, unless forced.
+        """
+
+    @_abc_1.abstractmethod
+    def Undrain(
+        self,
+        request: _node_pb2.UndrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.UndrainResponse, _abc.Awaitable[_node_pb2.UndrainResponse]]:
+        """Bring it back into service; also ends a drain that is under way. No error when there is none."""
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,27 +25,45 @@ _sym_db = _symbol_database.Default()
 from calicopy.v1 import types_pb2 as calicopy_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61licopy/v1/route.proto\x12\x0b\x63\x61licopy.v1\x1a\x17\x63\x61licopy/v1/types.proto\"|\n\x11ListRoutesRequest\x12$\n\x04view\x18\x01 \x01(\x0e\x32\x16.calicopy.v1.RouteView\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12#\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.calicopy.v1.Family\x12\x0e\n\x06prefix\x18\x04 \x01(\t\"8\n\x12ListRoutesResponse\x12\"\n\x06routes\x18\x01 \x03(\x0b\x32\x12.calicopy.v1.Route\"c\n\x05Route\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12 \n\x05paths\x18\x02 \x03(\x0b\x32\x11.calicopy.v1.Path\x12(\n\x06kernel\x18\x03 \x01(\x0b\x32\x18.calicopy.v1.KernelRoute\"\xf7\x02\n\x04Path\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x14\n\x0cpeer_address\x18\x02 \x01(\t\x12\x0f\n\x07path_id\x18\x03 \x01(\r\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.calicopy.v1.PathState\x12#\n\x06reason\x18\x05 \x01(\x0b\x32\x13.calicopy.v1.Reason\x12\r\n\x05stale\x18\x06 \x01(\x08\x12\x10\n\x08next_hop\x18\x07 \x01(\t\x12\r\n\x05owner\x18\x08 \x01(\t\x12\x0e\n\x06origin\x18\t \x01(\t\x12\x0f\n\x07\x61s_path\x18\n \x01(\t\x12\x17\n\nlocal_pref\x18\x0b \x01(\rH\x00\x88\x01\x01\x12\x10\n\x03med\x18\x0c \x01(\rH\x01\x88\x01\x01\x12\x13\n\x0b\x63ommunities\x18\r \x03(\t\x12\x19\n\x11large_communities\x18\x0e \x03(\t\x12\x15\n\roriginator_id\x18\x0f \x01(\t\x12\x14\n\x0c\x63luster_list\x18\x10 \x03(\tB\r\n\x0b_local_prefB\x06\n\x04_med\"c\n\x0bKernelRoute\x12\x11\n\tinstalled\x18\x01 \x01(\x08\x12\x0c\n\x04text\x18\x02 \x01(\t\x12#\n\x06reason\x18\x03 \x01(\x0b\x32\x13.calicopy.v1.Reason\x12\x0e\n\x06origin\x18\x04 \x01(\t*\xa2\x01\n\tRouteView\x12\x1a\n\x16ROUTE_VIEW_UNSPECIFIED\x10\x00\x12\x12\n\x0eROUTE_VIEW_ALL\x10\x01\x12\x17\n\x13ROUTE_VIEW_RECEIVED\x10\x02\x12\x19\n\x15ROUTE_VIEW_ADVERTISED\x10\x03\x12\x17\n\x13ROUTE_VIEW_REJECTED\x10\x04\x12\x18\n\x14ROUTE_VIEW_INSTALLED\x10\x05*\x9a\x01\n\tPathState\x12\x1a\n\x16PATH_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fPATH_STATE_BEST\x10\x01\x12\x18\n\x14PATH_STATE_MULTIPATH\x10\x02\x12\x13\n\x0fPATH_STATE_LOST\x10\x03\x12\x17\n\x13PATH_STATE_REJECTED\x10\x04\x12\x14\n\x10PATH_STATE_LOCAL\x10\x05\x32_\n\x0cRouteService\x12O\n\nListRoutes\x12\x1e.calicopy.v1.ListRoutesRequest\x1a\x1f.calicopy.v1.ListRoutesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61licopy/v1/route.proto\x12\x0b\x63\x61licopy.v1\x1a\x17\x63\x61licopy/v1/types.proto\"\x8c\x01\n\x11ListRoutesRequest\x12$\n\x04view\x18\x01 \x01(\x0e\x32\x16.calicopy.v1.RouteView\x12\x0c\n\x04peer\x18\x02 \x01(\t\x12#\n\x06\x66\x61mily\x18\x03 \x01(\x0e\x32\x13.calicopy.v1.Family\x12\x0e\n\x06prefix\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"8\n\x12ListRoutesResponse\x12\"\n\x06routes\x18\x01 \x03(\x0b\x32\x12.calicopy.v1.Route\"c\n\x05Route\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12 \n\x05paths\x18\x02 \x03(\x0b\x32\x11.calicopy.v1.Path\x12(\n\x06kernel\x18\x03 \x01(\x0b\x32\x18.calicopy.v1.KernelRoute\"\x85\x03\n\x04Path\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x14\n\x0cpeer_address\x18\x02 \x01(\t\x12\x0f\n\x07path_id\x18\x03 \x01(\r\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.calicopy.v1.PathState\x12#\n\x06reason\x18\x05 \x01(\x0b\x32\x13.calicopy.v1.Reason\x12\r\n\x05stale\x18\x06 \x01(\x08\x12\x10\n\x08next_hop\x18\x07 \x01(\t\x12\r\n\x05owner\x18\x08 \x01(\t\x12\x0e\n\x06origin\x18\t \x01(\t\x12\x0f\n\x07\x61s_path\x18\n \x01(\t\x12\x17\n\nlocal_pref\x18\x0b \x01(\rH\x00\x88\x01\x01\x12\x10\n\x03med\x18\x0c \x01(\rH\x01\x88\x01\x01\x12\x13\n\x0b\x63ommunities\x18\r \x03(\t\x12\x19\n\x11large_communities\x18\x0e \x03(\t\x12\x15\n\roriginator_id\x18\x0f \x01(\t\x12\x14\n\x0c\x63luster_list\x18\x10 \x03(\t\x12\x0c\n\x04rule\x18\x11 \x01(\tB\r\n\x0b_local_prefB\x06\n\x04_med\"c\n\x0bKernelRoute\x12\x11\n\tinstalled\x18\x01 \x01(\x08\x12\x0c\n\x04text\x18\x02 \x01(\t\x12#\n\x06reason\x18\x03 \x01(\x0b\x32\x13.calicopy.v1.Reason\x12\x0e\n\x06origin\x18\x04 \x01(\t\" \n\x0e\x45xplainRequest\x12\x0e\n\x06target\x18\x01 \x01(\t\"@\n\x0f\x45xplainResponse\x12-\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x18.calicopy.v1.Explanation\"\xd3\x02\n\x0b\x45xplanation\x12\r\n\x05\x61sked\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\r\n\x05\x66ound\x18\x03 \x01(\x08\x12\x0f\n\x07verdict\x18\x04 \x01(\t\x12%\n\x07holding\x18\x05 \x01(\x0b\x32\x14.calicopy.v1.Holding\x12)\n\x05paths\x18\x06 \x03(\x0b\x32\x1a.calicopy.v1.ExplainedPath\x12\x1e\n\x04hops\x18\x07 \x03(\x0b\x32\x10.calicopy.v1.Hop\x12(\n\x06kernel\x18\x08 \x01(\x0b\x32\x18.calicopy.v1.KernelRoute\x12\'\n\x05match\x18\t \x01(\x0b\x32\x18.calicopy.v1.KernelMatch\x12\x30\n\rannouncements\x18\n \x03(\x0b\x32\x19.calicopy.v1.Announcement\x12\x0e\n\x06others\x18\x0b \x03(\t\"\xab\x01\n\x07Holding\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x11\n\tpool_cidr\x18\x02 \x01(\t\x12\x15\n\rencapsulation\x18\x03 \x01(\t\x12\x0c\n\x04mode\x18\x04 \x01(\t\x12\r\n\x05\x62lock\x18\x05 \x01(\t\x12\x0c\n\x04node\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\t\x12\x0e\n\x06handle\x18\x08 \x01(\t\x12\x11\n\tconflicts\x18\t \x03(\t\x12\x0b\n\x03why\x18\n \x01(\t\"{\n\rExplainedPath\x12\x1f\n\x04path\x18\x01 \x01(\x0b\x32\x11.calicopy.v1.Path\x12\x0b\n\x03why\x18\x02 \x01(\t\x12+\n\ncomparison\x18\x03 \x01(\x0b\x32\x17.calicopy.v1.Comparison\x12\x0f\n\x07\x63hanged\x18\x04 \x01(\t\"s\n\nComparison\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\t\x12\x13\n\x0bother_value\x18\x04 \x01(\t\x12\x12\n\nother_peer\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\"\xdf\x01\n\x03Hop\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x10\n\x08next_hop\x18\x02 \x01(\t\x12\x11\n\treachable\x18\x03 \x01(\x08\x12\x0f\n\x07on_link\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65vice\x18\x05 \x01(\t\x12\x0f\n\x07gateway\x18\x06 \x01(\t\x12\x0e\n\x06metric\x18\x07 \x01(\r\x12\x15\n\rencapsulation\x18\x08 \x01(\t\x12\x19\n\x11\x65ncapsulation_why\x18\t \x01(\t\x12\x0c\n\x04text\x18\n \x01(\t\x12#\n\x06reason\x18\x0b \x01(\x0b\x32\x13.calicopy.v1.Reason\"{\n\x0bKernelMatch\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0e\n\x06prefix\x18\x02 \x01(\t\x12\x10\n\x08protocol\x18\x03 \x01(\r\x12\x0e\n\x06metric\x18\x04 \x01(\r\x12\r\n\x05table\x18\x05 \x01(\r\x12\x0c\n\x04ours\x18\x06 \x01(\x08\x12\x0c\n\x04text\x18\x07 \x01(\t\"T\n\x0c\x41nnouncement\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x11\n\tannounced\x18\x02 \x01(\x08\x12#\n\x06reason\x18\x03 \x01(\x0b\x32\x13.calicopy.v1.Reason*\xa2\x01\n\tRouteView\x12\x1a\n\x16ROUTE_VIEW_UNSPECIFIED\x10\x00\x12\x12\n\x0eROUTE_VIEW_ALL\x10\x01\x12\x17\n\x13ROUTE_VIEW_RECEIVED\x10\x02\x12\x19\n\x15ROUTE_VIEW_ADVERTISED\x10\x03\x12\x17\n\x13ROUTE_VIEW_REJECTED\x10\x04\x12\x18\n\x14ROUTE_VIEW_INSTALLED\x10\x05*\x9a\x01\n\tPathState\x12\x1a\n\x16PATH_STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fPATH_STATE_BEST\x10\x01\x12\x18\n\x14PATH_STATE_MULTIPATH\x10\x02\x12\x13\n\x0fPATH_STATE_LOST\x10\x03\x12\x17\n\x13PATH_STATE_REJECTED\x10\x04\x12\x14\n\x10PATH_STATE_LOCAL\x10\x05\x32\xa5\x01\n\x0cRouteService\x12O\n\nListRoutes\x12\x1e.calicopy.v1.ListRoutesRequest\x1a\x1f.calicopy.v1.ListRoutesResponse0\x01\x12\x44\n\x07\x45xplain\x12\x1b.calicopy.v1.ExplainRequest\x1a\x1c.calicopy.v1.ExplainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'calicopy.v1.route_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROUTEVIEW']._serialized_start=830
-  _globals['_ROUTEVIEW']._serialized_end=992
-  _globals['_PATHSTATE']._serialized_start=995
-  _globals['_PATHSTATE']._serialized_end=1149
-  _globals['_LISTROUTESREQUEST']._serialized_start=65
-  _globals['_LISTROUTESREQUEST']._serialized_end=189
-  _globals['_LISTROUTESRESPONSE']._serialized_start=191
-  _globals['_LISTROUTESRESPONSE']._serialized_end=247
-  _globals['_ROUTE']._serialized_start=249
-  _globals['_ROUTE']._serialized_end=348
-  _globals['_PATH']._serialized_start=351
-  _globals['_PATH']._serialized_end=726
-  _globals['_KERNELROUTE']._serialized_start=728
-  _globals['_KERNELROUTE']._serialized_end=827
-  _globals['_ROUTESERVICE']._serialized_start=1151
-  _globals['_ROUTESERVICE']._serialized_end=1246
+  _globals['_ROUTEVIEW']._serialized_start=2156
+  _globals['_ROUTEVIEW']._serialized_end=2318
+  _globals['_PATHSTATE']._serialized_start=2321
+  _globals['_PATHSTATE']._serialized_end=2475
+  _globals['_LISTROUTESREQUEST']._serialized_start=66
+  _globals['_LISTROUTESREQUEST']._serialized_end=206
+  _globals['_LISTROUTESRESPONSE']._serialized_start=208
+  _globals['_LISTROUTESRESPONSE']._serialized_end=264
+  _globals['_ROUTE']._serialized_start=266
+  _globals['_ROUTE']._serialized_end=365
+  _globals['_PATH']._serialized_start=368
+  _globals['_PATH']._serialized_end=757
+  _globals['_KERNELROUTE']._serialized_start=759
+  _globals['_KERNELROUTE']._serialized_end=858
+  _globals['_EXPLAINREQUEST']._serialized_start=860
+  _globals['_EXPLAINREQUEST']._serialized_end=892
+  _globals['_EXPLAINRESPONSE']._serialized_start=894
+  _globals['_EXPLAINRESPONSE']._serialized_end=958
+  _globals['_EXPLANATION']._serialized_start=961
+  _globals['_EXPLANATION']._serialized_end=1300
+  _globals['_HOLDING']._serialized_start=1303
+  _globals['_HOLDING']._serialized_end=1474
+  _globals['_EXPLAINEDPATH']._serialized_start=1476
+  _globals['_EXPLAINEDPATH']._serialized_end=1599
+  _globals['_COMPARISON']._serialized_start=1601
+  _globals['_COMPARISON']._serialized_end=1716
+  _globals['_HOP']._serialized_start=1719
+  _globals['_HOP']._serialized_end=1942
+  _globals['_KERNELMATCH']._serialized_start=1944
+  _globals['_KERNELMATCH']._serialized_end=2067
+  _globals['_ANNOUNCEMENT']._serialized_start=2069
+  _globals['_ANNOUNCEMENT']._serialized_end=2153
+  _globals['_ROUTESERVICE']._serialized_start=2478
+  _globals['_ROUTESERVICE']._serialized_end=2643
 # @@protoc_insertion_point(module_scope)

@@ -40,6 +40,11 @@ class RouteServiceStub:
                 request_serializer=calicopy_dot_v1_dot_route__pb2.ListRoutesRequest.SerializeToString,
                 response_deserializer=calicopy_dot_v1_dot_route__pb2.ListRoutesResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/calicopy.v1.RouteService/Explain',
+                request_serializer=calicopy_dot_v1_dot_route__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=calicopy_dot_v1_dot_route__pb2.ExplainResponse.FromString,
+                _registered_method=True)
 
 
 class RouteServiceServicer:
@@ -53,6 +58,13 @@ class RouteServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Explain(self, request, context):
+        """Everything about one prefix or address, and why: paths, decision, next hops, kernel, announcements.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RouteServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_RouteServiceServicer_to_server(servicer, server):
                     servicer.ListRoutes,
                     request_deserializer=calicopy_dot_v1_dot_route__pb2.ListRoutesRequest.FromString,
                     response_serializer=calicopy_dot_v1_dot_route__pb2.ListRoutesResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=calicopy_dot_v1_dot_route__pb2.ExplainRequest.FromString,
+                    response_serializer=calicopy_dot_v1_dot_route__pb2.ExplainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class RouteService:
             '/calicopy.v1.RouteService/ListRoutes',
             calicopy_dot_v1_dot_route__pb2.ListRoutesRequest.SerializeToString,
             calicopy_dot_v1_dot_route__pb2.ListRoutesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/calicopy.v1.RouteService/Explain',
+            calicopy_dot_v1_dot_route__pb2.ExplainRequest.SerializeToString,
+            calicopy_dot_v1_dot_route__pb2.ExplainResponse.FromString,
             options,
             channel_credentials,
             insecure,

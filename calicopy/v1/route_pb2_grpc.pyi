@@ -35,6 +35,8 @@ class RouteServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RouteServiceAsyncStub: ...
     ListRoutes: _grpc.UnaryStreamMultiCallable[_route_pb2.ListRoutesRequest, _route_pb2.ListRoutesResponse]
     """Routes in order of prefix, in pages of up to 1,000."""
+    Explain: _grpc.UnaryUnaryMultiCallable[_route_pb2.ExplainRequest, _route_pb2.ExplainResponse]
+    """Everything about one prefix or address, and why: paths, decision, next hops, kernel, announcements."""
 
 @_typing.type_check_only
 class RouteServiceAsyncStub(RouteServiceStub):
@@ -43,6 +45,8 @@ class RouteServiceAsyncStub(RouteServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListRoutes: _aio.UnaryStreamMultiCallable[_route_pb2.ListRoutesRequest, _route_pb2.ListRoutesResponse]  # type: ignore[assignment]
     """Routes in order of prefix, in pages of up to 1,000."""
+    Explain: _aio.UnaryUnaryMultiCallable[_route_pb2.ExplainRequest, _route_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Everything about one prefix or address, and why: paths, decision, next hops, kernel, announcements."""
 
 class RouteServiceServicer(metaclass=_abc_1.ABCMeta):
     """The RIB and what the kernel holds of it."""
@@ -54,5 +58,13 @@ class RouteServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_route_pb2.ListRoutesResponse], _abc.AsyncIterator[_route_pb2.ListRoutesResponse]]:
         """Routes in order of prefix, in pages of up to 1,000."""
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _route_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_route_pb2.ExplainResponse, _abc.Awaitable[_route_pb2.ExplainResponse]]:
+        """Everything about one prefix or address, and why: paths, decision, next hops, kernel, announcements."""
 
 def add_RouteServiceServicer_to_server(servicer: RouteServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

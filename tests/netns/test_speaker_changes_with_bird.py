@@ -202,6 +202,20 @@ async def test_a_key_that_changes_while_the_peer_dials_is_the_listeners_too(pair
     await eventually(lambda: ups(agent, SPEC.peer_address) == 2, 15)
 
 
+@pytest.mark.parametrize("spec", [BOTH_ON_4, V6], ids=["over IPv4", "over IPv6"])
+async def test_a_peer_with_ttl_security_may_dial_a_listener_that_others_share(
+    pair: Pair, agent: Agent, spec: SessionSpec
+) -> None:
+    """Its kernel drops a SYN-ACK of ours whose TTL is not 255."""
+    ours, other = spec.peer_address, spec.peer_address.replace("2", "3")
+    text = config(pair, n1="ttl security on;", n6="ttl security on;")
+    pair.reconfigure_bird(text.replace(f"local {ours} as 64512;", f"local {ours} as 65001;"))
+    near = dataclasses.replace(spec, peer_as=65001, incoming_ttl=255, outgoing_ttl=255, passive=True)
+    await agent.control.apply([dataclasses.replace(spec, name="other", peer_address=other, passive=True), near])
+    await eventually(lambda: agent.of(PeerUp), 15)
+    assert not agent.of(PeerDown)
+
+
 # -- other sessions
 
 

@@ -62,16 +62,18 @@ async def test_a_hold_time_that_ran_out_is_said_so_the_peer_drops_our_routes_und
     assert decode_notification(said).code == 4
 
 
-async def test_the_first_open_of_a_process_says_restarted_and_the_next_does_not(
+async def test_the_first_open_of_a_process_says_restarted_and_so_does_one_after_a_change(
     agent: Agent, peers: list[RawPeer]
 ) -> None:
     peer = await listening(peers, SPEC, FULL)
     await agent.control.apply([SPEC])
     await eventually(lambda: agent.of(PeerUp))
     await agent.client.teardown(SPEC.peer_address, 4)
-    await eventually(lambda: len(peer.bodies(OPEN)) == 2)
+    await eventually(lambda: len(agent.of(PeerUp)) == 2)
+    await agent.control.apply([dataclasses.replace(SPEC, hold_time_s=60)])
+    await eventually(lambda: len(peer.bodies(OPEN)) == 3)
     restarts = [decode_open(body).capabilities.graceful_restart for body in peer.bodies(OPEN)]
-    assert [one and one.restarting for one in restarts] == [True, False]
+    assert [one and one.restarting for one in restarts] == [True, False, True]
 
 
 async def test_no_open_offers_what_exabgp_cannot_do(agent: Agent, peers: list[RawPeer]) -> None:

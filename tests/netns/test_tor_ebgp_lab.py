@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +47,41 @@ def pods(lab: labs.TestLab) -> dict[str, str]:
     return {node: lab.pod(node, "pod") for node in NODES}
 
 
+@pytest.fixture
+def one_as(tmp_path: Path) -> Iterator[labs.TestLab]:
+    """The same with one AS for all nodes, which README names as the other way, and with a password."""
+    shutil.copytree(TOPOLOGY.parent, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "tor.password").write_text("md5-of-a-rack\n")
+    for name in ("tor-a.conf", "tor-b.conf"):
+        path = tmp_path / name
+        line = " neighbor NODES ttl-security hops 1\n"
+        path.write_text(path.read_text().replace(line, f"{line} neighbor NODES password md5-of-a-rack\n"))
+    cluster = (tmp_path / "cluster.yaml").read_text()
+    cluster = re.sub(r"    as: 646\d\d\n", "", cluster)
+    cluster = cluster.replace(
+        "trust_owner", "password_file: /etc/calicopy/tor.password\n      allow_own_as: 1\n      trust_owner"
+    )
+    (tmp_path / "cluster.yaml").write_text(cluster)
+    topology = (tmp_path / TOPOLOGY.name).read_text().replace("name: tor-ebgp", f"name: oneas{os.getpid()}")
+    bind = "        - cluster.yaml:/etc/calicopy/cluster.yaml:ro\n"
+    topology = topology.replace(bind, bind + "        - tor.password:/etc/calicopy/tor.password:ro\n")
+    (tmp_path / TOPOLOGY.name).write_text(topology)
+    with labs.existing(tmp_path / TOPOLOGY.name) as running:
+        yield running
+
+
+def test_nodes_of_one_as_hear_of_each_other_when_the_file_allows_it_once(one_as: labs.TestLab) -> None:
+    one_as.wait_healthy(*NODES)
+    blocks = {node: one_as.block_of(node) for node in NODES}
+    for node in NODES:
+        labs.wait_until(
+            lambda node=node: set(blocks.values()) <= set(one_as.kernel_routes(node)), what=f"{node} has every block"
+        )
+    (shown,) = one_as.cli("a1", "routes", blocks["b1"])["items"]
+    assert shown["paths"][0]["as_path"] == "65001 65000 65002 64512"
+    assert "64512" in one_as.run("tor-a", "vtysh", "-c", "show bgp summary")
+
+
 def ping(lab: labs.TestLab, node: str, address: str) -> bool:
     words = ("ip", "netns", "exec", "pod", "ping", "-c", "2", "-i", "0.1", "-W", "1", address)
     return lab.try_run(node, *words).returncode == 0
@@ -72,7 +109,7 @@ def test_the_other_rack_goes_by_the_router_and_the_neighbour_straight(
             (path,) = shown["paths"]
             assert path["owner"] == other
     (shown,) = lab.cli("a1", "routes", blocks["b1"])["items"]
-    assert [int(asn) for asn in str(shown["paths"][0]["as_path"]).split()] == [65001, 65000, 65002, 64611]
+    assert shown["paths"][0]["as_path"] == "65001 65000 65002 64611"
 
 
 def test_the_only_path_that_is_refused_is_the_nodes_own(lab: labs.TestLab, blocks: dict[str, str]) -> None:

@@ -123,6 +123,34 @@ def test_no_death_of_agent_or_speaker_deletes_or_withdraws_a_route(deaths: list[
     assert not any(host.deleted or host.speaker.withdrawn for host in net.hosts.values())
 
 
+def reflected() -> simnet.ClusterConfig:
+    """The same nodes, where the first two reflect to the others and there is no mesh."""
+    file = simnet.config(NAMES).model_dump(exclude_unset=True)
+    for number, node in enumerate(file["nodes"]):
+        node["labels"] = {"role": "rr" if number < 2 else "node"}
+        node["route_reflector"] = number < 2
+    file["bgp"] = {"mesh": False, "peers": [{"name": "reflectors", "peer_selector": {"role": "rr"}}]}
+    return simnet.ClusterConfig.model_validate(file)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    deaths=st.lists(st.tuples(st.sampled_from(DEATHS), st.integers(0, 3), st.floats(0.0, 3.0)), max_size=6)
+)
+def test_no_death_at_reflectors_or_clients_loses_a_route(deaths: list[tuple[str, int, float]]) -> None:
+    net = simnet.Network(reflected())
+    for host in net.hosts.values():
+        host.start()
+    net.run(CALM_S)
+    check_converged(net)
+    for action, one, pause in deaths:
+        act(net, action, one, (one + 1) % 4)
+        net.run(pause)
+    settle(net)
+    check_converged(net)
+    assert not any(host.deleted for host in net.hosts.values())
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     first=st.permutations(NAMES), second=st.permutations(NAMES), order=st.permutations(NAMES),

@@ -10,6 +10,7 @@ from calicopy.config.resolve import NodeConfig, resolve
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.core import Core
+from calicopy.core.drain import DrainRecord
 from calicopy.fib import Hop, KernelDump, RouteKind, RouteTarget, WriteResult
 from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
@@ -36,9 +37,16 @@ def attributes(number: int) -> tuple[sp.RawAttribute, ...]:
 class Script:
     """Drives the core of n1. What the host answers (kernel, disk) is answered at once unless it is held back."""
 
-    def __init__(self, node: NodeConfig, snapshot: Snapshot | None = None, *, kernel: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        node: NodeConfig,
+        snapshot: Snapshot | None = None,
+        *,
+        kernel: tuple[str, ...] = (),
+        drain: DrainRecord | None = None,
+    ) -> None:
         self.now = 1000.0
-        self.core = Core(node, snapshot or Snapshot(), now=self.now)
+        self.core = Core(node, snapshot or Snapshot(), now=self.now, drain=drain)
         self.node = node
         self.kernel: dict[Packed, RouteTarget | None] = {
             Prefix.parse(prefix).packed: RouteTarget(RouteKind.UNICAST, (Hop(None, 7),))

@@ -7,6 +7,8 @@ from ipaddress import ip_address
 
 from calicopy.api.backend import ChangeSink, ConfigKind, RefusalKind, RefusedError
 from calicopy.core import peer_views, views
+from calicopy.core.drain import DrainPhase, DrainStep, DrainView
+from calicopy.core.explain_views import ExplainView, HoldingView
 from calicopy.core.plan_views import ApplyStage, ConfigTextView, PlanView, ProgressView, UnderWayView
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.policy import AdvertiseScope, LimitAction
@@ -140,6 +142,7 @@ class MemoryBackend:
             peer_view("node3", "192.0.2.3", state=FsmState.ACTIVE),
         ]
         self.route_list = [route_view("10.244.0.64/26"), route_view("10.244.0.128/26")]
+        self.explained: dict[Prefix, ExplainView] = {}
         self.block_list = [block_view("10.244.0.0/26")]
         self.reserved = [block_view("10.244.0.64/26", node="node2", reserved=True)]
         self.workload_list: list[views.WorkloadView] = []
@@ -148,6 +151,8 @@ class MemoryBackend:
         self.sinks: list[ChangeSink] = []
         self.revision = 7
         self.queries: list[object] = []
+        self.in_use = False
+        self.drained: DrainView | None = None
         self.before_change: Callable[[], object] | None = None
         self.changed = asyncio.Event()
 
@@ -174,19 +179,36 @@ class MemoryBackend:
             tunnel=None,
             counters={"speaker.events_lost": 0},
             config_file="/etc/calicopy/cluster.yaml",
+            drain=self.drained,
         )
 
     def peers(self) -> Sequence[views.PeerView]:
         return self.peer_list
 
     def routes(
-        self, query: views.RouteQuery, *, peer: str = "", family: Family | None = None, within: Prefix | None = None
+        self,
+        query: views.RouteQuery,
+        *,
+        peer: str = "",
+        family: Family | None = None,
+        within: Prefix | None = None,
+        reason: str = "",
     ) -> Iterator[Sequence[views.RouteView]]:
         if peer and peer not in [known.name for known in self.peer_list]:
             raise RefusedError(RefusalKind.NOT_FOUND, "unknown-peer", f"no peer {peer!r}", subject=peer)
         self.queries.append((query, peer, family, within))
         chosen = [route for route in self.route_list if within is None or route.prefix in within]
+        if reason:
+            codes = {route.prefix: {path.reason.code for path in route.paths if path.reason} for route in chosen}
+            chosen = [route for route in chosen if reason in codes[route.prefix]]
         return (chosen[first : first + 1000] for first in range(0, len(chosen), 1000))
+
+    async def explain(self, target: Prefix) -> ExplainView:
+        found = self.explained.get(target)
+        if found is not None:
+            return found
+        nobody = HoldingView("", None, "", "", None, "", "outside-pools", "", (), "it lies in no pool")
+        return ExplainView(target, None, False, f"{target} has no answer", nobody, (), (), None, None, (), ())
 
     def pools(self) -> Sequence[views.PoolView]:
         return [
@@ -301,6 +323,23 @@ class MemoryBackend:
             raise RefusedError(RefusalKind.CONFLICT, "peer-down", f"the session with {name} is not up", subject=name)
         self.queries.append((name, what))
         return peer
+
+    async def drain(self, *, force: bool, wait_s: float) -> AsyncIterator[DrainStep]:
+        if self.in_use and not force:
+            message = "1 address is in use here: 10.244.0.1 (workload:web); detach them first, or drain with force"
+            raise RefusedError(RefusalKind.CONFLICT, "addresses-in-use", message)
+        self.drained = DrainView(DrainPhase.DRAINING, STARTED_AT, wait_s, waiting=1)
+        yield DrainStep("recorded", "recorded", self.drained)
+        yield DrainStep("waiting", "waiting for other paths of 1 prefix", self.drained)
+        alone = (Prefix.parse("10.244.0.0/26"),)
+        self.drained = DrainView(DrainPhase.DRAINED, STARTED_AT, wait_s, without_alternative=alone)
+        yield DrainStep("no-alternative", "no other path is known of 1 prefix: 10.244.0.0/26", self.drained)
+        yield DrainStep("drained", "all is withdrawn", self.drained, last=True)
+
+    async def undrain(self) -> bool:
+        await self._changing()
+        was, self.drained = self.drained, None
+        return was is not None
 
     def subscribe(self, sink: ChangeSink) -> None:
         self.sinks.append(sink)

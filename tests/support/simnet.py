@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 
 from calicopy.bgp import encode_end_of_rib
-from calicopy.bgp.capabilities import Capabilities, GracefulRestart
+from calicopy.bgp.capabilities import Capabilities, GracefulRestart, PathMode
 from calicopy.bgp.encode import encode_attribute
 from calicopy.bgp.nlri import encode_nlri
 from calicopy.bgp.open import Open, encode_open
@@ -137,7 +137,9 @@ class Speaker:
 
     def open_of(self, peer: str) -> bytes:
         spec = self.specs[peer]
-        return open_body(spec.local_as, spec.router_id)
+        assert spec.add_path_send == spec.add_path_receive
+        modes = tuple((family, PathMode.BOTH) for family in spec.add_path_send)
+        return open_body(spec.local_as, spec.router_id, add_path=modes)
 
     def set_sessions(self, me: str, specs: Iterable[sp.SessionSpec]) -> None:
         """The whole set, as ExaBGP takes a reload: what goes or changes is closed without a NOTIFICATION."""

@@ -234,7 +234,10 @@ def all_calls():
 
 
 async def test_the_read_only_socket_lets_reading_calls_through_and_nothing_else(read_only):
-    changing = {"AssignAddress", "ReleaseAddress", "ReleaseBlock", "Attach", "Detach", "RefreshPeer", "ResetPeer"}
+    changing = {
+        "AssignAddress", "ReleaseAddress", "ReleaseBlock", "Attach", "Detach", "Drain", "Undrain", "RefreshPeer",
+        "ResetPeer",
+    }  # fmt: skip
     for method in all_calls():
         call = read_only.unary_unary(method)(b"")
         try:

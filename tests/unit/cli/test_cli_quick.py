@@ -32,10 +32,15 @@ def test_only_known_names_with_values_are_plain(words: list[str], expected: dict
     assert quick.plain_options(words, ("config", "node")) == expected
 
 
+def test_a_flag_is_plain_without_a_value() -> None:
+    assert quick.plain_options(["--drain", "--config", "a"], ("config",), ("drain",)) == {"drain": "", "config": "a"}
+    assert quick.plain_options(["--drain=yes"], ("config",), ("drain",)) is None
+
+
 @pytest.mark.parametrize("command", [processes.agent, processes.node])
 def test_click_has_the_same_options_and_defaults(command: object) -> None:
     params = getattr(command, "params")  # noqa: B009 - a click command, typed by its decorator
-    known = {"--config", "--node"} | ({"--run-dir"} if command is processes.node else set())
+    known = {"--config", "--node", "--drain"} | ({"--run-dir"} if command is processes.node else set())
     assert {option for param in params for option in param.opts} == known
     assert next(param.default for param in params if param.name == "config") == quick.DEFAULT_CONFIG
 

@@ -75,6 +75,16 @@ def test_a_path_shows_its_owner_and_the_kernel_its_route_and_a_refused_one_its_r
     assert theirs.kernel.text == "via 10.0.0.2 dev eth0"
 
 
+def test_a_reason_picks_the_paths_that_have_it(script: Script) -> None:
+    found = [
+        str(view.prefix)
+        for query in (RouteQuery.REJECTED, RouteQuery.ALL)
+        for page in show.routes(script.core, query, peer=None, family=None, within=None, reason="outside-pools")
+        for view in page
+    ]
+    assert found == [OUTSIDE, OUTSIDE]
+
+
 def test_what_goes_while_a_list_is_shown_is_left_out(script: Script) -> None:
     pages = show.routes(script.core, RouteQuery.RECEIVED, peer=script.core.peers[N2], family=None, within=None)
     script.hear_withdrawn(N2, THEIRS)

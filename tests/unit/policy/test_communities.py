@@ -36,7 +36,7 @@ def test_a_well_known_one_may_be_given_by_its_numbers() -> None:
     ["", "1", ":", "1:", "1:2:3:4", "65536:1", "1:65536", "4294967296:1:1", "01:2", "-1:2", "1 :2", "a:b", "٣:٢"],
 )
 def test_what_is_no_community_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no (large )?community: expected"):
+    with pytest.raises(ValueError, match=r"is no (large )?community"):
         parse_community(text)
 
 

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from calicopy.core.drain import DrainCleared, DrainRecord, DrainSaved
 from calicopy.ipam import (
     AddressFreed,
     AddressRecord,
@@ -46,6 +48,7 @@ from calicopy.store import (
 from calicopy.store.schema import MIGRATIONS
 
 P = Prefix.parse
+DRAIN = DrainRecord(1_790_000_000.25, 30.0, finished=False)
 BLOCK = BlockRecord(P("10.244.5.0/26"), "default", 1)
 LOST = BlockRecord(P("fd00::/122"), "six", 2, rival="node2")
 USED = AddressRecord(ip_address("10.244.5.1"), BLOCK.prefix, "pod/a", 3, None, (("netns", "/run/netns/ä"),))
@@ -291,3 +294,22 @@ def test_the_store_is_readable_with_the_sqlite_shell(store: Store) -> None:
     with sqlite3.connect(f"file:{store.path}?mode=ro", uri=True) as reader:
         assert reader.execute("SELECT address FROM address WHERE handle = 'pod/a'").fetchone() == ("10.244.5.1",)
     reader.close()
+
+
+def test_a_drain_is_kept_until_it_is_cleared_and_only_its_last_word_counts(tmp_path: Path) -> None:
+    with Store(tmp_path) as store:
+        assert store.load().drain is None
+        store.commit([DrainSaved(DRAIN)])
+        store.commit([DrainSaved(replace(DRAIN, finished=True))])
+    with Store(tmp_path) as store:
+        assert store.load().drain == replace(DRAIN, finished=True)
+        store.commit([DrainCleared()])
+        assert store.load().drain is None
+
+
+def test_a_file_from_before_drains_is_brought_up_to_date_with_all_that_it_holds(tmp_path: Path) -> None:
+    with Store(tmp_path, migrations=MIGRATIONS[:1]) as store:
+        store.commit(ALL)
+    with Store(tmp_path) as store:
+        assert store.load().ipam == SNAPSHOT
+        assert store.load().drain is None

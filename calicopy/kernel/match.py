@@ -1,0 +1,57 @@
+"""Which route the kernel takes for an address now, of whatever protocol and table: for people who ask why."""
+from __future__ import annotations
+
+from calicopy.fib.types import KernelMatch
+from calicopy.kernel.dump import target_of
+from calicopy.kernel.netlink import (
+    ADDRESS_FAMILY,
+    RTA_DST,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTM_F_FIB_MATCH,
+    RTM_F_LOOKUP_TABLE,
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    RTMSG,
+    RTN_LOCAL,
+    U32,
+    NetlinkError,
+    NetlinkSocket,
+    attribute,
+    attributes,
+    message,
+)
+from calicopy.net import Family, IPAddress, Prefix
+
+
+def match_address(socket: NetlinkSocket, address: IPAddress) -> KernelMatch:
+    """The kernel's longest match, rules and tables included (RTM_F_FIB_MATCH). What it drops gives an errno."""
+    family = Family.IPV4 if address.version == 4 else Family.IPV6
+    flags = RTM_F_FIB_MATCH | RTM_F_LOOKUP_TABLE  # without the latter every table is called main
+    body = RTMSG.pack(ADDRESS_FAMILY[family], family.bits, 0, 0, 0, 0, 0, 0, flags)
+    request = message(RTM_GETROUTE, 0, body + attribute(RTA_DST, address.packed))
+    answer = KernelMatch(address)
+    try:
+        for kind, data, start, end in socket.ask(request, what=f"route to {address}"):
+            if kind == RTM_NEWROUTE:
+                answer = _parse(address, family, data, start=start, end=end)
+    except NetlinkError as error:
+        return KernelMatch(address, errno=error.errno or 0)
+    return answer
+
+
+def _parse(address: IPAddress, family: Family, data: bytes, *, start: int, end: int) -> KernelMatch:
+    _, length, _, tos, table, protocol, scope, kind, flags = RTMSG.unpack_from(data, start)
+    found = attributes(data, start + RTMSG.size, end)
+    if RTA_TABLE in found:
+        table = U32.unpack(found[RTA_TABLE])[0]
+    packed = bytes((length,)) + found.get(RTA_DST, b"")[: (length + 7) // 8]
+    return KernelMatch(
+        address,
+        prefix=Prefix(family, packed),
+        protocol=protocol,
+        metric=U32.unpack(found[RTA_PRIORITY])[0] if RTA_PRIORITY in found else 0,
+        table=table,
+        target=target_of(found, family=family, kind=kind, scope=scope, flags=flags, tos=tos),
+        local=kind == RTN_LOCAL,
+    )

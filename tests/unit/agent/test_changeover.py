@@ -1,0 +1,224 @@
+"""A change from its begin to its outcome: what is refused, what holds, what is restored, and who may say so."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from corescript import N2, Script, snapshot
+
+from calicopy.agent.changeover import Changeover
+from calicopy.agent.config_files import ConfigFiles
+from calicopy.api.backend import ConfigKind, RefusalKind, RefusedError
+from calicopy.config import load_text
+from calicopy.config.resolve import resolve
+from calicopy.core import commands as do
+from calicopy.core import events as ev
+from calicopy.core.plan_views import ApplyStage, ProgressView, SessionEffect
+from calicopy.seam import speaker as sp
+
+TOR = "10.0.0.9"
+NODES = "nodes:\n  - {name: n1, address: 10.0.0.1/24}\n  - {name: n2, address: 10.0.0.2/24}\n"
+POOLS = "pools:\n  - {cidr: 10.244.0.0/22, block_size: 26}\n"
+OLD = NODES + POOLS
+WITH_TOR = OLD + f"bgp:\n  peers:\n    - {{name: tor, address: {TOR}, as: 64600}}\n"
+
+
+class Agent:
+    """A changeover before a core whose speaker takes every set of sessions, unless it `refuses`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.own = directory / "cluster.yaml"
+        self.own.write_text(OLD)
+        self.files = ConfigFiles(self.own, directory / "state")
+        node = resolve(load_text(OLD, filename="f").require(), "n1")
+        self.script = Script(node, snapshot("10.244.0.0/26")).boot().up(N2).end_of_rib(N2)
+        self.refuses = ""
+        self.told: list[str] = []
+        self.changeover = Changeover(
+            self.script.core, self.files, self.post, text=OLD.encode(), changed=lambda node: self.told.append(node.name)
+        )
+        self.answer()
+
+    def post(self, event: ev.CoreEvent) -> None:
+        self.script.tell(event)
+        self.answer()
+        self.changeover.stepped()
+
+    def answer(self) -> None:
+        for command in self.script.take(do.SetSessions):
+            self.script.tell(ev.SessionsSet(self.refuses, command.serial))
+
+    def names(self) -> set[str]:
+        return {peer.configured.name for peer in self.script.core.peers.values()}
+
+    def tor_comes_up(self) -> None:
+        self.script.node = self.script.core.node
+        self.script.up(TOR).end_of_rib(TOR)
+
+    async def apply(self, text: str, *, confirm_s: int = 0) -> ProgressView:
+        return [step async for step in self.changeover.apply(text.encode(), "new.yaml", confirm_s=confirm_s)][-1]
+
+    async def begin(self, text: str, *, confirm_s: int = 0) -> asyncio.Task[ProgressView]:
+        """An apply that waits for something."""
+        task = asyncio.create_task(self.apply(text, confirm_s=confirm_s))
+        async with asyncio.timeout(10):
+            while not ((change := self.changeover.under_way()) and change.missing):
+                await asyncio.sleep(0.01)
+        return task
+
+    def running(self) -> str:
+        return self.changeover.config(ConfigKind.RUNNING).text.decode()
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+    made = Agent(tmp_path)
+    yield made
+    await made.changeover.stop()
+
+
+async def refused(agent: Agent, text: str) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
+        await agent.apply(text)
+    assert agent.running() == agent.own.read_text() == OLD
+    assert agent.names() == {"n2"}
+    assert agent.told == []
+    return caught.value
+
+
+async def test_a_change_that_has_come_up_becomes_the_agents_own_file(agent: Agent) -> None:
+    waiting = await agent.begin(WITH_TOR)
+    assert agent.own.read_text() == OLD
+    agent.tor_comes_up()
+    assert (await waiting).stage is ApplyStage.DONE
+    assert agent.running() == agent.own.read_text() == WITH_TOR
+    assert agent.files.previous() == OLD.encode()
+    assert agent.files.pending() is None
+    assert agent.changeover.under_way() is None
+
+
+async def test_what_does_not_come_up_in_time_is_restored(agent: Agent) -> None:
+    outcome = await agent.apply(WITH_TOR, confirm_s=1)
+    assert outcome.stage is ApplyStage.RESTORED
+    assert outcome.missing == ("session with tor: is not up yet",)
+    assert agent.running() == agent.own.read_text() == OLD
+    assert agent.names() == {"n2"}
+    assert agent.script.core.peers[N2].is_up
+
+
+async def test_what_the_speaker_refuses_is_restored_at_once(agent: Agent) -> None:
+    agent.refuses = "no key file"
+    outcome = await agent.apply(WITH_TOR)
+    assert (outcome.stage, outcome.missing) == (ApplyStage.RESTORED, ("no key file",))
+
+
+async def test_an_invalid_file_changes_nothing_and_names_every_error(agent: Agent) -> None:
+    error = await refused(agent, OLD + "bgp: {mesh: 7, hold_time_s: 1}\n")
+    assert (error.kind, error.code) == (RefusalKind.INVALID, "config-invalid")
+    assert [line.split(" ")[0] for line in str(error).splitlines()] == ["new.yaml:6:13:", "new.yaml:6:29:"]
+
+
+async def test_a_file_without_this_node_is_refused(agent: Agent) -> None:
+    assert (await refused(agent, OLD.replace("n1", "n3"))).code == "node-not-in-file"
+
+
+async def test_what_cannot_be_had_at_run_time_is_refused(agent: Agent) -> None:
+    error = await refused(agent, OLD + "agent: {route_metric: 5}\n")
+    assert error.code == "needs-restart"
+    assert "agent.route_metric: 1024 becomes 5" in str(error)
+
+
+async def test_nothing_is_changed_when_what_runs_cannot_be_kept(agent: Agent, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no directory")
+    assert (await refused(agent, WITH_TOR)).code == "not-kept"
+
+
+async def test_another_change_meanwhile_is_refused_with_who_and_until_when(agent: Agent) -> None:
+    waiting = await agent.begin(WITH_TOR)
+    with pytest.raises(RefusedError, match=r"apply of new\.yaml, until \d\d:\d\d:\d\d UTC") as caught:
+        await agent.apply(OLD)
+    assert caught.value.code == "change-under-way"
+    assert (await agent.changeover.confirm()).stage is ApplyStage.DONE
+    assert (await waiting).missing == ("session with tor: is not up yet",)
+    assert agent.own.read_text() == WITH_TOR
+
+
+async def test_a_rollback_ends_a_change_or_goes_to_the_one_before(agent: Agent) -> None:
+    waiting = await agent.begin(WITH_TOR)
+    assert [step.stage async for step in agent.changeover.rollback()] == [ApplyStage.RESTORED]
+    assert (await waiting).stage is ApplyStage.RESTORED
+    with pytest.raises(RefusedError, match="no configuration before"):
+        await anext(agent.changeover.rollback())
+
+    other = OLD + "bgp: {multipath_relax: true}\n"
+    assert (await agent.apply(other)).stage is ApplyStage.DONE
+    assert [step.stage async for step in agent.changeover.rollback()][-1] is ApplyStage.DONE
+    assert agent.running() == agent.own.read_text() == OLD
+    assert agent.files.previous() == other.encode()
+
+
+async def test_there_is_nothing_to_confirm_without_a_change(agent: Agent) -> None:
+    with pytest.raises(RefusedError, match="nothing to confirm"):
+        await agent.changeover.confirm()
+
+
+async def test_a_listener_that_goes_away_does_not_end_the_change(agent: Agent) -> None:
+    waiting = await agent.begin(WITH_TOR)
+    waiting.cancel()
+    agent.tor_comes_up()
+    async with asyncio.timeout(10):
+        while agent.changeover.under_way():
+            await asyncio.sleep(0.01)
+    assert agent.own.read_text() == WITH_TOR
+
+
+async def test_a_file_that_cannot_be_written_is_said_and_the_change_holds(agent: Agent) -> None:
+    agent.own.chmod(0o444)
+    outcome = await agent.apply(OLD + "bgp: {multipath_relax: true}\n")
+    assert outcome.stage is ApplyStage.NOT_SAVED
+    assert f"{agent.own}: the file is read-only" in outcome.message
+    assert not agent.changeover.config(ConfigKind.STARTUP).same
+    assert agent.files.pending() is None
+
+
+async def test_an_agent_that_ends_during_a_change_leaves_its_note(agent: Agent) -> None:
+    await agent.begin(WITH_TOR)
+    await agent.changeover.stop()
+    note = agent.files.pending()
+    assert note is not None
+    assert note.by == "apply of new.yaml"
+
+
+async def test_a_sighup_during_a_change_is_done_after_it(agent: Agent) -> None:
+    waiting = await agent.begin(WITH_TOR)
+    agent.own.write_text(OLD + "bgp: {multipath_relax: true}\n")
+    for _ in range(100):
+        agent.changeover.reload()
+    [step async for step in agent.changeover.rollback()]
+    await waiting
+    async with asyncio.timeout(10):
+        while agent.running() == OLD or agent.changeover.under_way():
+            await asyncio.sleep(0.01)
+    assert agent.script.core.node.cluster.bgp.multipath_relax
+
+
+async def test_a_sighup_without_a_change_has_the_keys_read_again(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    serial = agent.script.core.wanted.serial
+    agent.changeover.reload()
+    async with asyncio.timeout(10):
+        while agent.script.core.wanted.serial == serial:
+            await asyncio.sleep(0.01)
+    assert "nothing has changed" in caplog.text
+    assert agent.changeover.under_way() is None
+
+
+async def test_a_plan_is_made_beside_the_loop_and_changes_nothing(agent: Agent) -> None:
+    view = await agent.changeover.plan(WITH_TOR.encode(), "new.yaml")
+    assert [(session.name, session.effect) for session in view.sessions] == [("tor", SessionEffect.ADDED)]
+    assert agent.running() == OLD
+    agent.script.tell(sp.PeerDown(N2, "x"))
+    with pytest.raises(RefusedError, match=r"new\.yaml:1:1"):
+        await agent.changeover.plan(b"- 7", "new.yaml")
