@@ -229,6 +229,20 @@ def test_a_session_that_we_reset_is_our_restart() -> None:
     assert THEIRS in script.routes
 
 
+def test_a_session_that_other_settings_reset_is_our_restart() -> None:
+    script = settled().tell(ev.ConfigChanged(with_session(node(), hold_time_s=30)))
+    script.tell(BROKEN).up(N2, restart=GracefulRestart(120, ((V4, False),)))
+    assert THEIRS in script.routes
+    script.tell(BROKEN).up(N2, restart=GracefulRestart(120, ((V4, False),)))
+    assert THEIRS not in script.routes
+
+
+def test_settings_that_change_in_place_make_no_later_loss_ours() -> None:
+    script = settled().tell(ev.ConfigChanged(with_session(node(), keepalive_s=2)))
+    script.tell(BROKEN).up(N2, restart=GracefulRestart(120, ((V4, False),)))
+    assert THEIRS not in script.routes
+
+
 def test_the_first_session_after_a_boot_without_routes_says_that_no_state_was_kept() -> None:
     script = Script(node(), snapshot(OURS)).boot()
     assert all(one.restarted_without_state for one in script.take(do.SetSessions)[-1].sessions)
