@@ -75,6 +75,10 @@ class Rib:
         table = self._tables[family]
         table.mark(table.places.set_holders(changes))
 
+    def holders(self, family: Family) -> dict[Packed, Holder]:
+        """Who may announce which block, as `set_holders` was last told."""
+        return self._tables[family].places.holders()
+
     def set_next_hops(self, changes: Mapping[IPAddress, NextHopResolution]) -> None:
         """What is known of these next hops now. Only prefixes that use one that changed are decided anew."""
         changed = set()
