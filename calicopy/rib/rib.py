@@ -300,7 +300,7 @@ class Rib:
                         rejected[reason] += outcome.uses
         tables = [peer.families[one] for one in families if one in peer.families]
         return PeerCounters(
-            received=sum(len(table.paths) - len(table.leaving) for table in tables),
+            received=sum(len(table) for table in tables),
             accepted=accepted,
             best=best,
             rejected=dict(rejected),
