@@ -115,7 +115,8 @@ def _rows(role: str, name: str) -> list[dict[str, object]]:
     )
     return [
         {
-            "name": f"plan for {NODES} nodes at a {role}: {what}", "unit": unit, "calicopy": round(value, 3), "peers": {},
+            "name": f"plan for {NODES} nodes at a {role}: {what}", "unit": unit, "calicopy": round(value, 3),
+            "peers": {},
             "ratio": None, "target": target, "met": None if target is None else value <= target,
         }
         for what, value, unit, target in rows

@@ -156,6 +156,24 @@ def test_a_node_that_left_the_file_goes_at_once() -> None:
     assert script.routes == {OURS}
 
 
+def test_a_reflector_that_is_none_any_more_goes_on_reflecting_for_the_linger_time() -> None:
+    nodes = [{"name": f"n{number}", "address": f"10.0.0.{number}/24"} for number in (1, 2, 3)]
+    nodes[0] |= {"route_reflector": True, "labels": {"role": "reflector"}}
+    selected = {"mesh": False, "peers": [{"name": "rr", "peer_selector": {"role": "reflector"}}]}
+    script = Script(node(nodes=nodes, bgp=selected), snapshot(OURS)).boot().up(N2).up(N3)
+    script.hear(N2, THEIRS).end_of_rib(N2, N3)
+    assert THEIRS in said(script, N3)
+    script.done.clear()
+
+    given(script, node()).wait(LINGER_S - 1)
+    assert f"-{THEIRS}" not in said(script, N3)
+    assert "reflects as before" in script.core.linger.reason(N3)
+    script.wait(2.0)
+    assert f"-{THEIRS}" in said(script, N3)
+    assert script.core.linger.reason(N3) == ""
+    assert script.core.peers[N3].counters.sessions_established == 1
+
+
 # -- others
 
 
