@@ -12,6 +12,7 @@ from calicopy.core import events as ev
 from calicopy.core import show_node
 from calicopy.core.core import Core
 from calicopy.core.drain import DrainCleared, DrainPhase, DrainRecord, DrainSaved
+from calicopy.core.plan import plan
 from calicopy.core.views import Health
 from calicopy.net import Family, Prefix
 from calicopy.seam import speaker as sp
@@ -273,3 +274,14 @@ def test_the_status_says_that_it_is_drained_and_since_when() -> None:
     ]
     script.tell(sp.PeerDown(N2, "closed"))
     assert status(script.core)[0] is Health.DEGRADED
+
+
+def test_a_plan_of_the_file_that_runs_is_empty_on_a_drained_node_too() -> None:
+    script = ask(running()).wait(3)
+    steps = plan(script.core, script.node)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            assert done.value.announcements == ()
+            return
