@@ -22,8 +22,8 @@ from calicopy.core.views import (
     RouteView,
 )
 from calicopy.fib import RouteOrigin, RouteStatus, Unprogrammed, UnprogrammedReason, format_target
-from calicopy.net import Family, IPAddress, Packed, Prefix
-from calicopy.rib import DecisionStep, ImportReason, OutAttributes
+from calicopy.net import Family, Packed, Prefix
+from calicopy.rib import DecisionStep, ImportReason, OutRoute, owner_community
 from calicopy.rib import PathState as RibState
 from calicopy.rib import PathView as RibPath
 
@@ -115,8 +115,9 @@ def _route(
     """One prefix; None when it is gone by the time that its page is made."""
     kernel = kernel_view(core, prefix)
     if query is RouteQuery.ADVERTISED and peer is not None:
-        told = core.exports.out.told(peer.key, prefix.family).get(prefix.packed)
-        return None if told is None else RouteView(prefix, (_advertised(core, told, peer),), kernel)
+        routes = core.exports.out.told(peer.key, prefix.family).routes(prefix.packed)
+        views = tuple(_advertised(core, peer, route, first=number == 0) for number, route in enumerate(routes))
+        return RouteView(prefix, views, kernel) if views else None
     paths = core.rib.lookup(prefix.family, prefix.packed)
     if peer is not None:
         paths = tuple(view for view in paths if view.path.peer.key == peer.key)
@@ -187,46 +188,48 @@ def _node_name(core: Core, router_id: int | None) -> str:
 
 def local_path_view(core: Core) -> PathView:
     """The path of a prefix of our own."""
-    return _own_path(core, None, next_hop=None, local_pref=None, large_communities=())
-
-
-def _advertised(core: Core, told: OutAttributes, peer: Peer) -> PathView:
-    return _own_path(
-        core,
-        peer,
-        next_hop=told.next_hop,
-        local_pref=told.attributes.local_pref,
-        large_communities=tuple(map(format_large_community, told.attributes.large_communities)),
-        as_path=str(told.attributes.as_path),
-    )
-
-
-def _own_path(
-    core: Core,
-    peer: Peer | None,
-    *,
-    next_hop: IPAddress | None,
-    local_pref: int | None,
-    large_communities: tuple[str, ...],
-    as_path: str = "",
-) -> PathView:
     return PathView(
-        peer="" if peer is None else peer.configured.name,
-        peer_address="" if peer is None else peer.key,
+        peer="",
+        peer_address="",
         path_id=0,
         state=PathState.LOCAL,
         reason=None,
         stale=False,
-        next_hop=next_hop,
+        next_hop=None,
         owner=core.node.name,
         origin="igp",
-        as_path=as_path,
-        local_pref=local_pref,
+        as_path="",
+        local_pref=None,
         med=None,
         communities=(),
-        large_communities=large_communities,
+        large_communities=(),
         originator_id="",
         cluster_list=(),
+    )
+
+
+def _advertised(core: Core, peer: Peer, route: OutRoute, *, first: bool) -> PathView:
+    """A path as `peer` was told it; `first`: the best of its prefix."""
+    attributes, reserved = route.out.attributes, owner_community(core.rib.context)[:2]
+    owners = [one[2] for one in attributes.large_communities if one[:2] == reserved]
+    learned = PathState.BEST if first else PathState.MULTIPATH
+    return PathView(
+        peer=peer.configured.name,
+        peer_address=peer.key,
+        path_id=route.path_id,
+        state=learned if route.source else PathState.LOCAL,
+        reason=None,
+        stale=False,
+        next_hop=route.out.next_hop,
+        owner=_node_name(core, owners[0] if owners else None),
+        origin=str(attributes.origin),
+        as_path=str(attributes.as_path),
+        local_pref=attributes.local_pref,
+        med=attributes.med,
+        communities=tuple(map(format_community, attributes.communities)),
+        large_communities=tuple(map(format_large_community, attributes.large_communities)),
+        originator_id=str(attributes.originator_id or ""),
+        cluster_list=tuple(map(str, attributes.cluster_list)),
     )
 
 

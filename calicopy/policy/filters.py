@@ -87,7 +87,8 @@ class Match:
 @dataclass(frozen=True, slots=True)
 class Changes:
     """What a rule changes. None and empty leave as it is; removals come before additions. `prepend`: how often our AS
-    is put before the AS_PATH, besides the once that eBGP asks for.
+    is put before the AS_PATH towards another AS, besides the once that eBGP asks for (within the AS the path is not
+    touched: RFC 4271 section 5.1.2 a); on import how often the neighbor's AS is put there once more.
     """
 
     local_pref: int | None = None

@@ -73,10 +73,10 @@ class AdjRibOut:
 
     def _mark_all(self, group: UpdateGroup) -> None:
         """All that may be announced to a group, and all that was."""
-        group.mark(self._own[group.target.family])
-        group.mark(group.table)
+        group.mark_again(list(self._own[group.target.family]))
+        group.mark_again(list(group.table))
         if group.learns:
-            group.mark(self._rib.prefixes(group.target.family))
+            group.mark_again(self._rib.prefixes(group.target.family))
 
     def _routes(self, group: UpdateGroup, prefix: Packed) -> OutRoutes | None:
         """What the group hears of a prefix."""
@@ -130,10 +130,11 @@ class AdjRibOut:
         member.stale.update(before.withdrawn)
         known = before.members.get(peer.key) or before.away.get(peer.key)
         if before is not group or known is None or known.router_id != peer.router_id:
-            told = before.table.items()
-            member.stale.update((route.path_id, prefix) for prefix, routes in told for route in routes.routes)
+            member.known = dict(before.table)
         if known is not None:
             member.stale |= known.stale
+            told = known.known.items()
+            member.stale.update((route.path_id, prefix) for prefix, routes in told for route in routes.routes)
         return member
 
     def move(self, wanted: Mapping[OutPeer, tuple[ExportTarget, ...]]) -> None:
@@ -224,14 +225,10 @@ class AdjRibOut:
         group = self._of.get((key, family))
         if group is None or key not in group.members or not group.is_told(key):
             return [], limit, False
-        stale = group.members[key].stale
-        before = self._before.pop((key, family), None)
-        if before:
-            stale |= before
-        if not stale:
-            return [], limit, True
+        member = group.members[key]
+        member.stale |= self._before.pop((key, family), set())
         deltas, limit = group.take_stale(key, limit)
-        return deltas, limit, not stale
+        return deltas, limit, not (member.stale or member.known)
 
     def withdraw_all(self, key: str, family: Family) -> list[OutDelta]:
         """What tells the peer that all is gone."""
@@ -251,11 +248,15 @@ class AdjRibOut:
         """The targets of all groups."""
         return self._groups.keys()
 
-    def desired(self, target: ExportTarget, peer: OutPeer) -> dict[Packed, OutAttributes]:
-        """What a peer of this target hears when all is told, the best path of each prefix."""
+    def desired(
+        self, target: ExportTarget, peer: OutPeer, *, among: Iterable[Packed] | None = None
+    ) -> dict[Packed, OutAttributes]:
+        """What a peer of this target hears when all is told, the best path of each prefix (`among`: only of these)."""
         group = UpdateGroup(target, self._exporter(target), self._routes)
         group.join(Member(peer.key, peer.router_id, peer.address))
-        prefixes = {*self._own[target.family], *(self._rib.prefixes(target.family) if group.learns else ())}
+        prefixes = among
+        if prefixes is None:
+            prefixes = {*self._own[target.family], *(self._rib.prefixes(target.family) if group.learns else ())}
         found: dict[Packed, OutAttributes] = {}
         for prefix in prefixes:
             routes = self._routes(group, prefix)

@@ -75,6 +75,10 @@ class Rib:
         table = self._tables[family]
         table.mark(table.places.set_holders(changes))
 
+    def holders(self, family: Family) -> dict[Packed, Holder]:
+        """Who may announce which block, as `set_holders` was last told."""
+        return self._tables[family].places.holders()
+
     def set_next_hops(self, changes: Mapping[IPAddress, NextHopResolution]) -> None:
         """What is known of these next hops now. Only prefixes that use one that changed are decided anew."""
         changed = set()
@@ -305,7 +309,7 @@ class Rib:
                         rejected[reason] += outcome.uses
         tables = [peer.families[one] for one in families if one in peer.families]
         return PeerCounters(
-            received=sum(len(table.paths) - len(table.leaving) for table in tables),
+            received=sum(len(table) for table in tables),
             accepted=accepted,
             best=best,
             rejected=dict(rejected),

@@ -25,9 +25,9 @@ Peers = tuple[str, ...]
 
 @dataclass(slots=True)
 class Member:
-    """A peer of the group. `stale`: (path id, prefix) that the speaker may hold for it though it is not told.
-
-    `returns`: it was told things before, so that it may know what is withdrawn until it is told the table.
+    """A peer of the group. The speaker may hold for it what it is not told: `stale`, as (path id, prefix), and `known`,
+    a table that it was told before. `returns`: so it may also be told again what is withdrawn until it is sent the
+    table.
     """
 
     key: str
@@ -35,6 +35,7 @@ class Member:
     address: IPAddress
     returns: bool = False
     stale: set[tuple[int, Packed]] = field(default_factory=set)
+    known: dict[Packed, OutRoutes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -185,6 +186,11 @@ class UpdateGroup:
         if self.members:
             self._marked.update(dict.fromkeys(prefixes))
 
+    def mark_again(self, prefixes: list[Packed]) -> None:
+        """The same for many at once: it takes no time that goes with their number."""
+        if self.members:
+            self._queue += prefixes
+
     @property
     def pending(self) -> bool:
         """Whether there is something left to work off."""
@@ -296,14 +302,19 @@ class UpdateGroup:
 
     def take_stale(self, key: str, limit: int) -> tuple[list[OutDelta], int]:
         """Withdraw up to `limit` of what the member may have heard and is not told: (deltas, how many are left)."""
-        stale = self.members[key].stale
+        member = self.members[key]
         plan = Plan(self.target)
         gone: dict[int, list[Packed]] = {}
-        for _ in range(min(limit, len(stale))):
+        while limit > 0 and (member.known or member.stale):
             limit -= 1
-            path_id, prefix = stale.pop()
-            if not self.hears(key, path_id, prefix):
-                gone.setdefault(path_id, []).append(prefix)
+            if member.known:
+                prefix, routes = member.known.popitem()
+                pairs = [(route.path_id, prefix) for route in routes.routes]
+            else:
+                pairs = [member.stale.pop()]
+            for path_id, prefix in pairs:
+                if not self.hears(key, path_id, prefix):
+                    gone.setdefault(path_id, []).append(prefix)
         for path_id, prefixes in gone.items():
             plan.withdraw((key,), path_id, prefixes)
             self.withdrawn.update(dict.fromkeys((path_id, prefix) for prefix in prefixes))

@@ -5,6 +5,8 @@ import simnet
 
 from calicopy.config.model import ClusterConfig
 from calicopy.core.drain import DrainPhase
+from calicopy.core.show import routes as routes_of
+from calicopy.core.views import PathState, RouteQuery
 from calicopy.net import Family, Packed, Prefix
 
 V4 = Family.IPV4
@@ -108,6 +110,18 @@ def test_path_ids_are_there_where_add_path_was_negotiated_and_only_there() -> No
         held = [path_id for host in net.hosts.values() for out in host.speaker.out.values() for path_id, _ in out]
         assert held
         assert all(bool(path_id) is add_path for path_id in held)
+
+
+def test_what_a_client_was_told_is_shown_as_it_was_told() -> None:
+    net = run(cluster(2))
+    core = net["rr1"].core
+    assert core is not None
+    client, block = core.peers[net["n1"].address], Prefix.parse(next(iter(net["n2"].own)))
+    pages = routes_of(core, RouteQuery.ADVERTISED, peer=client, family=V4, within=block)
+    ((shown,),) = [view.paths for page in pages for view in page]
+    assert (shown.state, shown.owner, str(shown.next_hop)) == (PathState.BEST, "n2", net["n2"].address)
+    assert (shown.originator_id, shown.cluster_list) == (net["n2"].address, (net["rr1"].address,))
+    assert shown.path_id > 1
 
 
 def test_another_export_filter_is_applied_while_the_sessions_run() -> None:
