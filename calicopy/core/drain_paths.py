@@ -8,10 +8,10 @@ from itertools import islice
 from calicopy.bgp.communities import GRACEFUL_SHUTDOWN
 from calicopy.core.exports import Exports
 from calicopy.net import Family, Packed, Prefix
-from calicopy.rib import ImportReason, PathView, PeerInfo, Rib
+from calicopy.rib import ImportReason, Path, PeerInfo, Rib
 
 LOOK_S = 0.25  # between two looks at what had no other path
-LOOK_SLICE = 500  # prefixes a step: some milliseconds
+LOOK_SLICE = 300  # prefixes a step: some milliseconds
 _BACK_TO_US = (ImportReason.AS_LOOP, ImportReason.ORIGINATOR_LOOP, ImportReason.NEXT_HOP_SELF)
 
 
@@ -98,13 +98,12 @@ class OtherPaths:
         """Whether others hear of it without us. Of what was learned one path is the one that we pass on, unless a
         reflector of the file sent it, which tells its clients itself.
         """
-        peers = {view.path.peer for view in self._rib.lookup(family, packed) if self._counts(view)}
-        return len(peers) > (0 if own else 1) or any(map(_is_reflector, peers))
+        peers = {path.peer.key: path.peer for path in self._rib.live_paths(family, packed) if self._counts(path)}
+        return len(peers) > (0 if own else 1) or any(map(_is_reflector, peers.values()))
 
-    def _counts(self, view: PathView) -> bool:
-        path = view.path
+    def _counts(self, path: Path) -> bool:
         ours = path.refused in _BACK_TO_US or path.owner == self._rib.context.router_id
-        return not (ours or view.stale or GRACEFUL_SHUTDOWN in path.attributes.communities)
+        return not (ours or GRACEFUL_SHUTDOWN in path.attributes.communities)
 
 
 def _is_reflector(peer: PeerInfo) -> bool:

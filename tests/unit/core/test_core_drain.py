@@ -1,7 +1,7 @@
 """A node is taken out of service: refused, on disk, last resort, wait, withdrawn; and back."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import simnet
@@ -12,6 +12,8 @@ from calicopy.core import events as ev
 from calicopy.core import show_node
 from calicopy.core.core import Core
 from calicopy.core.drain import DrainCleared, DrainPhase, DrainRecord, DrainSaved
+from calicopy.core.plan import plan
+from calicopy.core.plan_views import PlanView
 from calicopy.core.views import Health
 from calicopy.net import Family, Prefix
 from calicopy.seam import speaker as sp
@@ -273,3 +275,18 @@ def test_the_status_says_that_it_is_drained_and_since_when() -> None:
     ]
     script.tell(sp.PeerDown(N2, "closed"))
     assert status(script.core)[0] is Health.DEGRADED
+
+
+def test_a_plan_of_the_file_that_runs_is_empty_on_a_drained_node_too() -> None:
+    script = ask(running()).wait(3)
+    assert outcome(plan(script.core, script.node)).announcements == ()
+
+
+def outcome(steps: Iterator[None]) -> PlanView:
+    """What a plan comes to, all its slices one after the other."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            view: PlanView = done.value
+            return view
