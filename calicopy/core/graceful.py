@@ -20,7 +20,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from calicopy.bgp import GracefulRestart
-from calicopy.core.peers import Peer
+from calicopy.core.peers import Peer, Phase
 from calicopy.net import Family
 from calicopy.policy import AdvertiseScope
 
@@ -82,8 +82,14 @@ class Deferral:
     deadline: float | None = None
 
 
+def _has_just_restarted(peer: Peer) -> bool:
+    return peer.restarting and all(sync.phase is not Phase.REFRESHING for sync in peer.families.values())
+
+
 def defer(peers: Collection[Peer], now: float) -> Deferral:
-    """Whose End-of-RIB waits. Of a peer that has restarted itself (R bit) nobody waits for the table: section 4.1."""
+    """Whose End-of-RIB waits. Of a peer that has restarted itself (R bit) nobody waits for the table: section 4.1. That
+    was when its session began: one that we ask for its table again is waited for.
+    """
     candidates = [
         peer
         for peer in peers
@@ -94,7 +100,7 @@ def defer(peers: Collection[Peer], now: float) -> Deferral:
     ]
     if not candidates:
         return Deferral()
-    awaited = {peer.key for peer in peers if peer.is_up and not peer.in_sync and not peer.restarting}
+    awaited = {peer.key for peer in peers if peer.is_up and not peer.in_sync and not _has_just_restarted(peer)}
     absent = {peer.key for peer in peers if not peer.is_up and not peer.stopped}
     held: dict[str, float] = {}
     for peer in candidates:

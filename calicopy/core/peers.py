@@ -65,6 +65,12 @@ class FamilySync:
         self.last_update_at = now
         self.limit_at = now + limit_s
 
+    def await_mark(self, now: float, *, limit_s: float) -> None:
+        """The refresh proved nothing: the table is complete at End-of-RIB, or in `limit_s` seconds."""
+        self.phase = Phase.LEARNING
+        self.expects_mark = True
+        self.limit_at = now + limit_s
+
     def put_off(self, now: float) -> None:
         """Listen for QUIET_S more."""
         self.last_update_at = now

@@ -124,10 +124,22 @@ class Tables:
             sync.again = False
             self._refresh(peer, sync, now, enhanced=peer.negotiated.enhanced_refresh)
             return
+        if self._is_mute(peer, sync):
+            restart = peer.negotiated.graceful_restart if peer.negotiated else None
+            sync.await_mark(now, limit_s=max(MAX_S, restart.restart_time_s if restart else 0))
+            return
         self._rib.end_refresh(peer.key, family)
         sync.phase = Phase.IN_SYNC
         if peer.in_sync:
             self.marks.append(peer.key)
+
+    def _is_mute(self, peer: Peer, sync: FamilySync) -> bool:
+        """Whether a refresh that brought nothing may be that of a speaker that has restarted (R bit) and was not told
+        yet what to announce. Its End-of-RIB may have come before we listened, so this holds for empty tables only.
+        """
+        if sync.phase is not Phase.REFRESHING or sync.end_of_rib_received or not peer.restarting:
+            return False
+        return not self._rib.has_heard(peer.key, sync.family)
 
     def expire(self, peer: Peer, now: float) -> None:
         """End the phases whose time has run out; what is due for long is put off (see `calicopy.core.peers`)."""

@@ -154,6 +154,11 @@ class AdjRibIn:
             table.stale -= table.leaving
         table.restarting = restarting
 
+    def has_heard(self, family: Family) -> bool:
+        """Whether any path is neither stale nor leaving."""
+        table = self.family(family)
+        return len(table.paths) > len(table.stale) + len(table.leaving)
+
     def sweep(self, family: Family) -> None:
         """What is stale leaves."""
         table = self.family(family)

@@ -145,6 +145,11 @@ class Rib:
             peer.sweep(family)
             self._leaving[key] = None
 
+    def has_heard(self, key: str, family: Family) -> bool:
+        """Whether the peer has any path of the family that is not stale."""
+        peer = self._peers.get(key)
+        return peer is not None and peer.has_heard(family)
+
     def update(self, key: str, update: Update) -> None:
         """Take in an UPDATE: withdrawn prefixes first (RFC 4271 section 4.3). UnknownPeerError without peer_up."""
         peer = self._peer(key)

@@ -107,6 +107,7 @@ def test_a_network_that_was_left_alone_is_at_rest(actions: list[tuple[str, int, 
 
 
 @settings(max_examples=25, deadline=None)
+@example(deaths=[("stop", 1, 0.0), ("kill_speaker", 1, 1.0), ("restart", 0, 0.0)])  # who is asked knows nothing yet
 @given(
     deaths=st.lists(st.tuples(st.sampled_from(DEATHS), st.integers(0, 3), st.floats(0.0, 3.0)), max_size=6)
 )

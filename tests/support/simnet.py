@@ -129,6 +129,7 @@ class Speaker:
         self.instance = 0
         self.specs: dict[str, sp.SessionSpec] = {}  # as the agent set them
         self.up: set[str] = set()
+        self.held: dict[str, int] = {}  # how many sessions this process has had with each peer
         self.out: dict[str, dict[tuple[int, str], sp.AnnounceGroup]] = {}
         self.alive = True
         self.enhanced_refresh = False
@@ -139,7 +140,8 @@ class Speaker:
         spec = self.specs[peer]
         assert spec.add_path_send == spec.add_path_receive
         modes = tuple((family, PathMode.BOTH) for family in spec.add_path_send)
-        return open_body(spec.local_as, spec.router_id, add_path=modes)
+        restart = GracefulRestart(120, ((Family.IPV4, True),), restarting=self.held.get(peer) == 1)
+        return open_body(spec.local_as, spec.router_id, restart=restart, add_path=modes)
 
     def set_sessions(self, me: str, specs: Iterable[sp.SessionSpec]) -> None:
         """The whole set, as ExaBGP takes a reload: what goes or changes is closed without a NOTIFICATION."""
@@ -234,6 +236,7 @@ class Host:
         for key in sorted(self.speaker.up):
             self.net.end_session(self.address, key, "connection reset", silent=self)
         self.speaker.out.clear()
+        self.speaker.held.clear()
         self.speaker.instance += 1
         self.speaker.alive = False
         self.tell(sp.SpeakerDetached("gone"))
@@ -445,8 +448,9 @@ class Network:
             wanted = other in ours.specs and one in theirs.specs and ours.alive and theirs.alive
             if not wanted or other in ours.up:
                 continue
-            ours.up.add(other)
-            theirs.up.add(one)
+            for speaker, peer in ((ours, other), (theirs, one)):
+                speaker.up.add(peer)
+                speaker.held[peer] = speaker.held.get(peer, 0) + 1
             for me, peer in ((one, other), (other, one)):
                 bodies = self.at(me).speaker.open_of(peer), self.at(peer).speaker.open_of(me)
                 self.at(me).hear(sp.PeerUp(peer, *bodies))
