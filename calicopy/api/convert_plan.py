@@ -72,8 +72,7 @@ def _session(view: SessionPlan) -> config_pb2.SessionPlan:
 
 def _announcement(view: AnnouncementPlan) -> config_pb2.AnnouncementPlan:
     return config_pb2.AnnouncementPlan(
-        peer=view.peer,
-        address=str(view.address),
+        peers=view.peers,
         effect=EFFECTS[view.effect],
         prefixes=map(str, view.prefixes),
         before=view.before,

@@ -76,7 +76,7 @@ SESSION_COLUMNS: list[Column[_Session]] = [
 ]
 ANNOUNCEMENT_COLUMNS: list[Column[AnnouncementPlan]] = [
     Column("EFFECT", lambda one: word(one, "effect")),
-    Column("PEER", lambda one: one.peer),
+    Column("PEERS", lambda one: _few(one.peers)),
     Column("PREFIXES", lambda one: _few(one.prefixes)),
     Column("BEFORE", lambda one: one.before),
     Column("AFTER", lambda one: one.after),
@@ -88,12 +88,12 @@ ROUTE_COLUMNS: list[Column[RoutePlan]] = [
     Column("AFTER", lambda one: one.after),
     Column("WHY", lambda one: one.why, tone=Tone.ASIDE),
 ]
-SHOWN_PREFIXES = 3
+SHOWN = 3
 
 
-def _few(prefixes: Sequence[str]) -> str:
-    more = len(prefixes) - SHOWN_PREFIXES
-    return " ".join(prefixes[:SHOWN_PREFIXES]) + (f" and {more} more" if more > 0 else "")
+def _few(texts: Sequence[str]) -> str:
+    more = len(texts) - SHOWN
+    return " ".join(texts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _print(found: Plan) -> None:

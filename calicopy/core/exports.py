@@ -131,20 +131,25 @@ class Exports:
         self.out.remove(key)
         self._up.discard(key)
 
-    def announced_learned(self) -> frozenset[tuple[Family, Packed]]:
-        """What was learned and is announced on to any peer."""
+    def announced_learned(self) -> list[tuple[Family, list[Packed]]]:
+        """Snapshots of what is announced to those that hear what we learn; a prefix may be in several."""
         return self.out.learned()
 
     def desired(self, key: str, family: Family) -> dict[Packed, OutAttributes]:
         """What the peer hears when all is told, the best path of each prefix; what is not negotiated yet is taken to be
         as it is configured.
         """
+        target = self.target(key, family)
+        return {} if target is None else self.out.desired(target, self._out_peer(self._peers[key]))
+
+    def target(self, key: str, family: Family) -> ExportTarget | None:
+        """What decides on what the peer hears in a family; peers of one target hear the same. None: it hears nothing.
+        """
         peer = self._peers.get(key)
         if peer is None:
-            return {}
+            return None
         families = peer.families if peer.is_up else peer.configured.families
-        target = self._target(peer, family) if family in families else None
-        return {} if target is None else self.out.desired(target, self._out_peer(peer))
+        return self._target(peer, family) if family in families else None
 
     def _set_policy(self) -> None:
         self.out.set_policy(

@@ -152,7 +152,9 @@ class Linger:
         return min(times, default=None)
 
     def reason(self, key: str) -> str:
-        """Why a session that the file dropped is still there; empty for any other."""
+        """Why a session that the file dropped is still there, or still reflects; empty for any other."""
+        if key in self._later:
+            return f"reflects as before for {self.time_s:g} s (mesh_linger)"
         scan = self._scans.get(key)
         if scan is None:
             return ""

@@ -8,9 +8,10 @@ the new file (`shadow`), and compared. A session that is new brings nothing, sin
 from __future__ import annotations
 
 import enum
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from heapq import nsmallest
+from ipaddress import IPv4Address
 from itertools import islice
 
 from calicopy.bgp import format_community, format_large_community
@@ -28,15 +29,18 @@ from calicopy.core.plan_views import (
     SessionEffect,
     SessionPlan,
 )
-from calicopy.core.shadow import Shadow, Steps, build, feed
+from calicopy.core.shadow import Shadow, build, feed
 from calicopy.fib import RouteTarget, format_target
 from calicopy.net import Family, Packed, Prefix
-from calicopy.policy import Filter
-from calicopy.rib import OutAttributes, PathState
+from calicopy.policy import AdvertiseScope, Filter
+from calicopy.rib import ExportTarget, OutAttributes, OutPeer, PathState, Rib
 
 LISTED = 1000
-COMPARE_SLICE = 5000
-PEERS_SLICE = 50
+COMPARE_SLICE = 2500
+EXPORT_SLICE = 100
+PEERS_SLICE = 100
+ANYBODY = OutPeer("anybody", IPv4Address(0), -1)
+"""A peer that nothing came from."""
 AT_RUN_TIME = frozenset({"log_level", "resync_interval_s"})
 """The settings of the agent that can change while it runs."""
 
@@ -65,10 +69,11 @@ def plan(core: Core, new: NodeConfig) -> Generator[None, None, PlanView]:
     shadow = yield from build(core, new)
     leaving = {str(one.address) for one in sessions if one.effect is SessionEffect.LEAVING}
     sources = [(str(session.address), session) for session in new.sessions]
-    sources += [(key, peer.configured) for key, peer in core.peers.items() if key in leaving]
+    leaving |= {key for key, peer in core.peers.items() if peer.lingering_since is not None}
+    leaving -= {key for key, _ in sources}
+    sources += [(key, core.peers[key].configured) for key in sorted(leaving)]
     yield from feed(shadow, core, sources)
-    announcements: list[AnnouncementPlan] = []
-    yield from _announcements(core, shadow, announcements)
+    announcements = yield from _announcements(core, shadow)
     routes, routes_total = yield from _routes(core, shadow)
     return PlanView(
         sessions=tuple(sessions[:LISTED]),
@@ -150,42 +155,61 @@ def _text(value: object) -> str:
 # -- announcements ----------------------------------------------------------------------------------------------
 
 
-def _announcements(core: Core, shadow: Shadow, found: list[AnnouncementPlan]) -> Steps:
-    """Those to the peers of both files, and to those that come and go."""
+def _announcements(core: Core, shadow: Shadow) -> Generator[None, None, list[AnnouncementPlan]]:
+    """Those to the peers of both files, and to those that come and go: once for all peers that hear the same."""
+    old = _exports(core, core.node, core.rib, core.exports.prefixes)
+    yield
+    new = _exports(core, shadow.node, shadow.rib, shadow.ipam.announcements())
+    names = {str(session.address): session.name for session in (*core.node.sessions, *shadow.node.sessions)}
+    groups: dict[tuple[Family, ExportTarget | None, ExportTarget | None], list[str]] = {}
+    for number, (key, name) in enumerate(names.items()):
+        if number % PEERS_SLICE == 0:
+            yield
+        for family in Family:
+            groups.setdefault((family, old.target(key, family), new.target(key, family)), []).append(name)
+    found: list[AnnouncementPlan] = []
+    for (family, before, after), peers in groups.items():
+        if before is None and after is None:
+            continue
+        learns = any(target is not None and target.scope is AdvertiseScope.ALL for target in (before, after))
+        prefixes = {prefix.packed for prefix in old.prefixes | new.prefixes if prefix.family is family}
+        if learns:
+            prefixes.update(core.rib.prefixes(family), shadow.rib.prefixes(family))
+        rows: dict[tuple[OutAttributes | None, OutAttributes | None], list[Prefix]] = {}
+        ordered = iter(prefixes)
+        while part := list(islice(ordered, EXPORT_SLICE)):
+            yield
+            told = {} if before is None else old.out.desired(before, ANYBODY, among=part)
+            tell = {} if after is None else new.out.desired(after, ANYBODY, among=part)
+            for packed in part:
+                if (pair := (told.get(packed), tell.get(packed)))[0] != pair[1]:
+                    rows.setdefault(pair, []).append(Prefix(family, packed))
+        changes = iter(rows.items())
+        while some := list(islice(changes, PEERS_SLICE)):
+            yield
+            found += [_announcement(tuple(peers), pair, prefixes) for pair, prefixes in some]
+    return found
+
+
+def _exports(core: Core, node: NodeConfig, rib: Rib, own: frozenset[Prefix]) -> Exports:
+    """What peers hear under a file, with what is known of their sessions."""
     peers: dict[str, Peer] = {}
-    for session in shadow.node.sessions:
+    for session in node.sessions:
         key = str(session.address)
         known = core.peers.get(key)
         peers[key] = Peer(session) if known is None else replace(known, configured=session, later=None)
-    exports = Exports(shadow.node, shadow.rib, peers, emit=lambda _: None)
-    exports.set_prefixes(shadow.ipam.announcements())
-    yield
-    ordered = {**dict.fromkeys(peers), **dict.fromkeys(core.peers)}
-    for number, key in enumerate(ordered):
-        peer = peers.get(key) or core.peers[key]
-        for family in Family:
-            before, after = core.exports.desired(key, family), exports.desired(key, family)
-            found += _announced(peer.configured, family, before, after)
-        if number % PEERS_SLICE == 0:
-            yield
+    exports = Exports(node, rib, peers, emit=lambda _: None)
+    exports.drain = core.drainer.phase
+    exports.set_prefixes(own)
+    return exports
 
 
-def _announced(
-    session: SessionConfig,
-    family: Family,
-    before: Mapping[Packed, OutAttributes],
-    after: Mapping[Packed, OutAttributes],
-) -> Iterator[AnnouncementPlan]:
-    groups: dict[tuple[OutAttributes | None, OutAttributes | None], list[Prefix]] = {}
-    for packed in {**before, **after}:
-        pair = before.get(packed), after.get(packed)
-        if pair[0] != pair[1]:
-            groups.setdefault(pair, []).append(Prefix(family, packed))
-    for (old, new), prefixes in groups.items():
-        shown = tuple(sorted(prefixes)[:LISTED])
-        yield AnnouncementPlan(
-            session.name, session.address, _effect(old, new), shown, _attributes(old), _attributes(new)
-        )
+def _announcement(
+    peers: tuple[str, ...], pair: tuple[OutAttributes | None, OutAttributes | None], prefixes: list[Prefix]
+) -> AnnouncementPlan:
+    before, after = pair
+    shown = tuple(sorted(prefixes)[:LISTED])
+    return AnnouncementPlan(peers, _effect(before, after), shown, _attributes(before), _attributes(after))
 
 
 def _attributes(out: OutAttributes | None) -> str:
@@ -218,12 +242,12 @@ def _routes(core: Core, shadow: Shadow) -> Generator[None, None, tuple[list[Rout
     for family in Family:
         before, after = core.fib.desired(family), shadow.fib.desired(family)
         keys = iter(list({**before, **after}))
-        differ: list[Packed] = []
+        shown: list[Packed] = []
         while part := list(islice(keys, COMPARE_SLICE)):
-            differ += [packed for packed in part if before.get(packed) != after.get(packed)]
+            differ = [packed for packed in part if before.get(packed) != after.get(packed)]
+            total += len(differ)
+            shown = nsmallest(LISTED - len(found), [*shown, *differ], key=lambda packed: (packed[1:], packed[0]))
             yield
-        total += len(differ)
-        shown = nsmallest(LISTED - len(found), differ, key=lambda packed: (packed[1:], packed[0]))
         found += [_route(shadow, Prefix(family, packed), before.get(packed), after.get(packed)) for packed in shown]
         yield
     return found, total

@@ -48,10 +48,10 @@ class SessionPlan:
 
 @dataclass(frozen=True, slots=True)
 class AnnouncementPlan:
-    """Prefixes whose announcement to one peer changes in the same way; the attributes as text, empty for none."""
+    """Prefixes whose announcement to these peers (by name) changes in the same way; the attributes as text, empty for
+    none. Of what is passed on no peer hears what came from it."""
 
-    peer: str
-    address: IPAddress
+    peers: tuple[str, ...]
     effect: Effect
     prefixes: tuple[Prefix, ...]
     before: str

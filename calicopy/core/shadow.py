@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from calicopy.bgp.update import NlriBatch, Update
 from calicopy.config.resolve import NodeConfig, SessionConfig
@@ -41,7 +42,8 @@ def build(core: Core, node: NodeConfig) -> Generator[None, None, Shadow]:
     """The parts, with all but the paths."""
     rib, fib = rib_for(node), fib_for(node)
     yield
-    ipam = ipam_for(node, core.ipam.snapshot())
+    stored = core.ipam.snapshot(reservations=False)  # who holds what, the RIB knows too
+    ipam = ipam_for(node, stored)
     yield
     names = {interface.ifindex: interface.name for interface in core.host.interfaces}
     names[NO_TUNNEL_YET] = TUNNEL_DEVICE
@@ -53,21 +55,42 @@ def build(core: Core, node: NodeConfig) -> Generator[None, None, Shadow]:
         fib.set_tunnel(NO_TUNNEL_YET if known is None else known)
     fib.set_blackholes(ipam.blackholes())
     fib.set_workload_routes(core.fib.workload_routes)
-    _set_blocks(rib, ipam, node)
+    _set_own(rib, ipam)
+    yield
+    yield from _set_holders(core, rib, node)
     return Shadow(node, rib, fib, ipam, names)
 
 
-def _set_blocks(rib: Rib, ipam: Ipam, node: NodeConfig) -> None:
+def _set_own(rib: Rib, ipam: Ipam) -> None:
     own = {prefix for prefix in ipam.announcements() | ipam.blackholes() if not prefix.is_host}
     used = [Prefix.host(record.address) for record in ipam.addresses()]
-    for family, holders in ipam.holders().items():
+    for family in Family:
         rib.set_own(
             family,
             [block.packed for block in own if block.family is family],
             [host.packed for host in used if host.family is family],
         )
-        pinned = {prefix.packed for prefix in node.pinned if prefix.family is family}
-        rib.set_holders(family, {block: Holder(who, pinned=block in pinned) for block, who in holders.items()})
+
+
+def _set_holders(core: Core, rib: Rib, node: NodeConfig) -> Steps:
+    """Blocks stay reserved for the nodes that the new file has; what it pins goes before."""
+    router_ids = {other.name: int(other.router_id) for other in node.nodes if other.router_id is not None}
+    known = frozenset(router_ids.values())
+    for family in Family:
+        held = iter(core.rib.holders(family).items())
+        while part := list(islice(held, FEED_SLICE)):
+            rib.set_holders(
+                family, {block: Holder(holder.router_id) for block, holder in part if holder.router_id in known}
+            )
+            yield
+        pinned = {prefix.packed: name for prefix, name in node.pinned.items() if prefix.family is family}
+        rib.set_holders(
+            family,
+            {
+                block: Holder(router_ids[name], pinned=True) if name != node.name and name in router_ids else None
+                for block, name in pinned.items()
+            },
+        )
 
 
 def feed(shadow: Shadow, core: Core, sessions: Iterable[tuple[str, SessionConfig]]) -> Steps:

@@ -49,11 +49,21 @@ class Ipam:
 
     def configure(self, *, nodes: Sequence[NodeSpec], pools: Sequence[PoolSpec]) -> None:
         """The cluster file changed. Reservations of nodes that left it end. ValueError when this node is not in it."""
-        self._state.cluster = Cluster(self._state.cluster.me.name, nodes, pools)
+        before = self._state.cluster
+        after = self._state.cluster = Cluster(before.me.name, nodes, pools)
         for family in Family:  # what counts as another node's may have changed
             self._state.set_remote(family, self._state.remote[family])
-        self._all_holders_changed = True
-        self._settle(departed=True)
+        self._touch_holders(before, after)
+        self._settle(departed=not before.by_name.keys() <= after.by_name.keys())
+
+    def _touch_holders(self, before: Cluster, after: Cluster) -> None:
+        """Note the blocks whose holder may be another one: those of 100,000 are not looked at for nothing."""
+        kept = before.by_name.keys() & after.by_name.keys()
+        if any(before.by_name[name].router_id != after.by_name[name].router_id for name in kept):
+            self._all_holders_changed = True
+        pins = {(block, node.name) for block, node in before.pins.items()}
+        pins ^= {(block, node.name) for block, node in after.pins.items()}
+        self._state.ledger.touched_reservations.update((block.family, block.packed) for block, _ in pins)
 
     def _settle(self, *, departed: bool = False) -> None:
         if departed:
@@ -198,9 +208,9 @@ class Ipam:
         self._state.ledger.roll_back()
         self._settle(departed=True)
 
-    def snapshot(self) -> Snapshot:
-        """All that is to be on disk, as `Store.load` gives it."""
-        return self._state.ledger.snapshot()
+    def snapshot(self, *, reservations: bool = True) -> Snapshot:
+        """All that is to be on disk, as `Store.load` gives it; on demand without what is reserved for other nodes."""
+        return self._state.ledger.snapshot(reservations=reservations)
 
     # -- what others act on -------------------------------------------------------------------------------------
 

@@ -246,7 +246,7 @@ class Ledger:
                     (used.add if record is not None and record.in_use else used.discard)(address)
         return frozenset(used)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, *, reservations: bool = True) -> Snapshot:
         """All tables, as a store that applied every change would load them."""
         return Snapshot(
             blocks=tuple(sorted(self.blocks.values(), key=lambda record: record.prefix)),
@@ -255,7 +255,7 @@ class Ledger:
             ),
             reservations=tuple(
                 ReservationRecord(Prefix(family, packed), node)
-                for family, table in sorted(self.reservations.items())
+                for family, table in (sorted(self.reservations.items()) if reservations else ())
                 for packed, node in sorted(table.items(), key=lambda item: Prefix(family, item[0]))
             ),
             counter=self.counter,

@@ -248,11 +248,15 @@ class AdjRibOut:
         """The targets of all groups."""
         return self._groups.keys()
 
-    def desired(self, target: ExportTarget, peer: OutPeer) -> dict[Packed, OutAttributes]:
-        """What a peer of this target hears when all is told, the best path of each prefix."""
+    def desired(
+        self, target: ExportTarget, peer: OutPeer, *, among: Iterable[Packed] | None = None
+    ) -> dict[Packed, OutAttributes]:
+        """What a peer of this target hears when all is told, the best path of each prefix (`among`: only of these)."""
         group = UpdateGroup(target, self._exporter(target), self._routes)
         group.join(Member(peer.key, peer.router_id, peer.address))
-        prefixes = {*self._own[target.family], *(self._rib.prefixes(target.family) if group.learns else ())}
+        prefixes = among
+        if prefixes is None:
+            prefixes = {*self._own[target.family], *(self._rib.prefixes(target.family) if group.learns else ())}
         found: dict[Packed, OutAttributes] = {}
         for prefix in prefixes:
             routes = self._routes(group, prefix)
@@ -261,15 +265,15 @@ class AdjRibOut:
                 found[prefix] = best
         return found
 
-    def learned(self) -> frozenset[tuple[Family, Packed]]:
-        """What was learned and is announced on to any peer that is up."""
-        return frozenset(
-            (group.target.family, prefix)
+    def learned(self) -> list[tuple[Family, list[Packed]]]:
+        """What is announced to peers that are up and hear what we learn, our own prefixes among it: a list for each
+        group, so that a prefix may be in several.
+        """
+        return [
+            (group.target.family, list(group.table))
             for group in self._groups.values()
             if group.learns and group.members
-            for prefix in group.table
-            if prefix not in self._own[group.target.family]
-        )
+        ]
 
     def told(self, key: str, family: Family) -> Told:
         """What the peer was told in its session."""

@@ -140,6 +140,10 @@ class Places:
             self._place_block(block, again)
         return again
 
+    def holders(self) -> dict[Packed, Holder]:
+        """Who holds which block. A dict of its own."""
+        return dict(self._holders)
+
     def set_holders(self, changes: Mapping[Packed, Holder | None]) -> set[Packed]:
         """Who holds these blocks from now on (None: nobody). Gives what is to be judged anew."""
         again: set[Packed] = set()

@@ -104,6 +104,7 @@ class UpdateGroup:
         self._queue: list[Packed] = []
         self._newcomers: dict[str, None] = {}
         self._syncs: list[_Sync] = []
+        self._indexed = True  # what follows is true to the members
         self._everybody: Peers = ()
         self._without: dict[frozenset[str], Peers] = {}
         self._by_router: dict[int, set[str]] = {}
@@ -135,22 +136,27 @@ class UpdateGroup:
         self.members[member.key] = member
         self._newcomers[member.key] = None
         self._drop_sync(member.key)
-        self._members_changed()
+        self._indexed = False
 
     def leave(self, key: str) -> None:
         """The peer's session is lost. What it was told the speaker tells it again by itself when it comes back."""
         self.away[key] = self.members.pop(key)
         self._newcomers.pop(key, None)
         self._drop_sync(key)
-        self._members_changed()
+        self._indexed = False
 
     def _drop_sync(self, key: str) -> None:
         for sync in self._syncs:
             sync.peers = tuple(peer for peer in sync.peers if peer != key)
         self._syncs = [sync for sync in self._syncs if sync.peers]
 
-    def _members_changed(self) -> None:
-        """Only who is being told, or was told, is told of changes: newcomers get the table."""
+    def _index(self) -> None:
+        """Bring the indexes up to date, once for all members that came and went. Only who is being told, or was told,
+        is told of changes: newcomers get the table.
+        """
+        if self._indexed:
+            return
+        self._indexed = True
         self._everybody = tuple(key for key in self.members if key not in self._newcomers)
         self._without = {}
         self._by_router, self._by_address = {}, {}
@@ -162,6 +168,7 @@ class UpdateGroup:
         """Who does not hear it, of the members and those away: see OutRoute; and whom its next hop is (RFC 4271 section
         5.1.3).
         """
+        self._index()
         found: set[str] = set()
         if route.source in self.members or route.source in self.away:
             found.add(route.source)
@@ -172,6 +179,7 @@ class UpdateGroup:
         return frozenset(found) if found else NOBODY
 
     def _all_but(self, deaf: frozenset[str]) -> Peers:
+        self._index()
         if not deaf:
             return self._everybody
         found = self._without.get(deaf)
@@ -210,7 +218,7 @@ class UpdateGroup:
             if self._newcomers:
                 self._syncs.append(_Sync(tuple(self._newcomers), list(self.table)))
                 self._newcomers.clear()
-                self._members_changed()
+                self._indexed = False
             limit -= self._take_syncs(limit, plan)
         return plan.deltas(), limit
 
@@ -260,6 +268,7 @@ class UpdateGroup:
             self._uses[new] += len(prefixes)
 
     def _among(self, keys: frozenset[str]) -> Peers:
+        self._index()
         return tuple(key for key in self._everybody if key in keys)
 
     def _withdraw(self, peers: Peers, path_id: int, prefixes: list[Packed], plan: Plan) -> None:
@@ -301,10 +310,15 @@ class UpdateGroup:
         )
 
     def take_stale(self, key: str, limit: int) -> tuple[list[OutDelta], int]:
-        """Withdraw up to `limit` of what the member may have heard and is not told: (deltas, how many are left)."""
+        """Withdraw up to `limit` of what the member may have heard and is not told: (deltas, how many are left).
+
+        Without ADD-PATH a withdrawal does not name its path: one for an id of before takes away what the peer was just
+        told of the prefix. The speaker has to forget both, and the latter is told again.
+        """
         member = self.members[key]
-        plan = Plan(self.target)
+        plan, again = Plan(self.target), Plan(self.target)
         gone: dict[int, list[Packed]] = {}
+        told: dict[Packed, OutRoute] = {}
         while limit > 0 and (member.known or member.stale):
             limit -= 1
             if member.known:
@@ -315,10 +329,15 @@ class UpdateGroup:
             for path_id, prefix in pairs:
                 if not self.hears(key, path_id, prefix):
                     gone.setdefault(path_id, []).append(prefix)
+                    if not self.target.add_path and (now := self.table.get(prefix)) is not None:
+                        told.update((prefix, route) for route in now.routes if key not in self.deaf(route))
         for path_id, prefixes in gone.items():
             plan.withdraw((key,), path_id, prefixes)
             self.withdrawn.update(dict.fromkeys((path_id, prefix) for prefix in prefixes))
-        return plan.deltas(), limit
+        for prefix, route in told.items():
+            plan.withdraw((key,), route.path_id, (prefix,))
+            again.announce((key,), route, (prefix,))
+        return plan.deltas() + again.deltas(), limit
 
     # -- views
 

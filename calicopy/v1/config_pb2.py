@@ -25,21 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x61licopy/v1/config.proto\x12\x0b\x63\x61licopy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x0bPlanRequest\x12\x0c\n\x04text\x18\x01 \x01(\x0c\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\"/\n\x0cPlanResponse\x12\x1f\n\x04plan\x18\x01 \x01(\x0b\x32\x11.calicopy.v1.Plan\"\x8e\x02\n\x04Plan\x12*\n\x08sessions\x18\x01 \x03(\x0b\x32\x18.calicopy.v1.SessionPlan\x12\x34\n\rannouncements\x18\x02 \x03(\x0b\x32\x1d.calicopy.v1.AnnouncementPlan\x12&\n\x06routes\x18\x03 \x03(\x0b\x32\x16.calicopy.v1.RoutePlan\x12\x16\n\x0esessions_total\x18\x04 \x01(\r\x12\x1b\n\x13\x61nnouncements_total\x18\x05 \x01(\r\x12\x14\n\x0croutes_total\x18\x06 \x01(\r\x12\x10\n\x08restarts\x18\x07 \x03(\t\x12\r\n\x05notes\x18\x08 \x03(\t\x12\x10\n\x08warnings\x18\t \x03(\t\"\x90\x01\n\x0bSessionPlan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12*\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x0e\x32\x1a.calicopy.v1.SessionEffect\x12(\n\x06\x66ields\x18\x04 \x03(\x0b\x32\x18.calicopy.v1.FieldChange\x12\x0c\n\x04note\x18\x05 \x01(\t\"J\n\x0b\x46ieldChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x0e\n\x06resets\x18\x04 \x01(\x08\"\x8b\x01\n\x10\x41nnouncementPlan\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\'\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x0e\x32\x17.calicopy.v1.PlanEffect\x12\x10\n\x08prefixes\x18\x04 \x03(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x05 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x06 \x01(\t\"p\n\tRoutePlan\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\'\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x17.calicopy.v1.PlanEffect\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\"A\n\x0c\x41pplyRequest\x12\x0c\n\x04text\x18\x01 \x01(\x0c\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\x12\x11\n\tconfirm_s\x18\x03 \x01(\r\"=\n\rApplyResponse\x12,\n\x08progress\x18\x01 \x01(\x0b\x32\x1a.calicopy.v1.ApplyProgress\"Y\n\rApplyProgress\x12&\n\x05stage\x18\x01 \x01(\x0e\x32\x17.calicopy.v1.ApplyStage\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\"\x10\n\x0e\x43onfirmRequest\"?\n\x0f\x43onfirmResponse\x12,\n\x08progress\x18\x01 \x01(\x0b\x32\x1a.calicopy.v1.ApplyProgress\"$\n\x0fRollbackRequest\x12\x11\n\tconfirm_s\x18\x01 \x01(\r\"@\n\x10RollbackResponse\x12,\n\x08progress\x18\x01 \x01(\x0b\x32\x1a.calicopy.v1.ApplyProgress\"9\n\x10GetConfigRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.calicopy.v1.ConfigKind\"l\n\x11GetConfigResponse\x12\x0c\n\x04text\x18\x01 \x01(\x0c\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\x12\x0c\n\x04same\x18\x03 \x01(\x08\x12)\n\x06\x63hange\x18\x04 \x01(\x0b\x32\x19.calicopy.v1.ConfigChange\"\x84\x01\n\x0c\x43onfigChange\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12,\n\x08\x62\x65gan_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07missing\x18\x04 \x03(\t*\xb7\x01\n\rSessionEffect\x12\x1e\n\x1aSESSION_EFFECT_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_EFFECT_ADDED\x10\x01\x12\x1a\n\x16SESSION_EFFECT_REMOVED\x10\x02\x12\x1a\n\x16SESSION_EFFECT_LEAVING\x10\x03\x12\x18\n\x14SESSION_EFFECT_RESET\x10\x04\x12\x1a\n\x16SESSION_EFFECT_CHANGED\x10\x05*r\n\nPlanEffect\x12\x1b\n\x17PLAN_EFFECT_UNSPECIFIED\x10\x00\x12\x15\n\x11PLAN_EFFECT_ADDED\x10\x01\x12\x17\n\x13PLAN_EFFECT_REMOVED\x10\x02\x12\x17\n\x13PLAN_EFFECT_CHANGED\x10\x03*\xa6\x01\n\nApplyStage\x12\x1b\n\x17\x41PPLY_STAGE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41PPLY_STAGE_RUNNING\x10\x01\x12\x17\n\x13\x41PPLY_STAGE_WAITING\x10\x02\x12\x14\n\x10\x41PPLY_STAGE_DONE\x10\x03\x12\x19\n\x15\x41PPLY_STAGE_NOT_SAVED\x10\x04\x12\x18\n\x14\x41PPLY_STAGE_RESTORED\x10\x05*[\n\nConfigKind\x12\x1b\n\x17\x43ONFIG_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ONFIG_KIND_RUNNING\x10\x01\x12\x17\n\x13\x43ONFIG_KIND_STARTUP\x10\x02\x32\xeb\x02\n\rConfigService\x12;\n\x04Plan\x12\x18.calicopy.v1.PlanRequest\x1a\x19.calicopy.v1.PlanResponse\x12@\n\x05\x41pply\x12\x19.calicopy.v1.ApplyRequest\x1a\x1a.calicopy.v1.ApplyResponse0\x01\x12\x44\n\x07\x43onfirm\x12\x1b.calicopy.v1.ConfirmRequest\x1a\x1c.calicopy.v1.ConfirmResponse\x12I\n\x08Rollback\x12\x1c.calicopy.v1.RollbackRequest\x1a\x1d.calicopy.v1.RollbackResponse0\x01\x12J\n\tGetConfig\x12\x1d.calicopy.v1.GetConfigRequest\x1a\x1e.calicopy.v1.GetConfigResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x63\x61licopy/v1/config.proto\x12\x0b\x63\x61licopy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"-\n\x0bPlanRequest\x12\x0c\n\x04text\x18\x01 \x01(\x0c\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\"/\n\x0cPlanResponse\x12\x1f\n\x04plan\x18\x01 \x01(\x0b\x32\x11.calicopy.v1.Plan\"\x8e\x02\n\x04Plan\x12*\n\x08sessions\x18\x01 \x03(\x0b\x32\x18.calicopy.v1.SessionPlan\x12\x34\n\rannouncements\x18\x02 \x03(\x0b\x32\x1d.calicopy.v1.AnnouncementPlan\x12&\n\x06routes\x18\x03 \x03(\x0b\x32\x16.calicopy.v1.RoutePlan\x12\x16\n\x0esessions_total\x18\x04 \x01(\r\x12\x1b\n\x13\x61nnouncements_total\x18\x05 \x01(\r\x12\x14\n\x0croutes_total\x18\x06 \x01(\r\x12\x10\n\x08restarts\x18\x07 \x03(\t\x12\r\n\x05notes\x18\x08 \x03(\t\x12\x10\n\x08warnings\x18\t \x03(\t\"\x90\x01\n\x0bSessionPlan\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12*\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x0e\x32\x1a.calicopy.v1.SessionEffect\x12(\n\x06\x66ields\x18\x04 \x03(\x0b\x32\x18.calicopy.v1.FieldChange\x12\x0c\n\x04note\x18\x05 \x01(\t\"J\n\x0b\x46ieldChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\x0e\n\x06resets\x18\x04 \x01(\x08\"{\n\x10\x41nnouncementPlan\x12\r\n\x05peers\x18\x01 \x03(\t\x12\'\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x17.calicopy.v1.PlanEffect\x12\x10\n\x08prefixes\x18\x03 \x03(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\t\"p\n\tRoutePlan\x12\x0e\n\x06prefix\x18\x01 \x01(\t\x12\'\n\x06\x65\x66\x66\x65\x63t\x18\x02 \x01(\x0e\x32\x17.calicopy.v1.PlanEffect\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\x12\x0b\n\x03why\x18\x05 \x01(\t\"A\n\x0c\x41pplyRequest\x12\x0c\n\x04text\x18\x01 \x01(\x0c\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\x12\x11\n\tconfirm_s\x18\x03 \x01(\r\"=\n\rApplyResponse\x12,\n\x08progress\x18\x01 \x01(\x0b\x32\x1a.calicopy.v1.ApplyProgress\"Y\n\rApplyProgress\x12&\n\x05stage\x18\x01 \x01(\x0e\x32\x17.calicopy.v1.ApplyStage\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0f\n\x07missing\x18\x03 \x03(\t\"\x10\n\x0e\x43onfirmRequest\"?\n\x0f\x43onfirmResponse\x12,\n\x08progress\x18\x01 \x01(\x0b\x32\x1a.calicopy.v1.ApplyProgress\"$\n\x0fRollbackRequest\x12\x11\n\tconfirm_s\x18\x01 \x01(\r\"@\n\x10RollbackResponse\x12,\n\x08progress\x18\x01 \x01(\x0b\x32\x1a.calicopy.v1.ApplyProgress\"9\n\x10GetConfigRequest\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.calicopy.v1.ConfigKind\"l\n\x11GetConfigResponse\x12\x0c\n\x04text\x18\x01 \x01(\x0c\x12\x10\n\x08\x66ilename\x18\x02 \x01(\t\x12\x0c\n\x04same\x18\x03 \x01(\x08\x12)\n\x06\x63hange\x18\x04 \x01(\x0b\x32\x19.calicopy.v1.ConfigChange\"\x84\x01\n\x0c\x43onfigChange\x12\n\n\x02\x62y\x18\x01 \x01(\t\x12,\n\x08\x62\x65gan_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07missing\x18\x04 \x03(\t*\xb7\x01\n\rSessionEffect\x12\x1e\n\x1aSESSION_EFFECT_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_EFFECT_ADDED\x10\x01\x12\x1a\n\x16SESSION_EFFECT_REMOVED\x10\x02\x12\x1a\n\x16SESSION_EFFECT_LEAVING\x10\x03\x12\x18\n\x14SESSION_EFFECT_RESET\x10\x04\x12\x1a\n\x16SESSION_EFFECT_CHANGED\x10\x05*r\n\nPlanEffect\x12\x1b\n\x17PLAN_EFFECT_UNSPECIFIED\x10\x00\x12\x15\n\x11PLAN_EFFECT_ADDED\x10\x01\x12\x17\n\x13PLAN_EFFECT_REMOVED\x10\x02\x12\x17\n\x13PLAN_EFFECT_CHANGED\x10\x03*\xa6\x01\n\nApplyStage\x12\x1b\n\x17\x41PPLY_STAGE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41PPLY_STAGE_RUNNING\x10\x01\x12\x17\n\x13\x41PPLY_STAGE_WAITING\x10\x02\x12\x14\n\x10\x41PPLY_STAGE_DONE\x10\x03\x12\x19\n\x15\x41PPLY_STAGE_NOT_SAVED\x10\x04\x12\x18\n\x14\x41PPLY_STAGE_RESTORED\x10\x05*[\n\nConfigKind\x12\x1b\n\x17\x43ONFIG_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43ONFIG_KIND_RUNNING\x10\x01\x12\x17\n\x13\x43ONFIG_KIND_STARTUP\x10\x02\x32\xeb\x02\n\rConfigService\x12;\n\x04Plan\x12\x18.calicopy.v1.PlanRequest\x1a\x19.calicopy.v1.PlanResponse\x12@\n\x05\x41pply\x12\x19.calicopy.v1.ApplyRequest\x1a\x1a.calicopy.v1.ApplyResponse0\x01\x12\x44\n\x07\x43onfirm\x12\x1b.calicopy.v1.ConfirmRequest\x1a\x1c.calicopy.v1.ConfirmResponse\x12I\n\x08Rollback\x12\x1c.calicopy.v1.RollbackRequest\x1a\x1d.calicopy.v1.RollbackResponse0\x01\x12J\n\tGetConfig\x12\x1d.calicopy.v1.GetConfigRequest\x1a\x1e.calicopy.v1.GetConfigResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'calicopy.v1.config_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONEFFECT']._serialized_start=1635
-  _globals['_SESSIONEFFECT']._serialized_end=1818
-  _globals['_PLANEFFECT']._serialized_start=1820
-  _globals['_PLANEFFECT']._serialized_end=1934
-  _globals['_APPLYSTAGE']._serialized_start=1937
-  _globals['_APPLYSTAGE']._serialized_end=2103
-  _globals['_CONFIGKIND']._serialized_start=2105
-  _globals['_CONFIGKIND']._serialized_end=2196
+  _globals['_SESSIONEFFECT']._serialized_start=1618
+  _globals['_SESSIONEFFECT']._serialized_end=1801
+  _globals['_PLANEFFECT']._serialized_start=1803
+  _globals['_PLANEFFECT']._serialized_end=1917
+  _globals['_APPLYSTAGE']._serialized_start=1920
+  _globals['_APPLYSTAGE']._serialized_end=2086
+  _globals['_CONFIGKIND']._serialized_start=2088
+  _globals['_CONFIGKIND']._serialized_end=2179
   _globals['_PLANREQUEST']._serialized_start=74
   _globals['_PLANREQUEST']._serialized_end=119
   _globals['_PLANRESPONSE']._serialized_start=121
@@ -50,30 +50,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONPLAN']._serialized_end=588
   _globals['_FIELDCHANGE']._serialized_start=590
   _globals['_FIELDCHANGE']._serialized_end=664
-  _globals['_ANNOUNCEMENTPLAN']._serialized_start=667
-  _globals['_ANNOUNCEMENTPLAN']._serialized_end=806
-  _globals['_ROUTEPLAN']._serialized_start=808
-  _globals['_ROUTEPLAN']._serialized_end=920
-  _globals['_APPLYREQUEST']._serialized_start=922
-  _globals['_APPLYREQUEST']._serialized_end=987
-  _globals['_APPLYRESPONSE']._serialized_start=989
-  _globals['_APPLYRESPONSE']._serialized_end=1050
-  _globals['_APPLYPROGRESS']._serialized_start=1052
-  _globals['_APPLYPROGRESS']._serialized_end=1141
-  _globals['_CONFIRMREQUEST']._serialized_start=1143
-  _globals['_CONFIRMREQUEST']._serialized_end=1159
-  _globals['_CONFIRMRESPONSE']._serialized_start=1161
-  _globals['_CONFIRMRESPONSE']._serialized_end=1224
-  _globals['_ROLLBACKREQUEST']._serialized_start=1226
-  _globals['_ROLLBACKREQUEST']._serialized_end=1262
-  _globals['_ROLLBACKRESPONSE']._serialized_start=1264
-  _globals['_ROLLBACKRESPONSE']._serialized_end=1328
-  _globals['_GETCONFIGREQUEST']._serialized_start=1330
-  _globals['_GETCONFIGREQUEST']._serialized_end=1387
-  _globals['_GETCONFIGRESPONSE']._serialized_start=1389
-  _globals['_GETCONFIGRESPONSE']._serialized_end=1497
-  _globals['_CONFIGCHANGE']._serialized_start=1500
-  _globals['_CONFIGCHANGE']._serialized_end=1632
-  _globals['_CONFIGSERVICE']._serialized_start=2199
-  _globals['_CONFIGSERVICE']._serialized_end=2562
+  _globals['_ANNOUNCEMENTPLAN']._serialized_start=666
+  _globals['_ANNOUNCEMENTPLAN']._serialized_end=789
+  _globals['_ROUTEPLAN']._serialized_start=791
+  _globals['_ROUTEPLAN']._serialized_end=903
+  _globals['_APPLYREQUEST']._serialized_start=905
+  _globals['_APPLYREQUEST']._serialized_end=970
+  _globals['_APPLYRESPONSE']._serialized_start=972
+  _globals['_APPLYRESPONSE']._serialized_end=1033
+  _globals['_APPLYPROGRESS']._serialized_start=1035
+  _globals['_APPLYPROGRESS']._serialized_end=1124
+  _globals['_CONFIRMREQUEST']._serialized_start=1126
+  _globals['_CONFIRMREQUEST']._serialized_end=1142
+  _globals['_CONFIRMRESPONSE']._serialized_start=1144
+  _globals['_CONFIRMRESPONSE']._serialized_end=1207
+  _globals['_ROLLBACKREQUEST']._serialized_start=1209
+  _globals['_ROLLBACKREQUEST']._serialized_end=1245
+  _globals['_ROLLBACKRESPONSE']._serialized_start=1247
+  _globals['_ROLLBACKRESPONSE']._serialized_end=1311
+  _globals['_GETCONFIGREQUEST']._serialized_start=1313
+  _globals['_GETCONFIGREQUEST']._serialized_end=1370
+  _globals['_GETCONFIGRESPONSE']._serialized_start=1372
+  _globals['_GETCONFIGRESPONSE']._serialized_end=1480
+  _globals['_CONFIGCHANGE']._serialized_start=1483
+  _globals['_CONFIGCHANGE']._serialized_end=1615
+  _globals['_CONFIGSERVICE']._serialized_start=2182
+  _globals['_CONFIGSERVICE']._serialized_end=2545
 # @@protoc_insertion_point(module_scope)

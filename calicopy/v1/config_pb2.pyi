@@ -123,20 +123,18 @@ class FieldChange(_message.Message):
     def __init__(self, name: _Optional[str] = ..., before: _Optional[str] = ..., after: _Optional[str] = ..., resets: _Optional[bool] = ...) -> None: ...
 
 class AnnouncementPlan(_message.Message):
-    __slots__ = ("peer", "address", "effect", "prefixes", "before", "after")
-    PEER_FIELD_NUMBER: _ClassVar[int]
-    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("peers", "effect", "prefixes", "before", "after")
+    PEERS_FIELD_NUMBER: _ClassVar[int]
     EFFECT_FIELD_NUMBER: _ClassVar[int]
     PREFIXES_FIELD_NUMBER: _ClassVar[int]
     BEFORE_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
-    peer: str
-    address: str
+    peers: _containers.RepeatedScalarFieldContainer[str]
     effect: PlanEffect
     prefixes: _containers.RepeatedScalarFieldContainer[str]
     before: str
     after: str
-    def __init__(self, peer: _Optional[str] = ..., address: _Optional[str] = ..., effect: _Optional[_Union[PlanEffect, str]] = ..., prefixes: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
+    def __init__(self, peers: _Optional[_Iterable[str]] = ..., effect: _Optional[_Union[PlanEffect, str]] = ..., prefixes: _Optional[_Iterable[str]] = ..., before: _Optional[str] = ..., after: _Optional[str] = ...) -> None: ...
 
 class RoutePlan(_message.Message):
     __slots__ = ("prefix", "effect", "before", "after", "why")

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,13 @@ NODES = "nodes:\n  - {name: n1, address: 10.0.0.1/24}\n  - {name: n2, address: 1
 POOLS = "pools:\n  - {cidr: 10.244.0.0/22, block_size: 26}\n"
 OLD = NODES + POOLS
 WITH_TOR = OLD + f"bgp:\n  peers:\n    - {{name: tor, address: {TOR}, as: 64600}}\n"
+
+
+async def until(check: Callable[[], object]) -> None:
+    """Poll until `check` gives something true."""
+    async with asyncio.timeout(10):
+        while not check():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
 
 
 class Agent:
@@ -63,9 +70,7 @@ class Agent:
     async def begin(self, text: str, *, confirm_s: int = 0) -> asyncio.Task[ProgressView]:
         """An apply that waits for something."""
         task = asyncio.create_task(self.apply(text, confirm_s=confirm_s))
-        async with asyncio.timeout(10):
-            while not ((change := self.changeover.under_way()) and change.missing):
-                await asyncio.sleep(0.01)
+        await until(lambda: (change := self.changeover.under_way()) and change.missing)
         return task
 
     def running(self) -> str:
@@ -168,9 +173,7 @@ async def test_a_listener_that_goes_away_does_not_end_the_change(agent: Agent) -
     waiting = await agent.begin(WITH_TOR)
     waiting.cancel()
     agent.tor_comes_up()
-    async with asyncio.timeout(10):
-        while agent.changeover.under_way():
-            await asyncio.sleep(0.01)
+    await until(lambda: not agent.changeover.under_way())
     assert agent.own.read_text() == WITH_TOR
 
 
@@ -198,19 +201,17 @@ async def test_a_sighup_during_a_change_is_done_after_it(agent: Agent) -> None:
         agent.changeover.reload()
     [step async for step in agent.changeover.rollback()]
     await waiting
-    async with asyncio.timeout(10):
-        while agent.running() == OLD or agent.changeover.under_way():
-            await asyncio.sleep(0.01)
+    await until(lambda: agent.running() != OLD and not agent.changeover.under_way())
     assert agent.script.core.node.cluster.bgp.multipath_relax
 
 
-async def test_a_sighup_without_a_change_has_the_keys_read_again(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_sighup_without_a_change_has_the_keys_read_again(
+    agent: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO")
     serial = agent.script.core.wanted.serial
     agent.changeover.reload()
-    async with asyncio.timeout(10):
-        while agent.script.core.wanted.serial == serial:
-            await asyncio.sleep(0.01)
+    await until(lambda: agent.script.core.wanted.serial > serial)
     assert "nothing has changed" in caplog.text
     assert agent.changeover.under_way() is None
 

@@ -102,7 +102,7 @@ def test_a_file_is_written_whole_with_its_mode_and_owner(own: Path, files: Confi
     found = own.stat()
     assert (found.st_mode & 0o777, found.st_uid, found.st_gid) == (0o604, 12, 34)
     assert own.read_bytes() == b"new"
-    assert os.listdir(own.parent) == [own.name]
+    assert [*own.parent.iterdir()] == [own]
 
 
 def test_a_link_stays_a_link(own: Path, tmp_path: Path, state: Path) -> None:

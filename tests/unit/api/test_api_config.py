@@ -30,7 +30,7 @@ VIEW = PlanView(
     ),
     announcements=(
         AnnouncementPlan(
-            "tor", ip_address("192.0.2.9"), Effect.ADDED, (Prefix.parse("10.244.0.0/26"),), "", "next hop 192.0.2.1"
+            ("tor",), Effect.ADDED, (Prefix.parse("10.244.0.0/26"),), "", "next hop 192.0.2.1"
         ),
     ),
     routes=(RoutePlan(Prefix.parse("10.244.1.0/26"), Effect.REMOVED, "via 192.0.2.2 dev eth1", "", "no session"),),
@@ -73,13 +73,9 @@ async def test_the_read_only_socket_changes_nothing(read_only, backend, call):
         "Confirm": config_pb2.ConfirmRequest(),
         "Rollback": config_pb2.RollbackRequest(),
     }[call]
+    answer = getattr(config_pb2_grpc.ConfigServiceStub(read_only), call)(request)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        answer = getattr(config_pb2_grpc.ConfigServiceStub(read_only), call)(request)
-        if call == "Confirm":
-            await answer
-        else:
-            async for _ in answer:
-                pass
+        await (answer if call == "Confirm" else answer.read())
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
     assert backend.configuration.calls == []
 

@@ -156,6 +156,24 @@ def test_a_node_that_left_the_file_goes_at_once() -> None:
     assert script.routes == {OURS}
 
 
+def test_a_reflector_that_is_none_any_more_goes_on_reflecting_for_the_linger_time() -> None:
+    nodes = [{"name": f"n{number}", "address": f"10.0.0.{number}/24"} for number in (1, 2, 3)]
+    nodes[0] |= {"route_reflector": True, "labels": {"role": "reflector"}}
+    selected = {"mesh": False, "peers": [{"name": "rr", "peer_selector": {"role": "reflector"}}]}
+    script = Script(node(nodes=nodes, bgp=selected), snapshot(OURS)).boot().up(N2).up(N3)
+    script.hear(N2, THEIRS).end_of_rib(N2, N3)
+    assert THEIRS in said(script, N3)
+    script.done.clear()
+
+    given(script, node()).wait(LINGER_S - 1)
+    assert f"-{THEIRS}" not in said(script, N3)
+    assert "reflects as before" in script.core.linger.reason(N3)
+    script.wait(2.0)
+    assert f"-{THEIRS}" in said(script, N3)
+    assert script.core.linger.reason(N3) == ""
+    assert script.core.peers[N3].counters.sessions_established == 1
+
+
 # -- others
 
 
@@ -267,7 +285,7 @@ def test_a_plan_says_which_sessions_come_linger_and_go_and_what_that_takes_out()
     assert [(str(route.prefix), route.effect, route.why) for route in view.routes] == [
         (MORE, Effect.REMOVED, "no session brings it any more")
     ]
-    announced = {(one.peer, one.effect) for one in view.announcements}
+    announced = {(peer, one.effect) for one in view.announcements for peer in one.peers}
     assert {("10.0.0.8", Effect.ADDED), ("tor", Effect.REMOVED), ("n2", Effect.REMOVED)} <= announced
     assert view.notes == ("what 10.0.0.8 will bring is not known before the sessions are up",)
 
@@ -295,7 +313,27 @@ def test_a_plan_shows_routes_that_get_another_encapsulation_or_are_refused() -> 
     assert (route.effect, route.why) == (Effect.REMOVED, "the prefix lies in no pool")
     reject = {"filters": [{"name": "none", "default": "reject"}], "mesh_import": ["none"]}
     (route,) = planned(script, node(bgp=reject)).routes
-    assert (route.effect, route.why) == (Effect.REMOVED, "a filter of the cluster file refuses it: filter none, its default")
+    assert route.why == "a filter of the cluster file refuses it: filter none, its default"
+
+
+def test_a_plan_shows_announcements_with_other_attributes_once_for_all_who_hear_them() -> None:
+    script = meshed()
+    marked = {"communities": [{"prefix": "10.244.0.0/16", "communities": ["64512:100"]}]}
+    (change,) = planned(script, node(bgp=marked)).announcements
+    assert (change.peers, change.effect, change.prefixes) == (
+        ("n2", "n3"), Effect.CHANGED, (simnet.Prefix.parse(OURS),),
+    )  # fmt: skip
+    assert change.before == "next hop 10.0.0.1, local-pref 100, communities 64512:1:167772161"
+    assert change.after == "next hop 10.0.0.1, local-pref 100, communities 64512:100 64512:1:167772161"
+    given(script, node(bgp=marked))
+    assert said(script, N2) == [OURS]
+    assert script.core.peers[N2].counters.sessions_established == 1
+
+
+def test_a_plan_of_what_runs_is_empty_also_while_a_session_lingers() -> None:
+    script = given(meshed(), bgp(tor()))
+    assert N2 in script.core.peers
+    assert planned(script, script.node).empty
 
 
 def test_a_plan_of_what_would_be_is_what_comes_about() -> None:
