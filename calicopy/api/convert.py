@@ -109,6 +109,7 @@ def drain(view: DrainView | None) -> node_pb2.DrainStatus | None:
         wait_s=view.wait_s,
         waiting=view.waiting,
         without_alternative=[str(prefix) for prefix in view.without_alternative],
+        without_count=view.without_count,
     )
 
 

@@ -100,8 +100,7 @@ def _drain(node: NodeStatus) -> str:
     since = f"{word(drain, 'phase')} since {when(drain.since)} ({age(drain.since)})"
     if drain.waiting:
         return f"{since}, waiting for other paths ({drain.waiting} to come), {drain.wait_s:g} s at most"
-    alone = len(drain.without_alternative)
-    return f"{since}, withdrawn without another path: {alone}" if alone else since
+    return f"{since}, withdrawn without another path: {drain.without_count}" if drain.without_count else since
 
 
 def _speaker(node: NodeStatus) -> str:

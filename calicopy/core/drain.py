@@ -46,14 +46,15 @@ DrainChange = DrainSaved | DrainCleared
 
 @dataclass(frozen=True, slots=True)
 class DrainView:
-    """A drain as it stands. `waiting`: how many shared prefixes still have no other path. `without_alternative`: those
-    that were, or would be, withdrawn although this node knows no other path; among them its own blocks.
+    """A drain as it stands. `waiting`: how many shared prefixes still have no other path. `without_alternative`: some
+    of the `without_count` prefixes that were withdrawn although this node knows no other path, its own blocks first.
     """
 
     phase: DrainPhase
     since: float
     wait_s: float
     waiting: int = 0
+    without_count: int = 0
     without_alternative: tuple[Prefix, ...] = ()
 
 

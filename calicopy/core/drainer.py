@@ -43,8 +43,9 @@ from calicopy.net import Prefix
 from calicopy.rib import Rib
 
 LEAST_S = 2.0
-RESUME_S = 5.0
+SETTLE_S = 5.0  # until the wait begins, at most: everything is announced, after a restart also heard
 MOST_NAMED = 10
+MOST_SHOWN = 100
 
 
 class AddressesInUseError(IpamError):
@@ -88,9 +89,9 @@ class Drainer:
         self._stopping = False
         self.record = record
         self.phase = DrainPhase.ACTIVE
-        self.without_alternative: tuple[Prefix, ...] = ()
+        self._without: tuple[int, tuple[Prefix, ...]] = (0, ())
         self._began_at: float | None = None
-        self._hold_until: float | None = None  # after a restart: for the peers' tables
+        self._hold_until: float | None = None
         self._resumed = record is not None and not record.finished
         self._told_waiting = 0
         self._withdrawing = False  # what peers hear is not yet all handed to the speaker
@@ -172,7 +173,7 @@ class Drainer:
                     self._withdraw()
                 else:
                     self._set_phase(DrainPhase.DRAINING)
-                    self._began_at, self._told_waiting = None, 0
+                    self._began_at, self._hold_until, self._told_waiting = None, None, 0
                     self._tell("recorded", "recorded: the drain goes on, and holds, over restarts")
         while self._later and self._commit is None:
             self.request(self._later.popleft())
@@ -194,7 +195,7 @@ class Drainer:
 
     def _cleared(self) -> None:
         self.record, self._began_at = None, None
-        self.without_alternative, self._withdrawing = (), False
+        self._without, self._withdrawing = (0, ()), False
         self._set_phase(DrainPhase.ACTIVE)
         self._tell("undrained", "in service again: everything is announced as usual", last=True)
 
@@ -214,7 +215,7 @@ class Drainer:
 
     def advance(self, now: float, *, in_sync: bool) -> None:
         """Go on with the wait. Called in each round, after what is announced went out. `in_sync`: every peer has said
-        all it has; after a restart that is waited for, RESUME_S at most.
+        all it has.
         """
         if self._withdrawing and not self._exports.more:
             self._withdrawing = False
@@ -226,15 +227,14 @@ class Drainer:
                 self._retry_at = None
                 self._finish()
             return
-        if self._resumed and self._hold_until is None:
-            self._hold_until = now + RESUME_S
-        if self._hold_until is not None and not in_sync and now < self._hold_until:
-            return
         if self._began_at is None:
-            self._began_at, self._hold_until, self._resumed = now, None, False
+            if self._hold_until is None:
+                self._hold_until = now + SETTLE_S
+            if (self._exports.more or (self._resumed and not in_sync)) and now < self._hold_until:
+                return
+            self._began_at, self._resumed = now, False
             self._paths.begin(now)
-            count = _prefixes(self._paths.announced)
-            self._tell("announced", f"{count} announced with GRACEFUL_SHUTDOWN (65535:0) and LOCAL_PREF 0")
+            self._tell("announced", "everything is announced with GRACEFUL_SHUTDOWN (65535:0) and LOCAL_PREF 0")
         complete = self._paths.look(now)
         over = now >= self._began_at + self._wait_s
         if over or (complete and not self._paths.waiting and now >= self._began_at + LEAST_S):
@@ -252,7 +252,7 @@ class Drainer:
         """The wait is over: on disk, then withdrawn."""
         if self.record is None:
             return
-        self.without_alternative = self._paths.without
+        self._without = self._paths.without(MOST_SHOWN)
         if self._stopping:
             self._withdraw()
         else:
@@ -260,10 +260,10 @@ class Drainer:
 
     def _withdraw(self) -> None:
         self._set_phase(DrainPhase.DRAINED)
-        alone = self.without_alternative
-        if alone:
-            named = ", ".join(map(str, alone[:MOST_NAMED])) + (", ..." if len(alone) > MOST_NAMED else "")
-            self._tell("no-alternative", f"no other path is known of {_prefixes(len(alone))}: {named}", level="warning")
+        count, alone = self._without
+        if count:
+            named = ", ".join(map(str, alone[:MOST_NAMED])) + (", ..." if count > MOST_NAMED else "")
+            self._tell("no-alternative", f"no other path is known of {_prefixes(count)}: {named}", level="warning")
         self._withdrawing = True
 
     # -- words ------------------------------------------------------------------------------------------------------
@@ -278,7 +278,8 @@ class Drainer:
             self.record.since,
             self.record.wait_s,
             waiting=self._paths.waiting if draining else 0,
-            without_alternative=() if draining else self.without_alternative,
+            without_count=0 if draining else self._without[0],
+            without_alternative=() if draining else self._without[1],
         )
 
     def _tell(self, code: str, message: str, *, level: str = "info", last: bool = False) -> None:

@@ -16,10 +16,10 @@ from calicopy.core.explain_parts import announcements, holding, hops, match_view
 from calicopy.core.explain_paths import changes_of, comparisons, is_tie, why_not_shared
 from calicopy.core.explain_verdict import verdict
 from calicopy.core.explain_views import ComparisonView, ExplainedPathView, ExplainView
-from calicopy.core.show import kernel_view, local_path_view, path_reason, path_view
+from calicopy.core.show import inside, kernel_view, local_path_view, path_reason, path_view
 from calicopy.core.views import KernelRouteView
 from calicopy.fib import KernelMatch
-from calicopy.net import Prefix
+from calicopy.net import Prefix, format_packed
 from calicopy.rib import ImportReason, PathState, PathView, RibContext
 
 MOST_INSIDE = 3  # prefixes inside of one that is not there itself, named in the verdict
@@ -28,25 +28,25 @@ MOST_INSIDE = 3  # prefixes inside of one that is not there itself, named in the
 def decides(core: Core, asked: Prefix) -> Prefix | None:
     """The prefix that an explanation of `asked` is about: a prefix itself, else the longest that holds it and is used,
     else the longest of which there are refused paths; None when there is nothing."""
-    if not asked.is_host and _is_known(core, asked):
+    blocks = {view.prefix for view in core.ipam.blocks()}
+    if not asked.is_host and _is_known(core, asked, blocks):
         return asked
     refused = None
     for length in range(asked.length, -1, -1):
         prefix = asked.supernet(length)
-        if _is_used(core, prefix):
+        if _is_used(core, prefix, blocks):
             return prefix
         if refused is None and core.rib.lookup(prefix.family, prefix.packed):
             refused = prefix
     return refused
 
 
-def _is_used(core: Core, prefix: Prefix) -> bool:
-    own = prefix in core.exports.prefixes or any(view.prefix == prefix for view in core.ipam.blocks())
-    return own or core.fib.status(prefix) is not None
+def _is_used(core: Core, prefix: Prefix, blocks: set[Prefix]) -> bool:
+    return prefix in core.exports.prefixes or prefix in blocks or core.fib.status(prefix) is not None
 
 
-def _is_known(core: Core, prefix: Prefix) -> bool:
-    return _is_used(core, prefix) or bool(core.rib.lookup(prefix.family, prefix.packed))
+def _is_known(core: Core, prefix: Prefix, blocks: set[Prefix]) -> bool:
+    return _is_used(core, prefix, blocks) or bool(core.rib.lookup(prefix.family, prefix.packed))
 
 
 def explain(
@@ -88,16 +88,17 @@ def _session(core: Core, node: str) -> str:
 
 def _others(core: Core, asked: Prefix, decided: Prefix | None) -> Iterator[str]:
     """Further prefixes that hold `asked`, the longest first, and, when it is not there itself, those that lie in it."""
+    blocks = {view.prefix for view in core.ipam.blocks()}
     for length in range(asked.length, -1, -1):
         prefix = asked.supernet(length)
-        if prefix != decided and _is_known(core, prefix):
+        if prefix != decided and _is_known(core, prefix, blocks):
             yield f"{prefix} {_state(core, prefix)}"
     if decided == asked or asked.is_host:
         return
-    inside = (Prefix(asked.family, packed) for packed in core.rib.prefixes(asked.family) if packed[0] > asked.length)
-    found = list(islice((prefix for prefix in inside if prefix in asked), MOST_INSIDE + 1))
+    found = list(islice(inside(core.rib.prefixes(asked.family), asked), MOST_INSIDE + 1))
     if found:
-        listed = ", ".join(map(str, found[:MOST_INSIDE])) + (", ..." if len(found) > MOST_INSIDE else "")
+        more = ", ..." if len(found) > MOST_INSIDE else ""
+        listed = ", ".join(format_packed(packed, asked.family) for packed in found[:MOST_INSIDE]) + more
         yield f"{listed} inside of it: `calicopy routes {asked}` shows all"
 
 

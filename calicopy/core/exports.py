@@ -131,8 +131,8 @@ class Exports:
         self.out.remove(key)
         self._up.discard(key)
 
-    def announced_learned(self) -> frozenset[tuple[Family, Packed]]:
-        """What was learned and is announced on to any peer."""
+    def announced_learned(self) -> list[tuple[Family, list[Packed]]]:
+        """Snapshots of what is announced to those that hear what we learn; a prefix may be in several."""
         return self.out.learned()
 
     def desired(self, key: str, family: Family) -> dict[Packed, OutAttributes]:

@@ -199,7 +199,7 @@ def _exports(core: Core, node: NodeConfig, rib: Rib, own: frozenset[Prefix]) -> 
         known = core.peers.get(key)
         peers[key] = Peer(session) if known is None else replace(known, configured=session, later=None)
     exports = Exports(node, rib, peers, emit=lambda _: None)
-    exports.drain = core.exports.drain
+    exports.drain = core.drainer.phase
     exports.set_prefixes(own)
     return exports
 

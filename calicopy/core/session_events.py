@@ -153,13 +153,13 @@ class SessionEvents:
         elif not peer.stopped:
             self._move(peer, FsmState.IDLE, now)
             peer.failure, peer.failed_at = str(notice or "") or event.reason, now
-        peer.notice, peer.malformed, peer.reset_asked = None, "", False
+        peer.notice, peer.malformed, peer.reset_asked, peer.reset_coming = None, "", False, False
 
     def _cause(self, peer: Peer, notice: Notice | None) -> LossCause:
         if notice is not None:
             code = notice.notification.code
             return LossCause.HOLD_EXPIRED if code in HOLD_TIMERS else LossCause.NOTIFICATION
-        return LossCause.OURS if peer.reset_asked else LossCause.SILENT
+        return LossCause.OURS if peer.reset_asked or peer.reset_coming else LossCause.SILENT
 
     def notification_seen(self, event: NotificationSeen, now: float) -> None:
         """A NOTIFICATION: the reason of the `down` that follows."""

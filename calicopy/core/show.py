@@ -84,10 +84,15 @@ def _matching(prefixes: Collection[Packed], within: Prefix) -> list[Packed]:
     next_holding = [packed for packed in holding if packed in prefixes][:1]
     if within.is_host:
         return next_holding
-    low, bits = within.packed[1:], within.family.bits
-    high = (within.first + within.size - 1).to_bytes(bits // 8, "big")
+    return next_holding + list(inside(prefixes, within))
+
+
+def inside(prefixes: Iterable[Packed], within: Prefix) -> Iterator[Packed]:
+    """Those of `prefixes`, all of one family, that lie in `within` and are longer."""
+    low, length = within.packed[1:], within.length
+    high = (within.first + within.size - 1).to_bytes(within.family.bits // 8, "big")
     # Octets compare as numbers do: what is inside has at least as many as `low`, and no more than `high`.
-    return next_holding + [packed for packed in prefixes if packed[0] > within.length and low <= packed[1:] <= high]
+    return (packed for packed in prefixes if packed[0] > length and low <= packed[1:] <= high)
 
 
 def _prefixes(core: Core, query: RouteQuery, family: Family, peer: Peer | None) -> Iterable[Packed]:

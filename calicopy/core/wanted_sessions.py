@@ -6,6 +6,7 @@ somebody says so (a key in a file may be another). Each telling has a serial, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, Log, SetSessions
@@ -78,10 +79,26 @@ class WantedSessions:
         if same and not self._stale:
             return
         self._cold, self._left_out, self._stale = cold, left_out, False
+        before = {spec.peer_address: spec for spec in self._told or ()}
         self._told = tuple(
             session_spec(peer.configured, node, restarted_without_state=cold)
             for key, peer in self._peers.items()
             if key not in left_out
         )
+        for spec in self._told:
+            old = before.get(spec.peer_address)
+            if old is not None and _needs_reset(old, spec):
+                self._peers[spec.peer_address].reset_coming = True
         self.serial += 1
         self._emit(SetSessions(self._told, self.serial))
+
+
+def _needs_reset(old: SessionSpec, new: SessionSpec) -> bool:
+    """Whether the speaker ends the session for the difference (see SessionSpec)."""
+    return new != replace(
+        old,
+        name=new.name,
+        description=new.description,
+        keepalive_s=new.keepalive_s,
+        restarted_without_state=new.restarted_without_state,
+    )

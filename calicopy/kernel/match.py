@@ -27,7 +27,8 @@ from calicopy.net import Family, IPAddress, Prefix
 def match_address(socket: NetlinkSocket, address: IPAddress) -> KernelMatch:
     """The kernel's longest match, rules and tables included (RTM_F_FIB_MATCH). What it drops gives an errno."""
     family = Family.IPV4 if address.version == 4 else Family.IPV6
-    flags = RTM_F_FIB_MATCH | RTM_F_LOOKUP_TABLE  # without the latter every table is called main
+    # IPv4 calls every table main without the flag, IPv6 never does, and refuses the flag.
+    flags = RTM_F_FIB_MATCH | (RTM_F_LOOKUP_TABLE if family is Family.IPV4 else 0)
     body = RTMSG.pack(ADDRESS_FAMILY[family], family.bits, 0, 0, 0, 0, 0, 0, flags)
     request = message(RTM_GETROUTE, 0, body + attribute(RTA_DST, address.packed))
     answer = KernelMatch(address)

@@ -6,6 +6,7 @@ interrupt takes down what was made, and what a `kill -9` of `up` leaves behind i
 """
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -318,6 +319,13 @@ def _remove(directory: LabDirectory) -> None:
                 failures.append(str(error))
     if failures:
         raise LabError(f"lab {directory.lab}: {'; '.join(failures)}")
+    for _ in record.nodes if record is not None else ():
+        try:
+            shutil.rmtree(directory.path)
+            return
+        except OSError as error:  # the monitor of a node that was killed wrote its exit code meanwhile
+            if error.errno != errno.ENOTEMPTY:
+                raise
     shutil.rmtree(directory.path)
     with suppress(OSError):
         STATE_ROOT.rmdir()

@@ -51,6 +51,9 @@ class FamilyPaths:
     leaving: set[PathKey] = field(default_factory=set)
     restarting: bool = False
 
+    def __len__(self) -> int:
+        return len(self.paths) - len(self.leaving)
+
     def keep(self, keys: Iterable[PathKey]) -> None:
         """These are announced: neither stale nor leaving."""
         if self.stale:
@@ -73,7 +76,7 @@ class AdjRibIn:
         self._to_judge: list[tuple[Family, list[PathKey]]] = []  # keys whose paths are of the policy before
 
     def __len__(self) -> int:
-        return sum(len(table.paths) - len(table.leaving) for table in self.families.values())
+        return sum(len(table) for table in self.families.values())
 
     def family(self, family: Family) -> FamilyPaths:
         """The table of a family, made on demand."""
@@ -111,7 +114,7 @@ class AdjRibIn:
         """Store `path` for these prefixes; gives those that were stored (all but what passes the limit)."""
         table = self.family(family)
         limit = self.info.prefix_limit
-        if limit is not None and len(self) + len(prefixes) > limit:
+        if limit is not None and len(table) + len(prefixes) > limit:
             prefixes = self._within(limit, table, path.path_id, prefixes)
         keys: Sequence[PathKey] = prefixes
         if path.path_id:
@@ -122,7 +125,7 @@ class AdjRibIn:
 
     def _within(self, limit: int, table: FamilyPaths, path_id: int, prefixes: Sequence[Packed]) -> list[Packed]:
         """Known prefixes, and as many new ones as the limit leaves room for."""
-        room = limit - len(self)
+        room = limit - len(table)
         new: set[Packed] = set()
         kept: list[Packed] = []
         for prefix in prefixes:

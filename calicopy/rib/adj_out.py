@@ -265,15 +265,15 @@ class AdjRibOut:
                 found[prefix] = best
         return found
 
-    def learned(self) -> frozenset[tuple[Family, Packed]]:
-        """What was learned and is announced on to any peer that is up."""
-        return frozenset(
-            (group.target.family, prefix)
+    def learned(self) -> list[tuple[Family, list[Packed]]]:
+        """What is announced to peers that are up and hear what we learn, our own prefixes among it: a list for each
+        group, so that a prefix may be in several.
+        """
+        return [
+            (group.target.family, list(group.table))
             for group in self._groups.values()
             if group.learns and group.members
-            for prefix in group.table
-            if prefix not in self._own[group.target.family]
-        )
+        ]
 
     def told(self, key: str, family: Family) -> Told:
         """What the peer was told in its session."""

@@ -31,8 +31,8 @@ class PeerInfo:
     """One BGP peer, as its session has it.
 
     `key` is the peer's address as text. `node` names the node of the cluster file that it is, None for any other peer.
-    `trust_owner`: its owner communities are believed although it is no node. `prefix_limit` counts stored paths of all
-    families; None is no limit. `allow_own_as` is how often our AS may stand in a received AS_PATH. `mesh`: the session
+    `trust_owner`: its owner communities are believed although it is no node. `prefix_limit` counts stored paths, per
+    family; None is no limit. `allow_own_as` is how often our AS may stand in a received AS_PATH. `mesh`: the session
     belongs to the mesh of nodes. `client`: we are its route reflector (RFC 4456). `import_filters` is its chain.
     """
 

@@ -266,6 +266,11 @@ class Rib:
         paths, outcome = self._tables[family].entry(prefix)
         return path_views(family, prefix, paths, outcome, stale=lambda path: self._is_stale(family, prefix, path))
 
+    def live_paths(self, family: Family, prefix: Packed) -> tuple[Path, ...]:
+        """The paths of a prefix, refused ones too, that are not stale."""
+        paths, _ = self._tables[family].entry(prefix)
+        return tuple(path for path in paths if not self._is_stale(family, prefix, path))
+
     def _is_stale(self, family: Family, prefix: Packed, path: Path) -> bool:
         peer = self._peers.get(path.peer.key)
         if peer is None:
@@ -304,7 +309,7 @@ class Rib:
                         rejected[reason] += outcome.uses
         tables = [peer.families[one] for one in families if one in peer.families]
         return PeerCounters(
-            received=sum(len(table.paths) - len(table.leaving) for table in tables),
+            received=sum(len(table) for table in tables),
             accepted=accepted,
             best=best,
             rejected=dict(rejected),

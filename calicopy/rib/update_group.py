@@ -310,10 +310,15 @@ class UpdateGroup:
         )
 
     def take_stale(self, key: str, limit: int) -> tuple[list[OutDelta], int]:
-        """Withdraw up to `limit` of what the member may have heard and is not told: (deltas, how many are left)."""
+        """Withdraw up to `limit` of what the member may have heard and is not told: (deltas, how many are left).
+
+        Without ADD-PATH a withdrawal does not name its path: one for an id of before takes away what the peer was just
+        told of the prefix. The speaker has to forget both, and the latter is told again.
+        """
         member = self.members[key]
-        plan = Plan(self.target)
+        plan, again = Plan(self.target), Plan(self.target)
         gone: dict[int, list[Packed]] = {}
+        told: dict[Packed, OutRoute] = {}
         while limit > 0 and (member.known or member.stale):
             limit -= 1
             if member.known:
@@ -324,10 +329,15 @@ class UpdateGroup:
             for path_id, prefix in pairs:
                 if not self.hears(key, path_id, prefix):
                     gone.setdefault(path_id, []).append(prefix)
+                    if not self.target.add_path and (now := self.table.get(prefix)) is not None:
+                        told.update((prefix, route) for route in now.routes if key not in self.deaf(route))
         for path_id, prefixes in gone.items():
             plan.withdraw((key,), path_id, prefixes)
             self.withdrawn.update(dict.fromkeys((path_id, prefix) for prefix in prefixes))
-        return plan.deltas(), limit
+        for prefix, route in told.items():
+            plan.withdraw((key,), route.path_id, (prefix,))
+            again.announce((key,), route, (prefix,))
+        return plan.deltas() + again.deltas(), limit
 
     # -- views
 

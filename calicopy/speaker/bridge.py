@@ -11,8 +11,9 @@ It is one loop over four descriptors, standard library only, run as a plain file
 - Commands come as `ID TEXT`, go out one at a time as whole lines, and end with `#answer ID done|error|timeout`; output
   lines come before as `#output ID TEXT`. ExaBGP's answers carry no id, so after a time-out nothing goes out until a
   command with a recognisable output has been answered; where one of that kind was overdue too, until all were, or
-  no more comes.
-- While a long command runs, single spaces keep ExaBGP's loop turning: it works off 50 prefixes a turn and then
+  no more comes. Short announcements and withdrawals follow each other without waiting, up to PIPELINE of them: ExaBGP
+  works them off, and answers, in their order. A time-out ends all of these.
+- While a long command or several run, single spaces keep ExaBGP's loop turning: it works off 50 steps a turn and then
   sleeps. They become the (ignored) indent of the next command.
 """
 from __future__ import annotations
@@ -37,6 +38,8 @@ QUEUE_BYTES = 8 << 20
 ANSWER_TIMEOUT_S = 5.0
 LONG_COMMAND = 1500  # octets; roughly the 50 prefixes that ExaBGP works off in one turn
 LONG_LIST = b"show adj-rib"  # prints a line per prefix, 50 a turn
+PIPELINE = 16  # short bulk commands under way; ExaBGP then looks at the sessions once for all of them
+PIPELINED = (b" announce attributes ", b" withdraw attributes ")
 TICK_S = 0.001
 MAX_TICKS = 4096
 PIPE_BYTES = 1 << 20
@@ -67,13 +70,14 @@ class Options:
 class Command:
     """One command on its way: its id (None: our own) and text."""
 
-    __slots__ = ("deadline", "ident", "output", "text", "ticks")
+    __slots__ = ("deadline", "ident", "output", "pipelined", "text", "ticks")
 
     def __init__(self, ident: bytes | None, text: bytes) -> None:
         self.ident = ident
         self.text = text
         self.deadline = 0.0
         self.ticks = MAX_TICKS if len(text) > LONG_COMMAND or text.startswith(LONG_LIST) else 0
+        self.pipelined = len(text) <= LONG_COMMAND and any(word in text for word in PIPELINED)
         self.output: list[bytes] = []
 
 
@@ -161,6 +165,7 @@ class Bridge:
         self.commands: collections.deque[Command] = collections.deque()
         self.queued = 0
         self.running: Command | None = None
+        self.behind: collections.deque[Command] = collections.deque()  # told to ExaBGP after `running`
         self.stale = False  # an answer is overdue: what comes may belong to an older command
         self.overdue_syncs = 0  # of the overdue, those whose answer looks like that of SYNC
         self.settling: list[bytes] = []  # the last such answer, while more may come
@@ -218,7 +223,7 @@ class Bridge:
         if self.running is None:
             return None
         left = self.running.deadline - time.monotonic()
-        return max(0.0, min(left, TICK_S if self.running.ticks else left)) * 1000 + 0.5
+        return max(0.0, min(left, TICK_S if self.running.ticks or self.behind else left)) * 1000 + 0.5
 
     # ExaBGP to the agent
 
@@ -370,6 +375,9 @@ class Bridge:
         self.agent_partial = b""
         self.backlog.clear()
         self.backlog_bytes = self.lost_lines = 0
+        for command in (self.running, *self.behind):
+            if command is not None:
+                command.ident = None  # the next agent's commands have the same numbers
         own = [command for command in self.commands if command.ident is None]
         self.commands = collections.deque(own)
         self.queued = sum(len(command.text) for command in own)
@@ -415,18 +423,37 @@ class Bridge:
         self._next()
 
     def _next(self) -> None:
-        """Start the next command when none runs; after a time-out, first find our place in the answers again."""
-        if self.running is not None or (not self.commands and not self.stale):
-            return
+        """Start what may start now; after a time-out, first find our place in the answers again."""
         if self.stale:
-            self.running = Command(None, SYNC)
-        else:
-            self.running = self.commands.popleft()
-            self.queued -= len(self.running.text)
-            self._watch_agent()
-        self.running.deadline = time.monotonic() + self.timeout
-        self.outgoing += self.running.text + b"\n"
+            if self.running is None:
+                self.running = Command(None, SYNC)
+                self._start(self.running)
+            return
+        while self.commands and self._may_start(self.commands[0]):
+            command = self.commands.popleft()
+            self.queued -= len(command.text)
+            if self.running is None:
+                self.running = command
+            else:
+                self.behind.append(command)
+            self._start(command)
+        self._watch_agent()
+
+    def _may_start(self, command: Command) -> bool:
+        if self.running is None:
+            return True
+        return self.running.pipelined and command.pipelined and len(self.behind) < PIPELINE - 1
+
+    def _start(self, command: Command) -> None:
+        command.deadline = time.monotonic() + self.timeout
+        self.outgoing += command.text + b"\n"
         self._write_command()
+
+    def _ended(self) -> None:
+        """`running` has its answer: the one behind it is next in line."""
+        self.running = self.behind.popleft() if self.behind else None
+        if self.running is not None:
+            self.running.deadline = time.monotonic() + self.timeout
 
     def _write_command(self) -> None:
         try:
@@ -451,11 +478,13 @@ class Bridge:
                 return
             self.stale = True
             self.overdue_syncs += command.text == SYNC
-            if command.ident is not None:
-                self._tell(b"#answer " + command.ident + b" timeout\n")
+            for late in (command, *self.behind):
+                if late.ident is not None:
+                    self._tell(b"#answer " + late.ident + b" timeout\n")
+            self.behind.clear()
             self._next()
-        elif command.ticks and not self.outgoing:
-            command.ticks -= 1
+        elif (command.ticks or self.behind) and not self.outgoing:
+            command.ticks = max(0, command.ticks - 1)
             self.outgoing = b" "
             self._write_command()
 
@@ -479,7 +508,7 @@ class Bridge:
             self.settling = command.output
             self._settled(command)
             return
-        self.running = None
+        self._ended()
         if command.ident is None:
             self._own_done(command)
         else:

@@ -32,7 +32,7 @@ def inject(api: Any, reactor: Any, service: str, line: str, action: int) -> Iter
     """Carry out a bulk command, a slice at a time; one answer at the end, as from ExaBGP's own handler."""
     try:
         descriptions, command = extract_neighbors(line)
-        peers = match_neighbors(reactor.peers(service), descriptions)
+        peers = named(descriptions, reactor.peers(service))
         changes = api.api_attributes(command, peers) if peers else []
     except (ValueError, IndexError):
         changes = []
@@ -54,6 +54,14 @@ def inject(api: Any, reactor: Any, service: str, line: str, action: int) -> Iter
                 rib.add_to_rib(change)
         yield False
     reactor.processes.answer_done(service)
+
+
+def named(descriptions: list[list[str]], peers: list[str]) -> list[str]:
+    """The peers that a command is for. ExaBGP searches each of its names for each of the command's."""
+    known = {" ".join(peer.split(" ", 2)[:2]): peer for peer in peers}  # of `neighbor ADDRESS local-ip ...`
+    if descriptions and all(len(words) == 1 and words[0] in known for words in descriptions):
+        return [known[words[0]] for words in descriptions]
+    return list(match_neighbors(peers, descriptions))
 
 
 class FourOctetAttribute(GenericAttribute):  # type: ignore[misc]  # exabgp ships no types

@@ -89,18 +89,20 @@ class NodeStatus(_message.Message):
     def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., asn: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., tunnel: _Optional[_Union[TunnelStatus, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ..., drain: _Optional[_Union[DrainStatus, _Mapping]] = ...) -> None: ...
 
 class DrainStatus(_message.Message):
-    __slots__ = ("phase", "since", "wait_s", "waiting", "without_alternative")
+    __slots__ = ("phase", "since", "wait_s", "waiting", "without_alternative", "without_count")
     PHASE_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     WAIT_S_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     WITHOUT_ALTERNATIVE_FIELD_NUMBER: _ClassVar[int]
+    WITHOUT_COUNT_FIELD_NUMBER: _ClassVar[int]
     phase: DrainPhase
     since: _timestamp_pb2.Timestamp
     wait_s: float
     waiting: int
     without_alternative: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, phase: _Optional[_Union[DrainPhase, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ..., waiting: _Optional[int] = ..., without_alternative: _Optional[_Iterable[str]] = ...) -> None: ...
+    without_count: int
+    def __init__(self, phase: _Optional[_Union[DrainPhase, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., wait_s: _Optional[float] = ..., waiting: _Optional[int] = ..., without_alternative: _Optional[_Iterable[str]] = ..., without_count: _Optional[int] = ...) -> None: ...
 
 class DrainRequest(_message.Message):
     __slots__ = ("force", "wait_s")

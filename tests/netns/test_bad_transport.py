@@ -16,7 +16,7 @@ from rawbgp import Space
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
 N1 = "192.0.2.1"
-KEYED, PLAIN, NEAR, BIRD = (f"192.0.2.{number}" for number in (9, 10, 11, 13))
+KEYED, PLAIN, NEAR, NEXT, BIRD, UNKNOWN = (f"192.0.2.{number}" for number in (9, 10, 11, 12, 13, 99))
 KEY = "right key"
 TIMES = 20
 
@@ -30,6 +30,7 @@ bgp:
     - {{name: keyed, address: {KEYED}, as: 65009, password_file: /etc/calicopy/key}}
     - {{name: plain, address: {PLAIN}, as: 65010}}
     - {{name: near, address: {NEAR}, as: 65011, passive: true, ttl_security: 1}}
+    - {{name: next, address: {NEXT}, as: 65012, ttl_security: 2}}
     - {{name: bird, address: {BIRD}, as: 65013}}
 """
 BIRD_CONF = f"""
@@ -49,7 +50,7 @@ protocol bgp n1 {{
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
-    addresses = [f"ip address add {one}/24 dev eth1" for one in (KEYED, PLAIN, NEAR)]
+    addresses = [f"ip address add {one}/24 dev eth1" for one in (KEYED, PLAIN, NEAR, NEXT, UNKNOWN)]
     binds = ["cluster.yaml:/etc/calicopy/cluster.yaml:ro", "key:/etc/calicopy/key:ro"]
     bird = "bird -f -c /etc/bird.conf -s /run/bird.ctl"
     topology = labs.one_ethernet(
@@ -110,15 +111,42 @@ def test_the_right_key_gets_a_session(lab: labs.TestLab, space: Space) -> None:
 # -- TTL security (RFC 5082)
 
 
-@pytest.mark.parametrize(("ttl", "taken"), [(64, False), (254, False), (255, True)])
+@pytest.mark.parametrize(
+    ("source", "asn", "ttl", "taken"),
+    [(NEAR, 65011, 64, False), (NEAR, 65011, 254, False), (NEAR, 65011, 255, True),
+     (NEXT, 65012, 64, False), (NEXT, 65012, 253, False), (NEXT, 65012, 254, True)],
+)  # fmt: skip
 def test_a_packet_that_came_from_too_far_gets_no_session(
-    lab: labs.TestLab, space: Space, ttl: int, taken: bool
+    lab: labs.TestLab, space: Space, source: str, asn: int, ttl: int, taken: bool
 ) -> None:
-    assert comes_up(space, NEAR, 65011, ttl=ttl) is taken
+    assert comes_up(space, source, asn, ttl=ttl) is taken
 
 
 def test_the_ttl_security_of_one_peer_is_not_asked_of_another(lab: labs.TestLab, space: Space) -> None:
     assert comes_up(space, PLAIN, 65010, ttl=64)
+
+
+# -- connections that nobody wants
+
+
+def test_a_stranger_at_port_179_gets_no_word_and_no_session(lab: labs.TestLab, space: Space) -> None:
+    session = space.dial(N1, source=UNKNOWN, asn=65099)
+    if session is not None:
+        labs.wait_until(lambda: session.peer.closed, what="it is closed")
+        assert session.peer.peer is None
+    assert UNKNOWN not in lab.run("n1", "calicopy", "peers")
+
+
+def test_two_hundred_connections_that_say_nothing_keep_nobody_out(lab: labs.TestLab, space: Space) -> None:
+    before = peer(lab, "bird")["sessions_lost"]
+    silent = [space.connect(N1, source=source) for source in (UNKNOWN, PLAIN) for _ in range(100)]
+    assert sum(one is not None for one in silent) > 50
+    assert space.session(N1, source=KEYED, asn=65009, key=KEY.encode()).is_up
+    for one in silent:
+        if one is not None:
+            one.close()
+    assert space.session(N1, source=PLAIN, asn=65010, within=60).is_up
+    assert peer(lab, "bird")["sessions_lost"] == before
 
 
 # -- collisions (RFC 4271 section 6.8)

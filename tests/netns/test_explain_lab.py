@@ -22,6 +22,16 @@ nodes:
 pools:
   - {cidr: 10.244.0.0/16, name: pods}
 bgp:
+  import: [ours]
+  filters:
+    - name: ours
+      rules:
+        - name: not-by-r3
+          match: {from: [r3], prefix: [{equal: 10.244.254.0/26}]}
+          action: reject
+        - name: prefer-r2
+          match: {from: [r2], prefix: [{equal: 10.244.254.0/26}]}
+          set: {local_pref: 300}
   peers:
     - {name: r1, address: 192.0.2.11, as: 64512}
     - {name: r2, address: 192.0.2.12, as: 64512}
@@ -31,7 +41,9 @@ bgp:
 BIRD = """
 router id {address};
 protocol device {{}}
-protocol static {{ ipv4; route 10.244.255.0/26 blackhole; route 10.99.0.0/24 blackhole; }}
+protocol static {{
+  ipv4; route 10.244.255.0/26 blackhole; route 10.244.254.0/26 blackhole; route 10.99.0.0/24 blackhole;
+}}
 protocol bgp n1 {{
   local {address} as 64512; neighbor 192.0.2.1 as 64512;
   ipv4 {{
@@ -80,7 +92,21 @@ def test_a_refused_path_names_the_rule(lab: labs.TestLab) -> None:
     assert text.splitlines()[0].startswith(f"{OUTSIDE} has no route here: none of 3 paths is used: refused: ")
     assert text.count("refused: the prefix lies in no pool (calicopy)") == 4
     summary = lab.cli("n1", "routes", "--rejected", "--summary")["items"]
-    assert [(one["reason"], one["paths"]) for one in summary] == [("outside-pools", 3)]
+    assert [(one["reason"], one["rule"], one["paths"]) for one in summary] == [
+        ("outside-pools", "calicopy", 3), ("filter", "filter ours, rule not-by-r3", 1),
+    ]  # fmt: skip
+
+
+def test_a_filter_that_refused_or_changed_a_path_is_named_with_its_rule(lab: labs.TestLab) -> None:
+    prefix = "10.244.254.0/26"
+    labs.wait_until(lambda: len(lab.cli("n1", "explain", prefix)["paths"]) == 3, what="three paths")
+    text = explain(lab, prefix)
+    assert "changed: local-pref 200 -> 300: by filter ours, rule prefer-r2" in text
+    assert "decided by local-pref: 300 > 200 (RFC 4271 9.1.1), against r1" in text
+    assert "refused by filter ours, rule not-by-r3" in text
+    (item,) = lab.cli("n1", "routes", "--rejected", "--reason", "filter")["items"]
+    (path,) = item["paths"]
+    assert (item["prefix"], path["peer"], path["rule"]) == (prefix, "r3", "filter ours, rule not-by-r3")
 
 
 def test_an_address_outside_of_the_pools_has_no_answer(lab: labs.TestLab) -> None:

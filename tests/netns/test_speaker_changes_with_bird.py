@@ -264,9 +264,9 @@ async def test_both_families_go_both_ways_over_either_transport_with_several_pat
         for path_id in (1, 2)
     ]  # fmt: skip
     assert await agent.client.announce([spec.peer_address], groups) is CommandResult.DONE
-    for prefix in ("10.200.0.0/26", "fd05::/64"):
-        show = ("show", "route", "for", prefix, "all")
-        await eventually(lambda show=show: pair.birdc(*show).count("BGP.med: ") == 2)
+    show = ("show", "route", "protocol", "n1" if spec is BOTH_ON_4 else "n6", "all")
+    await eventually(lambda: pair.birdc(*show).count("BGP.med: ") == 4)
+    assert all(prefix in pair.birdc(*show) for prefix in ("10.200.0.0/26", "fd05::/64"))
 
 
 async def test_bird_asks_for_the_routes_again_and_gets_them(pair: Pair, agent: Agent) -> None:

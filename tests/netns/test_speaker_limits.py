@@ -97,7 +97,7 @@ async def test_after_a_reconnect_exabgp_repeats_what_it_holds_and_end_of_rib_is_
     assert await agent.client.end_of_rib(SPEC.peer_address, Family.IPV4) is CommandResult.DONE
     end = encode_end_of_rib(Family.IPV4)
     await eventually(lambda: end in peer.bodies(UPDATE))
-    peer.messages.clear()
+    peer.forget()
     await agent.client.teardown(SPEC.peer_address, 4)
     await eventually(lambda: len(agent.of(PeerUp)) == 2)
     await eventually(lambda: held(peer) == {(0, P1)})

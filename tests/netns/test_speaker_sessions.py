@@ -39,11 +39,10 @@ async def test_keepalives_go_out_as_configured_and_a_change_holds_at_once(agent:
     await eventually(lambda: peer.bodies(KEEPALIVE))
     began = time.monotonic()
     await eventually(lambda: len(peer.bodies(KEEPALIVE)) >= 5)
-    assert time.monotonic() - began > 2.5
+    assert time.monotonic() - began > 1.5
     assert await agent.control.apply([SPEC]) is Applied.RELOADED  # a third of 90 s from now on
+    await eventually(lambda: time.monotonic() - peer.messages[-1][0] > 3.0, 15)
     before = len(peer.bodies(KEEPALIVE))
-    await asyncio.sleep(2.5)
-    assert len(peer.bodies(KEEPALIVE)) <= before + 1
     assert await agent.control.apply([dataclasses.replace(SPEC, keepalive_s=1)]) is Applied.RELOADED
     await eventually(lambda: len(peer.bodies(KEEPALIVE)) >= before + 2)
     assert (peer.opened, peer.closed) == (1, 0)
@@ -270,7 +269,7 @@ async def test_exabgp_without_our_classes_says_the_same(host: Host, peers: list[
     gone = WithdrawGroup(family=Family.IPV4, path_id=1, prefixes=(P1, P2))
     assert await agent.client.withdraw(to, [gone]) is CommandResult.DONE
     await eventually(lambda: held(full) == {(2, P1), (2, P2)})
-    full.messages.clear()
+    full.forget()
     assert await agent.client.flush(to[0]) is CommandResult.DONE
     await eventually(lambda: held(full) == {(2, P1), (2, P2)})
     assert await agent.control.apply(specs[:1]) is Applied.RELOADED
@@ -316,7 +315,7 @@ async def test_all_routes_go_out_again_on_request_between_marks_where_both_sides
     groups = [group(P1, P2), group("10.2.0.0/24", attributes=attributes)]
     assert await agent.client.announce([SPEC.peer_address], groups) is CommandResult.DONE
     await eventually(lambda: len(held(peer)) == 3)
-    peer.messages.clear()
+    peer.forget()
     if asked:
         peer.send(REFRESH, encode_route_refresh(Family.IPV4))
         await eventually(lambda: agent.of(RefreshReceived))

@@ -332,7 +332,7 @@ class MemoryBackend:
         yield DrainStep("recorded", "recorded", self.drained)
         yield DrainStep("waiting", "waiting for other paths of 1 prefix", self.drained)
         alone = (Prefix.parse("10.244.0.0/26"),)
-        self.drained = DrainView(DrainPhase.DRAINED, STARTED_AT, wait_s, without_alternative=alone)
+        self.drained = DrainView(DrainPhase.DRAINED, STARTED_AT, wait_s, without_count=1, without_alternative=alone)
         yield DrainStep("no-alternative", "no other path is known of 1 prefix: 10.244.0.0/26", self.drained)
         yield DrainStep("drained", "all is withdrawn", self.drained, last=True)
 

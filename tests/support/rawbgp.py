@@ -158,7 +158,7 @@ class Space:
 
     def session(
         self, target: str, *, source: str, asn: int, router_id: str = "", hold_time_s: int = 9,
-        offer: Capabilities | None = None, within: float = 20.0,
+        offer: Capabilities | None = None, key: bytes = b"", within: float = 20.0,
     ) -> Session:  # fmt: skip
         """Dial until the session is Established."""
         made: list[Session] = []
@@ -166,7 +166,8 @@ class Space:
         def up() -> bool:
             if not made or made[-1].peer.closed:
                 session = self.dial(
-                    target, source=source, asn=asn, router_id=router_id, hold_time_s=hold_time_s, offer=offer
+                    target, source=source, asn=asn, router_id=router_id, hold_time_s=hold_time_s, offer=offer,
+                    key=key,
                 )
                 made.extend([] if session is None else [session])
             return bool(made) and made[-1].is_up

@@ -7,7 +7,17 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from calicopy.bgp import Capabilities, Negotiated, Open, Update, decode_open, decode_update, encode_open, negotiate
+from calicopy.bgp import (
+    Capabilities,
+    Negotiated,
+    NlriBatch,
+    Open,
+    Update,
+    decode_open,
+    decode_update,
+    encode_open,
+    negotiate,
+)
 from calicopy.net import Packed
 
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, REFRESH = 1, 2, 3, 4, 5
@@ -33,6 +43,8 @@ class RawPeer(asyncio.Protocol):
         self._server: asyncio.Server | None = None
         self._transport: asyncio.Transport | None = None
         self._partial = b""
+        self._table: dict[tuple[int, Packed], Update] = {}
+        self._unread: list[bytes] = []  # UPDATEs that are not in the table yet
 
     async def listen(self, address: str, port: int) -> None:
         """Take connections."""
@@ -61,6 +73,7 @@ class RawPeer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport, self._partial, self.peer = transport, b"", None
+        self._table.clear()
         self.send(OPEN, encode_open(self.local))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -75,7 +88,9 @@ class RawPeer(asyncio.Protocol):
 
     def _take(self, kind: int, body: bytes) -> None:
         self.messages.append((time.monotonic(), kind, body))
-        if kind == OPEN:
+        if kind == UPDATE:
+            self._unread.append(body)
+        elif kind == OPEN:
             self.peer = decode_open(body)
             self.opened += 1
             self.send(KEEPALIVE)
@@ -102,19 +117,24 @@ class RawPeer(asyncio.Protocol):
         """The bodies of all messages of one type."""
         return [body for _, one, body in self.messages if one == kind]
 
-    def updates(self) -> Iterator[Update]:
-        """All UPDATEs, decoded."""
-        session = self.negotiated.receive
-        return (decode_update(body, session) for body in self.bodies(UPDATE))
+    def forget(self) -> None:
+        """As if nothing had been heard."""
+        self.messages.clear()
+        self.routes().clear()
 
     def routes(self) -> dict[tuple[int, Packed], Update]:
-        """What the peer would hold: (path id, prefix) to the UPDATE that announced it last."""
-        found: dict[tuple[int, Packed], Update] = {}
-        for update in self.updates():
+        """What the peer holds: (path id, prefix) to the UPDATE that announced it last."""
+        unread, self._unread = self._unread, []
+        for body in unread:
+            update = decode_update(body, self.negotiated.receive)
             for batch in update.withdrawn:
-                for path_id, packed in zip(batch.path_ids or (0,) * len(batch.prefixes), batch.prefixes, strict=True):
-                    found.pop((path_id, packed), None)
+                for key in keys(batch):
+                    self._table.pop(key, None)
             for batch in update.announced:
-                for path_id, packed in zip(batch.path_ids or (0,) * len(batch.prefixes), batch.prefixes, strict=True):
-                    found[path_id, packed] = update
-        return found
+                self._table.update(dict.fromkeys(keys(batch), update))
+        return self._table
+
+
+def keys(batch: NlriBatch) -> Iterator[tuple[int, Packed]]:
+    """Path id (0 without) and prefix of each."""
+    return zip(batch.path_ids or (0,) * len(batch.prefixes), batch.prefixes, strict=True)

@@ -29,6 +29,7 @@ def test_programs_get_the_result(calicopy):
         "wait_s": 120.0,
         "waiting": 0,
         "without_alternative": ["10.244.0.0/26"],
+        "without_count": 1,
     }
     assert calicopy("undrain", "-o", "json").json == {"was_drained": True}
 

@@ -1,7 +1,7 @@
 """A node is taken out of service: refused, on disk, last resort, wait, withdrawn; and back."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import simnet
@@ -12,13 +12,15 @@ from calicopy.core import events as ev
 from calicopy.core import show_node
 from calicopy.core.core import Core
 from calicopy.core.drain import DrainCleared, DrainPhase, DrainRecord, DrainSaved
+from calicopy.core.plan import plan
+from calicopy.core.plan_views import PlanView
 from calicopy.core.views import Health
-from calicopy.net import Family, Packed, Prefix
+from calicopy.net import Family, Prefix
 from calicopy.seam import speaker as sp
 
 OURS, THEIRS = "10.244.0.0/26", "10.244.1.0/26"
 SINCE = 1_790_000_000.0
-LEARNED: tuple[Family, Packed] = (Family.IPV4, Prefix.parse(THEIRS).packed)
+LEARNED = Prefix.parse(THEIRS).packed
 
 
 def running(*, used: str = "", drain: DrainRecord | None = None) -> Script:
@@ -30,6 +32,13 @@ def running(*, used: str = "", drain: DrainRecord | None = None) -> Script:
 def ask(script: Script, *, force: bool = False, wait_s: float = 10.0, stopping: bool = False) -> Script:
     script.take(do.Command)  # type: ignore[arg-type]  # forget what was
     return script.tell(ev.DrainRequested(7, force, wait_s, SINCE, stopping=stopping))
+
+
+def alone(script: Script) -> list[str]:
+    view = script.core.drainer.view()
+    assert view is not None
+    assert view.without_count == len(view.without_alternative)
+    return list(map(str, view.without_alternative))
 
 
 def steps(script: Script) -> list[str]:
@@ -92,13 +101,13 @@ def test_first_a_last_resort_then_withdrawn_while_the_kernel_keeps_forwarding() 
     script.wait(1)
     assert steps(script) == ["recorded", "announced", "no-alternative", "drained"]
     assert said(script.done, "withdraw") == {OURS}
-    assert script.core.drainer.without_alternative == (Prefix.parse(OURS),)
+    assert alone(script) == [OURS]
     assert script.routes == before
 
 
 def share(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """n2's block is announced on, as a reflector does."""
-    monkeypatch.setattr(script.core.exports, "announced_learned", lambda: [LEARNED])
+    monkeypatch.setattr(script.core.exports, "announced_learned", lambda: [(Family.IPV4, [LEARNED])])
 
 
 def reflected(script: Script, *, communities: tuple[int, ...] = ()) -> Script:
@@ -125,7 +134,7 @@ def test_it_waits_for_another_path_of_what_is_shared(monkeypatch: pytest.MonkeyP
     assert view.waiting == 1
     reflected(script).wait(0.5)
     assert script.core.drainer.phase is DrainPhase.DRAINED
-    assert script.core.drainer.without_alternative == (Prefix.parse(OURS),)
+    assert alone(script) == [OURS]
 
 
 def test_a_path_that_is_itself_being_drained_is_no_other_path(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +144,7 @@ def test_a_path_that_is_itself_being_drained_is_no_other_path(monkeypatch: pytes
     assert script.core.drainer.phase is DrainPhase.DRAINING
     script.wait(1)
     assert script.core.drainer.phase is DrainPhase.DRAINED
-    assert script.core.drainer.without_alternative == (Prefix.parse(OURS), Prefix.parse(THEIRS))
+    assert alone(script) == [OURS, THEIRS]
 
 
 def test_the_wait_is_bounded_by_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,3 +275,18 @@ def test_the_status_says_that_it_is_drained_and_since_when() -> None:
     ]
     script.tell(sp.PeerDown(N2, "closed"))
     assert status(script.core)[0] is Health.DEGRADED
+
+
+def test_a_plan_of_the_file_that_runs_is_empty_on_a_drained_node_too() -> None:
+    script = ask(running()).wait(3)
+    assert outcome(plan(script.core, script.node)).announcements == ()
+
+
+def outcome(steps: Iterator[None]) -> PlanView:
+    """What a plan comes to, all its slices one after the other."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            view: PlanView = done.value
+            return view

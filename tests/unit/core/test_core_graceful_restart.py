@@ -13,6 +13,7 @@ from calicopy.bgp.encode import encode_update
 from calicopy.bgp.session import SessionOptions
 from calicopy.bgp.update import NlriBatch, Update
 from calicopy.core import commands as do
+from calicopy.core import events as ev
 from calicopy.core.graceful import ABSENT_S, DEFERRAL_S
 from calicopy.net import Family, Prefix
 from calicopy.policy import AdvertiseScope
@@ -226,6 +227,20 @@ def test_a_session_that_we_reset_is_our_restart() -> None:
     script.core.sessions.reset(N2, "asked for")
     script.tell(BROKEN).up(N2, restart=GracefulRestart(120, ((V4, False),)))
     assert THEIRS in script.routes
+
+
+def test_a_session_that_other_settings_reset_is_our_restart() -> None:
+    script = settled().tell(ev.ConfigChanged(with_session(node(), hold_time_s=30)))
+    script.tell(BROKEN).up(N2, restart=GracefulRestart(120, ((V4, False),)))
+    assert THEIRS in script.routes
+    script.tell(BROKEN).up(N2, restart=GracefulRestart(120, ((V4, False),)))
+    assert THEIRS not in script.routes
+
+
+def test_settings_that_change_in_place_make_no_later_loss_ours() -> None:
+    script = settled().tell(ev.ConfigChanged(with_session(node(), keepalive_s=2)))
+    script.tell(BROKEN).up(N2, restart=GracefulRestart(120, ((V4, False),)))
+    assert THEIRS not in script.routes
 
 
 def test_the_first_session_after_a_boot_without_routes_says_that_no_state_was_kept() -> None:

@@ -557,6 +557,21 @@ def test_what_an_agent_before_us_announced_and_we_do_not_is_withdrawn(world, out
     assert set(out.run().hears(N3)) == {A}
 
 
+def test_without_add_path_what_is_told_goes_out_again_after_the_withdrawal_of_another_path_id(world, out):
+    own(out, A, B)
+    out.up(N3)
+    out.out.announced_before(N3, V4, [(1, world.packed(A)), (5, world.packed(A)), (1, world.packed(C))])
+    out.run()
+    told, gone, again = out.deltas
+    assert {prefix for batch in told.announce for prefix in batch.prefixes} == {world.packed(A), world.packed(B)}
+    assert not gone.announce
+    assert {(batch.path_id, *batch.prefixes) for batch in gone.withdraw if batch.path_id != 1} == {
+        (5, world.packed(A)), (0, world.packed(A))
+    }  # fmt: skip
+    assert [list(batch.prefixes) for batch in again.announce] == [[world.packed(A)]]
+    assert set(out.hears(N3)) == {A, B}
+
+
 def test_a_new_speaker_holds_nothing(out):
     own(out, A)
     out.up(N3)
@@ -579,6 +594,6 @@ def test_what_was_told_can_be_looked_up_and_counted(world, out):
     assert len(told) == 2
     assert told[world.packed(A)].next_hop == ip_address(N2)
     assert told.get(world.packed(B)) is None
-    assert out.out.learned() == {(V4, world.packed(A))}
+    assert [(family, set(found)) for family, found in out.out.learned()] == [(V4, {world.packed(A), world.packed(C)})]
     peer = OutPeer(N3, ip_address(N3), int(ip_address(N3)))
     assert out.out.desired(CLIENT, peer) == dict(told)

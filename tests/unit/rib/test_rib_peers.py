@@ -214,6 +214,15 @@ def test_a_limit_counts_the_paths_of_all_path_ids(world):
     assert len(world.views(A)) == 2
 
 
+def test_a_limit_is_that_of_each_family(world):
+    peer = world.node_peer(2, prefix_limit=1)
+    world.announce(peer, A)
+    world.announce(peer, "fd00:10::40/122")
+    assert world.settle().limits == []
+    world.announce(peer, B)
+    assert [limit.refused for limit in world.settle().limits] == [1]
+
+
 # -- next hops
 
 

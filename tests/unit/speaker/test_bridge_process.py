@@ -210,6 +210,56 @@ def test_commands_go_out_one_at_a_time_and_each_gets_its_answer(rig: Rig) -> Non
     assert answers == [b"#answer 1 done", b"#answer 2 error", b"#output 3 exabgp 5.0", b"#answer 3 done"]
 
 
+BULK = b"neighbor 10.0.0.2 announce attributes next-hop 10.0.0.1 origin igp as-path [ ] nlri 10.1.%d.0/24"
+
+
+def test_short_announcements_follow_each_other_and_their_answers_come_in_their_order(rig: Rig) -> None:
+    agent = rig.agent()
+    agent.until(b"#ready")
+    lines = [BULK % number for number in range(20)]
+    agent.send(b"".join(b"%d %s\n" % (number, line) for number, line in enumerate(lines)) + b"20 other\n")
+    assert [rig.command() for _ in range(16)] == lines[:16]
+    rig.feed(b"done\n" * 3 + b"error\n")
+    assert [rig.command() for _ in range(4)] == lines[16:]
+    rig.feed(b"done\n" * 16)
+    assert rig.command() == b"other"  # of another kind: alone
+    rig.feed(b"done\n")
+    answers = agent.until(b"#answer 20")
+    assert answers == [b"#answer %d %s" % (number, b"error" if number == 3 else b"done") for number in range(21)]
+
+
+def test_a_time_out_ends_all_announcements_under_way_and_their_late_answers_are_nobodys(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, "--answer-timeout", "0.3")
+    try:
+        agent = rig.agent()
+        agent.until(b"#ready")
+        agent.send(b"".join(b"%d %s\n" % (number, BULK % number) for number in range(3)) + b"3 next\n")
+        assert [rig.command() for _ in range(3)] == [BULK % number for number in range(3)]
+        assert agent.until(b"#answer 2") == [b"#answer %d timeout" % number for number in range(3)]
+        assert rig.command() == b"show neighbor json"
+        rig.feed(b"done\n" * 3 + b"[]\ndone\n")
+        assert rig.command() == b"next"
+        rig.feed(b"done\n")
+        assert agent.line() == b"#answer 3 done"
+    finally:
+        rig.end()
+
+
+def test_an_agent_never_gets_an_answer_to_its_predecessors_command_of_the_same_number(rig: Rig) -> None:
+    agent = rig.agent()
+    agent.until(b"#ready")
+    agent.send(b"1 %s\n2 %s\n" % (BULK % 1, BULK % 2))
+    assert [rig.command(), rig.command()] == [BULK % 1, BULK % 2]
+    agent.close()
+    second = rig.agent()
+    second.until(b"#ready")
+    second.send(b"1 anew\n")
+    rig.feed(b"error\nerror\n")
+    assert rig.command() == b"anew"
+    rig.feed(b"done\n")
+    assert second.line() == b"#answer 1 done"
+
+
 def test_half_a_command_of_an_agent_that_dies_never_reaches_exabgp(rig: Rig) -> None:
     agent = rig.agent()
     agent.until(b"#ready")
