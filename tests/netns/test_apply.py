@@ -249,3 +249,20 @@ def test_the_file_keeps_its_mode_and_owner(lab: labs.TestLab) -> None:
     finally:
         own_file(lab).chmod(0o644)
         os.chown(own_file(lab), 0, 0)
+
+
+def test_a_full_disk_keeps_the_file_that_was_there(lab: labs.TestLab) -> None:
+    path = new_file(lab, cluster(TOR))
+    lab.run("n1", "sh", "-c", f"cp {path} /tmp/new.yaml && mount -t tmpfs -o size=8k tmpfs /etc/calicopy")
+    try:
+        lab.run("n1", "sh", "-c", f"printf %s '{cluster()}' >{OWN}")
+        lab.try_run("n1", "sh", "-c", "cat /dev/zero >/etc/calicopy/filler")
+        done = lab.try_run("n1", "calicopy", "apply", "-f", "/tmp/new.yaml")
+        assert done.returncode == 1
+        assert "No space left on device" in done.stderr
+        assert lab.run("n1", "cat", OWN) == cluster()
+        assert sorted(lab.run("n1", "ls", "-A", "/etc/calicopy").split()) == ["cluster.yaml", "filler"]
+        assert running(lab) == cluster(TOR)
+        assert not lab.cli("n1", "config", "show")["same"]
+    finally:
+        lab.run("n1", "umount", "/etc/calicopy")
