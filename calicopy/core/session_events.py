@@ -191,7 +191,9 @@ class SessionEvents:
             return
         known = peer.is_up
         if known and not running:
-            self._lose(peer, "a new session took its place", now, LossCause.SILENT)
+            self._lose(peer, "a new session took its place", now, self._cause(peer, None))
+        if not running:
+            peer.reset_coming = False  # the session that it was for is over
         peer.local_opened, peer.opened, peer.negotiated = local, opened, negotiate(local, opened)
         peer.options = peer.negotiated.receive
         peer.families = {family: FamilySync(family) for family in sorted(peer.negotiated.families)}

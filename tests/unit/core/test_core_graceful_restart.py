@@ -243,6 +243,23 @@ def test_settings_that_change_in_place_make_no_later_loss_ours() -> None:
     assert THEIRS not in script.routes
 
 
+def test_settings_that_the_speaker_refused_make_no_later_loss_ours() -> None:
+    """The peer has no graceful restart: what it sent goes with its session, also after a change that was undone."""
+    script = Script(node(), snapshot(OURS)).boot().up(N2, graceful_restart=None).hear(N2, THEIRS).wait(3.0)
+    for file, error in ((with_session(node(), hold_time_s=30), "bad neighbor"), (node(), "")):
+        script.tell(ev.ConfigChanged(file))
+        script.tell(ev.SessionsSet(error, script.core.wanted.serial, unchanged=bool(error)))
+    assert THEIRS in script.routes
+    assert THEIRS not in script.tell(BROKEN).routes
+
+
+def test_settings_that_change_while_the_session_is_down_make_no_later_loss_ours() -> None:
+    script = Script(node(), snapshot(OURS)).boot().tell(ev.ConfigChanged(with_session(node(), hold_time_s=30)))
+    script.up(N2, graceful_restart=None).hear(N2, THEIRS).wait(3.0)
+    assert THEIRS in script.routes
+    assert THEIRS not in script.tell(BROKEN).routes
+
+
 def test_the_first_session_after_a_boot_without_routes_says_that_no_state_was_kept() -> None:
     script = Script(node(), snapshot(OURS)).boot()
     assert all(one.restarted_without_state for one in script.take(do.SetSessions)[-1].sessions)
