@@ -36,6 +36,7 @@ from calicopy.seam.speaker import (
 
 MESSAGE_ERRORS = frozenset({1, 3})  # NOTIFICATION codes of a message that cannot be read (RFC 4271 section 4.5)
 HOLD_TIMERS = frozenset({4, 8})  # hold timer (RFC 4271), send hold timer (RFC 9687)
+NOTICE_S = 5.0  # a NOTIFICATION ends its connection at once: one from longer ago was that of another connection
 
 
 class SessionEvents:
@@ -145,6 +146,8 @@ class SessionEvents:
         if peer is None:
             return
         notice = peer.notice
+        if notice is not None and now > notice.at + NOTICE_S:
+            notice = None
         if peer.is_up:
             cause = self._cause(peer, notice)
             if peer.malformed or (notice is not None and notice.sent and notice.notification.code in MESSAGE_ERRORS):

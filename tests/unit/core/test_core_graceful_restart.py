@@ -243,6 +243,12 @@ def test_settings_that_change_in_place_make_no_later_loss_ours() -> None:
     assert THEIRS not in script.routes
 
 
+def test_a_notification_on_another_connection_long_ago_does_not_flush() -> None:
+    """A collision, or somebody who dials while the session is up (RFC 4271 section 6.8)."""
+    script = settled().tell(sp.NotificationSeen(N2, True, b"\x06\x07")).wait(3600.0)
+    assert THEIRS in script.tell(BROKEN).routes
+
+
 def test_settings_that_the_speaker_refused_make_no_later_loss_ours() -> None:
     """The peer has no graceful restart: what it sent goes with its session, also after a change that was undone."""
     script = Script(node(), snapshot(OURS)).boot().up(N2, graceful_restart=None).hear(N2, THEIRS).wait(3.0)
