@@ -285,7 +285,7 @@ class Exports:
             deltas, left, done = self.out.finish(key, family, left)
             for delta in deltas:
                 self._hand_over(delta)
-            if done:
+            if done or self._target(peer, family) is None:  # nothing is to be told: the mark is owed all the same
                 del self._unfinished[key, family]
                 if not sync.end_of_rib_sent:
                     sync.end_of_rib_sent = True
