@@ -3,7 +3,7 @@
 Theory of operation: per family one table, keyed by prefix for path id 0 (which every session without ADD-PATH has) and
 by (path id, prefix) for the others. It knows which keys are stale: marked when a session is lost under graceful restart
 or when the peer sends its table again, unmarked when heard again, swept at the end. It stores no more paths than the
-peer's limit allows, so that a peer cannot fill the memory. Paths are interned: one object per (path id, attributes,
+peer's limit allows, so that a peer cannot fill the memory; stale ones do not count, and make way. Paths are interned: one object per (path id, attributes,
 next hop, class of prefixes under the import filters), held as long as a prefix has it. Under another policy all are
 judged anew, in slices: what comes in meanwhile is judged by the new one at once.
 """
@@ -121,16 +121,18 @@ class AdjRibIn:
             keys = [(path.path_id, prefix) for prefix in prefixes]
         table.paths.update(dict.fromkeys(keys, path))
         table.keep(keys)
+        if limit is not None and table.stale and len(table) > limit:
+            table.leaving.update([table.stale.pop() for _ in range(min(len(table) - limit, len(table.stale)))])
         return prefixes
 
     def _within(self, limit: int, table: FamilyPaths, path_id: int, prefixes: Sequence[Packed]) -> list[Packed]:
-        """Known prefixes, and as many new ones as the limit leaves room for."""
-        room = limit - len(table)
+        """Prefixes that count already, and as many others as the limit leaves room for."""
+        room = limit - len(table) + len(table.stale)
         new: set[Packed] = set()
         kept: list[Packed] = []
         for prefix in prefixes:
             key = key_of(prefix, path_id)
-            if prefix not in new and (key not in table.paths or key in table.leaving):
+            if prefix not in new and (key not in table.paths or key in table.leaving or key in table.stale):
                 if len(new) >= room:
                     self.over_limit += 1
                     continue

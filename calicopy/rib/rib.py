@@ -169,6 +169,8 @@ class Rib:
         for path, group in peer.paths(self._policy, batch, path_id, prefixes, attributes):
             stored = peer.announce(batch.family, path, group)
             self._tables[batch.family].replace(peer.info.key, path_id, stored, path)
+        if peer.leaving:  # stale paths that made way
+            self._leaving[peer.info.key] = None
 
     def _peer(self, key: str) -> AdjRibIn:
         peer = self._peers.get(key)
