@@ -29,7 +29,7 @@ from calicopy.core.plan_views import (
     SessionEffect,
     SessionPlan,
 )
-from calicopy.core.shadow import Shadow, build, feed
+from calicopy.core.shadow import Shadow, build, feed, passes_limit
 from calicopy.fib import RouteTarget, format_target
 from calicopy.net import Family, Packed, Prefix
 from calicopy.policy import AdvertiseScope, Filter
@@ -114,7 +114,10 @@ def _sessions(core: Core, new: NodeConfig, changes: SessionChanges) -> Iterator[
         yield SessionPlan(change.new.name, change.new.address, SessionEffect.RESET, fields)
     for change in changes.changed.values():
         fields = tuple(_fields(change, core.node, new))
-        yield SessionPlan(change.new.name, change.new.address, SessionEffect.CHANGED, fields)
+        limited = "prefix_limit" in change.in_place
+        stops = limited and passes_limit(change.new, core.rib.received(str(change.new.address)))
+        note = "is stopped: it has sent more prefixes than that" if stops else ""
+        yield SessionPlan(change.new.name, change.new.address, SessionEffect.CHANGED, fields, note)
 
 
 def _is_alive(core: Core, session: SessionConfig) -> bool:

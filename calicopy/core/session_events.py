@@ -70,6 +70,13 @@ class SessionEvents:
             if peer.opened is not None and (peer.is_up or peer.stale_until is not None):
                 self._rib.set_peer(peer_info(peer.configured, int(peer.opened.router_id)))
 
+    def relimit(self, keys: Iterable[str], now: float) -> None:
+        """These peers have another limit, or another action: what did not fit so far is asked for again."""
+        for key in keys:
+            peer = self._peers[key]
+            if peer.is_up and self._rib.reconsider_limit(key) and self.tables.relearn(peer, now):
+                peer.over_limit = ""
+
     def forget(self, key: str) -> None:
         """The peer is not wanted any more."""
         for names in (self.fresh, self.broken, self.marks):

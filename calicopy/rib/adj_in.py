@@ -3,9 +3,9 @@
 Theory of operation: per family one table, keyed by prefix for path id 0 (which every session without ADD-PATH has) and
 by (path id, prefix) for the others. It knows which keys are stale: marked when a session is lost under graceful restart
 or when the peer sends its table again, unmarked when heard again, swept at the end. It stores no more paths than the
-peer's limit allows, so that a peer cannot fill the memory; stale ones do not count, and make way. Paths are interned: one object per (path id, attributes,
-next hop, class of prefixes under the import filters), held as long as a prefix has it. Under another policy all are
-judged anew, in slices: what comes in meanwhile is judged by the new one at once.
+peer's limit allows, so that a peer cannot fill the memory; stale ones do not count, and make way. Paths are interned:
+one object per (path id, attributes, next hop, class of prefixes under the import filters), held as long as a prefix has
+it. Under another policy all are judged anew, in slices: what comes in meanwhile is judged by the new one at once.
 """
 from __future__ import annotations
 
@@ -139,6 +139,15 @@ class AdjRibIn:
                 new.add(prefix)
             kept.append(prefix)
         return kept
+
+    def reconsider_limit(self) -> bool:
+        """The limit, or what follows from it, is another: what is stored beyond it passes it now. Whether announcements
+        were not stored before."""
+        limit, missing = self.info.prefix_limit, self.over_limit > 0
+        self.over_limit, self.limit_told = 0, False
+        if limit is not None:
+            self.over_limit = sum(max(0, len(one) - len(one.stale) - limit) for one in self.families.values())
+        return missing
 
     def withdraw(self, family: Family, path_id: int, prefixes: Iterable[Packed]) -> list[Packed]:
         """Drop these; gives those that were there."""

@@ -115,6 +115,14 @@ class Rib:
         if peer is not None and peer.up and peer.info != info:
             self._begin_rejudge(peer, info)
 
+    def reconsider_limit(self, key: str) -> bool:
+        """A peer's limit (see `set_peer`), or what follows from it, is another: `decide` tells again when it is passed.
+
+        Gives whether announcements were not stored so far: the peer has to send them again.
+        """
+        peer = self._peers.get(key)
+        return peer is not None and peer.reconsider_limit()
+
     def peer_down(self, key: str, *, retain: bool) -> None:
         """A session is lost. `retain`: its paths stay in use, stale, but for those stale since an earlier loss.
 

@@ -95,6 +95,31 @@ def test_a_peer_to_be_warned_of_keeps_its_session_and_what_fits() -> None:
     assert "not stored" in problem(script)["prefix-limit"]
 
 
+def test_a_limit_that_is_raised_while_the_session_runs_asks_for_what_did_not_fit() -> None:
+    script = limited(LimitAction.WARN).hear(N2, *MORE)
+    assert MORE[1] not in script.routes
+    raised = with_session(node(), prefix_limit=10, prefix_limit_action=LimitAction.WARN)
+    script.tell(ev.ConfigChanged(raised))
+    assert [one.peer for one in script.seen(do.SendRefresh)] == [N2]
+    script.hear(N2, THEIRS, *MORE).wait(2.0)
+    assert script.routes == {OURS, THEIRS, *MORE, OTHERS}
+    assert "prefix-limit" not in problem(script)
+
+
+def test_a_limit_that_is_lowered_below_what_is_stored_is_passed_at_once() -> None:
+    script = limited(LimitAction.STOP).hear(N2, MORE[0])
+    script.tell(ev.ConfigChanged(with_session(node(), prefix_limit=1)))
+    assert wanted(script) == {N3}
+    assert script.routes == {OURS, OTHERS}
+
+
+def test_another_action_counts_for_a_limit_that_is_passed_already() -> None:
+    script = limited(LimitAction.WARN).hear(N2, *MORE)
+    script.tell(ev.ConfigChanged(with_session(node(), prefix_limit=2, prefix_limit_action=LimitAction.STOP)))
+    script.hear(N2, THEIRS, *MORE)
+    assert wanted(script) == {N3}
+
+
 def test_what_a_stopped_peer_still_says_is_passed_over() -> None:
     script = limited(LimitAction.STOP).hear(N2, *MORE).hear(N2, THEIRS).tell(GONE).up(N2).hear(N2, THEIRS)
     assert script.routes == {OURS, OTHERS}
