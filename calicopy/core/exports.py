@@ -238,6 +238,7 @@ class Exports:
             scope=session.advertise,
             next_hop_mode=session.next_hop,
             add_path=session.add_path if negotiated is None else family in negotiated.add_path_send,
+            extended_message=negotiated is None or negotiated.extended_message,
         )
 
     def _chain(self, filters: tuple[Filter, ...]) -> Chain:
