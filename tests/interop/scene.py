@@ -112,6 +112,13 @@ class Scene:
 
         return str(labs.wait_until(confirmed, within=WITHIN_S, what=f"{node} has an {family} block"))
 
+    def monitor(self, node: str) -> Path:
+        """What `ip monitor route` says of a node from now on."""
+        output = self.directory / f"routes-of-{node}"
+        self.lab.spawn(node, "ip", "monitor", "route", output=output)
+        labs.wait_until(lambda: self.lab.pids(node, "ip", "monitor"), what="ip monitor runs")
+        return output
+
     def counter(self, node: str, name: str) -> int:
         """A TcpExt counter of a node's kernel."""
         lines = self.lab.run(node, "cat", "/proc/net/netstat").splitlines()

@@ -82,7 +82,6 @@ def md5(scene: Scene) -> None:
     labs.wait_until(refused, what="segments with the wrong key are dropped")
     assert not scene.established("n2", "keyed")
     (scene.directory / "key").write_text(KEY)
-    scene.restart_agents("n2")
     scene.session("n2", "keyed")
     scene.announced(scene.block("n2"))
 

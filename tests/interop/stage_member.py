@@ -142,9 +142,8 @@ def restarting(scene: Scene) -> None:
 
 
 def helper(scene: Scene) -> None:
-    routes = scene.directory / "routes-of-n1"
-    scene.lab.spawn("n1", "ip", "monitor", "route", output=routes)
     scene.installed("n1", OWN[0], ROUTER_ID)
+    seen = scene.monitor("n1")
     scene.daemon.crash()
     labs.wait_until(lambda: not scene.established("n1", "router"), what="calicopy has noticed the crash")
     (path,) = scene.received("n1", "router", OWN[0])
@@ -158,8 +157,21 @@ def helper(scene: Scene) -> None:
 
     labs.wait_until(fresh, what="the path is no longer stale")
     assert scene.kernel("n1", OWN[0]) == {ROUTER_ID}
-    gone = [line for line in routes.read_text().splitlines() if line.startswith(f"Deleted {OWN[0]}")]
-    assert not gone, gone
+    assert f"Deleted {OWN[0]}" not in seen.read_text()
+
+
+def agent(scene: Scene) -> None:
+    scene.installed("n1", OWN[0], ROUTER_ID)
+    seen = scene.monitor("n1")
+    scene.restart_agents("n1")
+
+    def in_sync() -> bool:
+        families = scene.peer("n1", "router").get("families", [])
+        return bool(families) and all(one["in_sync"] for one in families)
+
+    labs.wait_until(in_sync, what="the new agent is in sync with the daemon")
+    scene.installed("n1", OWN[0], ROUTER_ID)
+    assert f"Deleted {OWN[0]}" not in seen.read_text()
 
 
 CHECKS = (
@@ -174,5 +186,6 @@ CHECKS = (
     (Row.REFRESH_OUT, refresh_out),
     (Row.WITHDRAW, withdraw),
     (Row.RESTARTING, restarting),
+    (Row.AGENT, agent),
     (Row.HELPER, helper),
 )
