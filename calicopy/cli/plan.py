@@ -100,23 +100,26 @@ def _print(found: Plan) -> None:
     totals = found.sessions_total, found.announcements_total, found.routes_total
     if not any(totals) and not found.restarts:
         click.echo("no changes")
-    _table("Sessions", list(_sessions(found)), SESSION_COLUMNS, totals[0] - len(found.sessions))
-    _table("Announcements", found.announcements, ANNOUNCEMENT_COLUMNS, totals[1] - len(found.announcements))
-    _table("Kernel routes", found.routes, ROUTE_COLUMNS, totals[2] - len(found.routes))
-    if found.restarts:
-        click.echo(paint("Needs a restart of the agent (apply refuses the file)", Tone.HEADER))
-        for restart in found.restarts:
-            click.echo(f"  {paint(printable(restart), Tone.BAD)}")
-    for note in found.notes:
-        click.echo(paint(f"Note: {printable(note)}", Tone.ASIDE))
-
-
-def _table(title: str, rows: Sequence[Row], columns: Sequence[Column[Row]], more: int) -> None:
-    if not rows:
         return
-    click.echo(paint(title, Tone.HEADER))
-    for line in table_lines(rows, columns):
-        click.echo(f"  {line}")
-    if more:
-        click.echo(f"  and {more} more")
-    click.echo()
+    parts = [
+        _table("Sessions", list(_sessions(found)), SESSION_COLUMNS, totals[0] - len(found.sessions)),
+        _table("Announcements", found.announcements, ANNOUNCEMENT_COLUMNS, totals[1] - len(found.announcements)),
+        _table("Kernel routes", found.routes, ROUTE_COLUMNS, totals[2] - len(found.routes)),
+        _restarts(found),
+        [paint(f"Note: {printable(note)}", Tone.ASIDE) for note in found.notes],
+    ]
+    click.echo("\n\n".join("\n".join(lines) for lines in parts if lines))
+
+
+def _restarts(found: Plan) -> list[str]:
+    if not found.restarts:
+        return []
+    title = paint("Needs a restart of the agent (apply refuses the file)", Tone.HEADER)
+    return [title, *(f"  {paint(printable(restart), Tone.BAD)}" for restart in found.restarts)]
+
+
+def _table(title: str, rows: Sequence[Row], columns: Sequence[Column[Row]], more: int) -> list[str]:
+    if not rows:
+        return []
+    lines = [paint(title, Tone.HEADER), *(f"  {line}" for line in table_lines(rows, columns))]
+    return [*lines, f"  and {more} more"] if more else lines

@@ -47,6 +47,7 @@ class FamilySync:
     limit_at: float = 0.0
     end_of_rib_received: bool = False
     end_of_rib_sent: bool = False
+    answered: bool = True  # an UPDATE or a mark came since the table was asked for
     again: bool = False  # something was lost while refreshing: this refresh proves nothing, another follows it
 
     def learn(self, now: float, *, expects_mark: bool, limit_s: float) -> None:
@@ -62,6 +63,7 @@ class FamilySync:
         """The table comes again on a running session, with marks around it if `enhanced` (RFC 7313)."""
         self.phase = Phase.REFRESHING
         self.expects_mark = enhanced
+        self.answered = False
         self.last_update_at = now
         self.limit_at = now + limit_s
 
@@ -77,8 +79,9 @@ class FamilySync:
         self.limit_at = max(self.limit_at, now + QUIET_S)
 
     def heard(self, now: float) -> None:
-        """An UPDATE of the family came."""
+        """An UPDATE came, or the mark before a table."""
         self.last_update_at = now
+        self.answered = True
 
     def deadline(self) -> float | None:
         """When the phase ends if nothing else happens."""

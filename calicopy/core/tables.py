@@ -75,6 +75,7 @@ class Tables:
         if sync.phase not in (Phase.REFRESHING, Phase.IN_SYNC):
             return  # RFC 7313 section 4: not before the initial table is complete
         if refresh.kind is RefreshKind.BEGIN:
+            sync.heard(now)
             self._rib.begin_refresh(peer.key, refresh.family)
             if sync.phase is Phase.IN_SYNC:  # the peer's own wish
                 limit = max(MAX_S, peer.configured.graceful_restart_time_s)
@@ -149,5 +150,19 @@ class Tables:
                 continue
             if now > deadline + LATE_S:
                 sync.put_off(now)
+            elif self._ignores(peer, sync):
+                self._reset(peer, "it did not answer when asked for its table again")
+                sync.put_off(now)
             else:
                 self._complete(peer, sync.family, now)
+
+    def _ignores(self, peer: Peer, sync: FamilySync) -> bool:
+        """Whether silence means that the peer does not heed a ROUTE-REFRESH (as OpenBGPD before 7.8), and not that it
+        has nothing to say: it had something, or nobody knows. Once reset it sends its table; only under graceful
+        restart, since else it would drop our routes meanwhile.
+        """
+        if sync.phase is not Phase.REFRESHING or sync.answered:
+            return False
+        if peer.negotiated is None or peer.negotiated.graceful_restart is None:
+            return False
+        return not peer.counters.updates_received or bool(self._rib.prefixes(sync.family, peer=peer.key))

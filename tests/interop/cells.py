@@ -21,6 +21,7 @@ class Row(enum.Enum):
     WITHDRAW = "withdraw"
     RESTARTING = "graceful restart: calicopy's speaker"
     HELPER = "graceful restart: the daemon"
+    AGENT = "restart of calicopy's agent"
     REFLECTS = "calicopy reflects"
     ADD_PATH_OUT = "ADD-PATH to it"
     EBGP = "eBGP"
@@ -42,9 +43,10 @@ MEANINGS: Mapping[Row, str] = {
     Row.WITHDRAW: "a prefix that is withdrawn is gone at the other side, both ways",
     Row.RESTARTING: "ExaBGP is killed and comes back; the daemon keeps calicopy's routes meanwhile (RFC 4724)",
     Row.HELPER: "the daemon is killed and comes back; calicopy's kernel keeps its routes meanwhile (RFC 4724)",
+    Row.AGENT: "the agent is killed and comes back; calicopy's kernel keeps the daemon's routes meanwhile",
     Row.REFLECTS: "calicopy is the reflector of the daemon and of another node, both ways",
     Row.ADD_PATH_OUT: "calicopy reflects two paths of one prefix to it over one session (RFC 7911)",
-    Row.EBGP: "exchange with another AS: AS_PATH, next hop, no LOCAL_PREF of ours",
+    Row.EBGP: "exchange with another AS: AS_PATH and next hop",
     Row.IPV6_OVER_IPV6: "IPv6 prefixes both ways over an eBGP session between IPv6 addresses",
     Row.MD5: "no session while the keys differ (the kernel counts the bad segments), one as soon as they are the same",
     Row.TTL_SECURITY: "no session over a router in between, from either side (the kernel counts the dropped segments)",

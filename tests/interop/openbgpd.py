@@ -34,6 +34,8 @@ class OpenBgpd(Daemon):
     processes = (("bgpd",),)
     before = (("install", "-d", "-o", "_openbgpd", "-g", "_openbgpd", "/run/openbgpd"),)
     absent: ClassVar[Mapping[Row, str]] = {
+        Row.REFRESH_IN: "OpenBGPD 7.7 drops every ROUTE-REFRESH of a negotiated family (rde.c, "
+        "`if (peer->capa.mp[rr.aid])`; put right in 7.8): calicopy resets the session instead",
         Row.HELPER: "OpenBGPD 7.7 keeps no state over a restart and says so: `announce restart`, \"Currently only the "
         'End-of-RIB marker is supported" (bgpd.conf(5))',
     }

@@ -93,6 +93,12 @@ class Scene:
         items = json.loads(done.stdout)["items"] if done.returncode == 0 else []
         return [path for item in items if item["prefix"] == prefix for path in item.get("paths", [])]
 
+    def heard(self, node: str, peer: str, prefix: str) -> dict[str, Any]:
+        """The only path of a prefix that a peer announced to a node, as soon as it is there."""
+        what = f"{node} hears {prefix} from {peer}"
+        (path,) = labs.wait_until(lambda: self.received(node, peer, prefix), what=what)
+        return path  # type: ignore[no-any-return]
+
     def kernel(self, node: str, prefix: str) -> set[str]:
         """The next hops of our kernel route to a prefix; empty without one."""
         family = "-6" if ":" in prefix else "-4"
@@ -111,6 +117,13 @@ class Scene:
             return ""
 
         return str(labs.wait_until(confirmed, within=WITHIN_S, what=f"{node} has an {family} block"))
+
+    def monitor(self, node: str) -> Path:
+        """What `ip monitor route` says of a node from now on."""
+        output = self.directory / f"routes-of-{node}"
+        self.lab.spawn(node, "ip", "monitor", "route", output=output)
+        labs.wait_until(lambda: self.lab.pids(node, "ip", "monitor"), what="ip monitor runs")
+        return output
 
     def counter(self, node: str, name: str) -> int:
         """A TcpExt counter of a node's kernel."""

@@ -57,7 +57,7 @@ def exchange(scene: Scene) -> None:
 
 
 def communities_in(scene: Scene) -> None:
-    (path,) = scene.received("n1", "router", OWN[0])
+    path = scene.heard("n1", "router", OWN[0])
     assert STANDARD in path["communities"], path
     assert LARGE in path["large_communities"], path
 
@@ -73,7 +73,7 @@ def reflected(scene: Scene) -> None:
     for node, other in (BOTH, BOTH[::-1]):
         block = scene.block(other)
         scene.installed(node, block, ADDRESSES[other])
-        (path,) = scene.received(node, PEER[node], block)
+        path = scene.heard(node, PEER[node], block)
         assert path["next_hop"] == ADDRESSES[other], path
         assert path["originator_id"] == ADDRESSES[other], path
         assert path["cluster_list"] == [ROUTER_ID], path
@@ -142,12 +142,11 @@ def restarting(scene: Scene) -> None:
 
 
 def helper(scene: Scene) -> None:
-    routes = scene.directory / "routes-of-n1"
-    scene.lab.spawn("n1", "ip", "monitor", "route", output=routes)
     scene.installed("n1", OWN[0], ROUTER_ID)
+    seen = scene.monitor("n1")
     scene.daemon.crash()
     labs.wait_until(lambda: not scene.established("n1", "router"), what="calicopy has noticed the crash")
-    (path,) = scene.received("n1", "router", OWN[0])
+    path = scene.heard("n1", "router", OWN[0])
     assert path["stale"], path
     assert scene.kernel("n1", OWN[0]) == {ROUTER_ID}
     scene.daemon.start(ROUTER, recovering=True)
@@ -158,8 +157,21 @@ def helper(scene: Scene) -> None:
 
     labs.wait_until(fresh, what="the path is no longer stale")
     assert scene.kernel("n1", OWN[0]) == {ROUTER_ID}
-    gone = [line for line in routes.read_text().splitlines() if line.startswith(f"Deleted {OWN[0]}")]
-    assert not gone, gone
+    assert f"Deleted {OWN[0]}" not in seen.read_text()
+
+
+def agent(scene: Scene) -> None:
+    scene.installed("n1", OWN[0], ROUTER_ID)
+    seen = scene.monitor("n1")
+    scene.restart_agents("n1")
+
+    def in_sync() -> bool:
+        families = scene.peer("n1", "router").get("families", [])
+        return bool(families) and all(one["in_sync"] for one in families)
+
+    labs.wait_until(in_sync, what="the new agent is in sync with the daemon")
+    scene.installed("n1", OWN[0], ROUTER_ID)
+    assert f"Deleted {OWN[0]}" not in seen.read_text()
 
 
 CHECKS = (
@@ -174,5 +186,6 @@ CHECKS = (
     (Row.REFRESH_OUT, refresh_out),
     (Row.WITHDRAW, withdraw),
     (Row.RESTARTING, restarting),
+    (Row.AGENT, agent),
     (Row.HELPER, helper),
 )

@@ -361,7 +361,7 @@ class Host:
                 self._send(command.peer, encode_end_of_rib(command.family))
             case do.SendRefresh() if command.peer in speaker.up:
                 key = command.peer
-                self.net.later(WIRE_S, lambda: self.net.at(key).send_all(self.address))
+                self.net.later(WIRE_S, lambda: self.net.at(key).send_again(self.address))
             case do.ResetPeer():
                 speaker.resets.append(command.peer)
                 self.net.end_session(self.address, command.peer, "reset by us")
@@ -385,6 +385,11 @@ class Host:
         """All that was announced to a peer, again."""
         for group in self.speaker.out.get(peer, {}).values():
             self._send(peer, _body(group))
+
+    def send_again(self, peer: str) -> None:
+        """What was asked for, with a mark at its end."""
+        self.send_all(peer)
+        self._send(peer, encode_end_of_rib(Family.IPV4))
 
     def _send(self, peer: str, body: bytes) -> None:
         self.net.deliver(self.address, peer, body)

@@ -207,7 +207,7 @@ def test_an_agent_that_attaches_to_running_sessions_asks_for_their_tables_and_sw
 
 
 def test_without_enhanced_refresh_a_second_of_silence_is_in_sync() -> None:
-    script = restarted().wait(0.5).hear(N2, THEIRS).wait(0.9)
+    script = restarted().end_of_rib(N3).wait(0.5).hear(N2, THEIRS).wait(0.9)
     assert MORE in script.routes
     assert script.wait(0.2).routes == {OURS, THEIRS}
 
@@ -222,7 +222,7 @@ def test_a_peer_that_never_falls_silent_is_in_sync_after_five_seconds() -> None:
 
 
 def test_end_of_refresh_that_never_comes_is_waited_for_five_seconds() -> None:
-    script = restarted(enhanced_refresh=True).hear(N2, THEIRS).wait(4.9)
+    script = restarted(enhanced_refresh=True).end_of_rib(N3).hear(N2, THEIRS).wait(4.9)
     assert MORE in script.routes
     assert script.wait(0.2).routes == {OURS, THEIRS}
 
@@ -239,6 +239,29 @@ def test_a_peer_without_refresh_is_reset_and_nothing_is_swept_before_it_is_back(
     assert script.end_of_rib(N3).routes == {OURS, THEIRS}
 
 
+def test_a_peer_that_does_not_answer_is_reset_and_nothing_is_swept_before_it_is_back() -> None:
+    script = restarted().hear(N2, THEIRS).wait(1.1)
+    assert [one.peer for one in script.seen(do.ResetPeer)] == [N3]
+    assert script.wait(3.0).routes == {OURS, THEIRS, MORE}
+    script.tell(sp.PeerDown(N3, "teardown")).up(N3).hear(N3, MORE)
+    assert script.end_of_rib(N3).routes == {OURS, THEIRS, MORE}
+
+
+def test_a_peer_that_had_nothing_to_say_need_not_answer() -> None:
+    script = restarted().hear(N2, THEIRS).end_of_rib(N3).wait(1.1)
+    script.tell(ev.PeerRefreshRequested(N3, True, False)).wait(2.0)
+    assert not script.seen(do.ResetPeer)
+    script.tell(ev.PeerRefreshRequested(N2, True, False)).wait(2.0)
+    assert [one.peer for one in script.seen(do.ResetPeer)] == [N2]
+    assert THEIRS in script.routes
+
+
+def test_a_peer_without_graceful_restart_that_does_not_answer_has_nothing() -> None:
+    script = restarted(graceful_restart=None).wait(1.1)
+    assert not script.seen(do.ResetPeer)
+    assert script.routes == {OURS}
+
+
 def test_a_session_whose_opens_the_bridge_does_not_know_is_reset() -> None:
     script = Script(node(), snapshot(OURS), kernel=(THEIRS,)).boot().attach(N2, N3, opens=False)
     assert [one.peer for one in script.seen(do.ResetPeer)] == [N2, N3]
@@ -251,7 +274,7 @@ def test_an_agent_that_was_stopped_listens_again_before_it_calls_anything_gone()
     script.now += 30.0
     script.tell(ev.Ticked())
     assert THEIRS in script.routes
-    script.hear(N2, THEIRS).wait(1.1)
+    script.hear(N2, THEIRS).end_of_rib(N3).wait(1.1)
     assert script.routes == {OURS, THEIRS}
 
 
