@@ -41,7 +41,8 @@ def by_path_id(keys: Iterable[PathKey]) -> dict[int, list[Packed]]:
 
 @dataclass(slots=True)
 class FamilyPaths:
-    """The paths of one family of one peer. `restarting`: the stale ones are of a session that was lost.
+    """The paths of one family of one peer. `restarting`: the stale ones are of a session that was lost; where a refresh
+    has made more stale since, `lost` are those.
 
     `leaving` keys are as good as gone: they are taken out in slices, unless they are announced again before.
     """
@@ -50,12 +51,15 @@ class FamilyPaths:
     stale: set[PathKey] = field(default_factory=set)
     leaving: set[PathKey] = field(default_factory=set)
     restarting: bool = False
+    lost: set[PathKey] | None = None
 
     def __len__(self) -> int:
         return len(self.paths) - len(self.leaving)
 
     def keep(self, keys: Iterable[PathKey]) -> None:
         """These are announced: neither stale nor leaving."""
+        if self.lost:
+            self.lost.difference_update(keys)
         if self.stale:
             self.stale.difference_update(keys)
         if self.leaving:
@@ -122,7 +126,9 @@ class AdjRibIn:
         table.paths.update(dict.fromkeys(keys, path))
         table.keep(keys)
         if limit is not None and table.stale and len(table) > limit:
-            table.leaving.update([table.stale.pop() for _ in range(min(len(table) - limit, len(table.stale)))])
+            out = [table.stale.pop() for _ in range(min(len(table) - limit, len(table.stale)))]
+            table.keep(out)
+            table.leaving.update(out)
         return prefixes
 
     def _within(self, limit: int, table: FamilyPaths, path_id: int, prefixes: Sequence[Packed]) -> list[Packed]:
@@ -157,13 +163,24 @@ class AdjRibIn:
             table.keep([key_of(prefix, path_id) for prefix in gone])
         return gone
 
-    def mark_stale(self, family: Family, *, restarting: bool) -> None:
+    def begin_refresh(self, family: Family) -> None:
         """Everything of the family has to be heard again."""
         table = self.family(family)
+        if table.restarting and table.lost is None:
+            table.lost = table.stale
         table.stale = set(table.paths)
         if table.leaving:
             table.stale -= table.leaving
-        table.restarting = restarting
+
+    def lose(self, family: Family) -> None:
+        """The session is lost, and the paths are kept, as stale, but for those that were so since an earlier loss."""
+        table = self.family(family)
+        if table.restarting:
+            table.leaving |= table.stale if table.lost is None else table.lost
+        table.lost, table.restarting = None, True
+        table.stale = set(table.paths)
+        if table.leaving:
+            table.stale -= table.leaving
 
     def has_heard(self, family: Family) -> bool:
         """Whether any path is neither stale nor leaving."""
@@ -177,13 +194,14 @@ class AdjRibIn:
             table.leaving |= table.stale
         else:
             table.leaving = table.stale
-        table.stale, table.restarting = set(), False
+        table.stale, table.lost, table.restarting = set(), None, False
 
     def sweep_all(self) -> None:
         """The peer is gone: everything leaves."""
         self.up = False
         for table in self.families.values():
-            table.stale, table.leaving, table.restarting = set(), set(table.paths), False
+            table.stale, table.leaving = set(), set(table.paths)
+            table.lost, table.restarting = None, False
 
     def take_leaving(self, family: Family, limit: int) -> dict[int, list[Packed]]:
         """Take out up to `limit` of what leaves; gives the prefixes per path id."""

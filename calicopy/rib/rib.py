@@ -136,15 +136,12 @@ class Rib:
         if not retain:
             peer.sweep_all()
             return
-        for family, table in peer.families.items():
-            if table.restarting:
-                peer.sweep(family)
-            peer.mark_stale(family, restarting=True)
+        for family in peer.families:
+            peer.lose(family)
 
     def begin_refresh(self, key: str, family: Family) -> None:
         """The peer sends its table again (RFC 7313 BoRR, or we asked): all it had is stale until heard again."""
-        peer = self._peer(key)
-        peer.mark_stale(family, restarting=peer.family(family).restarting)
+        self._peer(key).begin_refresh(family)
 
     def end_refresh(self, key: str, family: Family) -> None:
         """The peer has sent its table (End-of-RIB, EoRR, or time ran out): what is still stale goes."""

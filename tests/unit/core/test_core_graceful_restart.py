@@ -102,6 +102,12 @@ def test_what_is_stale_already_goes_when_the_session_is_lost_again() -> None:
     assert script.core.rib.counters(N2).stale == 1
 
 
+def test_what_was_heard_again_stays_when_a_refresh_of_it_is_cut_by_another_loss() -> None:
+    script = settled().hear(N2, MORE).tell(BROKEN).up(N2).hear(N2, THEIRS)
+    script.tell(sp.EventsLost(N2, "a gap"), BROKEN)
+    assert script.routes == {OURS, THEIRS, OTHERS}
+
+
 def test_a_second_loss_starts_the_restart_timer_anew() -> None:
     script = settled().tell(BROKEN).wait(100.0).up(N2).hear(N2, THEIRS).tell(BROKEN).wait(100.0)
     assert THEIRS in script.routes
