@@ -33,7 +33,7 @@ def reconfigure(core: Core, node: NodeConfig, now: float) -> None:
         drop_peer(core, key)
     core.rib.set_context(context)
     core.sessions.reinform(changed)
-    core.sessions.relimit([key for key in changed if _limit(core.peers[key]) != limits[key]], now)
+    core.sessions.relimit([key for key in changed if _limit(core.peers[key]) != limits[key]])
     core.limits.reconsider(changed)
     core.ipam.configure(nodes=node_specs(node), pools=pool_specs(node))
     core.blocks.configure(node)

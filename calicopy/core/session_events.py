@@ -70,11 +70,11 @@ class SessionEvents:
             if peer.opened is not None and (peer.is_up or peer.stale_until is not None):
                 self._rib.set_peer(peer_info(peer.configured, int(peer.opened.router_id)))
 
-    def relimit(self, keys: Iterable[str], now: float) -> None:
+    def relimit(self, keys: Iterable[str]) -> None:
         """These peers have another limit, or another action: what did not fit so far is asked for again."""
         for key in keys:
             peer = self._peers[key]
-            if peer.is_up and self._rib.reconsider_limit(key) and self.tables.relearn(peer, now):
+            if peer.is_up and self._rib.reconsider_limit(key) and self.tables.ask(peer):
                 peer.over_limit = ""
 
     def forget(self, key: str) -> None:
@@ -284,13 +284,13 @@ class SessionEvents:
 
     # what people ask for
 
-    def refresh(self, key: str, now: float, *, inbound: bool, outbound: bool) -> None:
+    def refresh(self, key: str, *, inbound: bool, outbound: bool) -> None:
         """Ask the peer for its table again, have ours sent again; nothing when the session is down."""
         peer = self._peers.get(key)
         if peer is None or not peer.is_up:
             return
         if inbound:
-            self.tables.relearn(peer, now)
+            self.tables.ask(peer)
         if outbound:
             self._emit(ResendRoutes(peer.key))
 
