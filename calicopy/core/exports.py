@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from calicopy.bgp import PathAttributes, RawAttribute, SessionOptions, attribute_list
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Advertise, Command, SendEndOfRib
-from calicopy.core.drain import DrainPhase
+from calicopy.core.drain_state import DrainPhase
 from calicopy.core.events import AdvertiseFailed
-from calicopy.core.graceful import DEFERRAL_S
-from calicopy.core.peers import Peer
+from calicopy.core.peering.graceful import DEFERRAL_S
+from calicopy.core.peering.peer import Peer
 from calicopy.net import Family, IPAddress, Packed, Prefix, format_packed
 from calicopy.policy import AdvertiseScope, Chain, Filter
 from calicopy.rib import (

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 
 from calicopy.bgp.communities import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
 from calicopy.core.core import Core
-from calicopy.core.drain import DrainPhase
-from calicopy.core.explain_views import AnnouncementView, HoldingView, HopView, KernelMatchView
-from calicopy.core.peers import Peer
+from calicopy.core.drain_state import DrainPhase
+from calicopy.core.peering.peer import Peer
 from calicopy.core.show import unprogrammed_view
-from calicopy.core.views import ReasonView
+from calicopy.core.views import AnnouncementView, HoldingView, HopView, KernelMatchView, ReasonView
 from calicopy.fib import Hop, KernelMatch, RouteKind, RouteTarget, Way, format_target
 from calicopy.ipam import BlockView
 from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix
