@@ -93,6 +93,12 @@ class Scene:
         items = json.loads(done.stdout)["items"] if done.returncode == 0 else []
         return [path for item in items if item["prefix"] == prefix for path in item.get("paths", [])]
 
+    def heard(self, node: str, peer: str, prefix: str) -> dict[str, Any]:
+        """The only path of a prefix that a peer announced to a node, as soon as it is there."""
+        what = f"{node} hears {prefix} from {peer}"
+        (path,) = labs.wait_until(lambda: self.received(node, peer, prefix), what=what)
+        return path  # type: ignore[no-any-return]
+
     def kernel(self, node: str, prefix: str) -> set[str]:
         """The next hops of our kernel route to a prefix; empty without one."""
         family = "-6" if ":" in prefix else "-4"

@@ -61,7 +61,7 @@ def reflects(scene: Scene) -> None:
     assert seen.originator == ADDRESSES["n2"], seen
     assert seen.clusters == (CLUSTER_ID,), seen
 
-    (path,) = labs.wait_until(lambda: scene.received("n2", "n1", OWN[0]), what=f"n2 hears {OWN[0]} from n1")
+    path = scene.heard("n2", "n1", OWN[0])
     assert path["next_hop"] == ROUTER_ID, path
     assert path["originator_id"] == ROUTER_ID, path
     assert path["cluster_list"] == [CLUSTER_ID], path

@@ -62,9 +62,9 @@ def ebgp(scene: Scene) -> None:
     assert seen.as_path == (CLUSTER_AS,), seen
     assert seen.next_hop == ADDRESSES["n1"], seen
     for prefix in OWN:
+        path = scene.heard("n1", "router", prefix)
+        assert path["as_path"] == str(EXTERNAL_AS), path
         scene.installed("n1", prefix, ROUTER_ID)
-    (path,) = scene.received("n1", "router", OWN[0])
-    assert path["as_path"] == str(EXTERNAL_AS), path
 
 
 def ipv6(scene: Scene) -> None:
@@ -72,6 +72,7 @@ def ipv6(scene: Scene) -> None:
     seen = scene.announced(scene.block("n1", family="ipv6"))
     assert seen.as_path == (CLUSTER_AS,), seen
     assert seen.next_hop == ADDRESSES6["n1"], seen
+    scene.heard("n1", "router6", OWN6[0])
     scene.installed("n1", OWN6[0], ADDRESS6)
 
 

@@ -57,7 +57,7 @@ def exchange(scene: Scene) -> None:
 
 
 def communities_in(scene: Scene) -> None:
-    (path,) = scene.received("n1", "router", OWN[0])
+    path = scene.heard("n1", "router", OWN[0])
     assert STANDARD in path["communities"], path
     assert LARGE in path["large_communities"], path
 
@@ -73,7 +73,7 @@ def reflected(scene: Scene) -> None:
     for node, other in (BOTH, BOTH[::-1]):
         block = scene.block(other)
         scene.installed(node, block, ADDRESSES[other])
-        (path,) = scene.received(node, PEER[node], block)
+        path = scene.heard(node, PEER[node], block)
         assert path["next_hop"] == ADDRESSES[other], path
         assert path["originator_id"] == ADDRESSES[other], path
         assert path["cluster_list"] == [ROUTER_ID], path
@@ -146,7 +146,7 @@ def helper(scene: Scene) -> None:
     seen = scene.monitor("n1")
     scene.daemon.crash()
     labs.wait_until(lambda: not scene.established("n1", "router"), what="calicopy has noticed the crash")
-    (path,) = scene.received("n1", "router", OWN[0])
+    path = scene.heard("n1", "router", OWN[0])
     assert path["stale"], path
     assert scene.kernel("n1", OWN[0]) == {ROUTER_ID}
     scene.daemon.start(ROUTER, recovering=True)
