@@ -19,9 +19,9 @@ from calicopy.bgp.update import NlriBatch, Update
 from calicopy.config import load_text
 from calicopy.config.resolve import NodeConfig, resolve
 from calicopy.core import events as ev
+from calicopy.core.change.plan import plan
 from calicopy.core.core import Core
-from calicopy.core.peers import Peer
-from calicopy.core.plan import plan
+from calicopy.core.peering.peer import Peer
 from calicopy.core.setup import peer_info
 from calicopy.ipam import Snapshot
 from calicopy.net import Family, Prefix

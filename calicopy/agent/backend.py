@@ -13,18 +13,18 @@ from calicopy import __version__
 from calicopy.agent.workloads import Workloads
 from calicopy.api.backend import ChangeSink, ConfigBackend, RefusalKind, RefusedError
 from calicopy.core import events as ev
-from calicopy.core import show, show_node, show_peer
+from calicopy.core import show
 from calicopy.core.commands import DrainProgress, Reply
 from calicopy.core.core import Core
-from calicopy.core.drain import DrainStep
-from calicopy.core.explain import explain
-from calicopy.core.explain_views import ExplainView
-from calicopy.core.peers import Peer
+from calicopy.core.drain_state import DrainStep
+from calicopy.core.explain.explain import explain
+from calicopy.core.peering.peer import Peer
 from calicopy.core.requests import StoreFailedError
 from calicopy.core.views import (
     AddressView,
     BlockView,
     ChangeView,
+    ExplainView,
     KernelRouteView,
     NodeStatusView,
     PeerView,
@@ -89,7 +89,7 @@ class AgentBackend:
 
     def status(self) -> NodeStatusView:
         """The whole status."""
-        return show_node.status_view(
+        return show.status_view(
             self._core,
             version=__version__,
             started_at=self._started_at,
@@ -100,7 +100,7 @@ class AgentBackend:
     def peers(self) -> Sequence[PeerView]:
         """All peers, in order of name."""
         peers = sorted(self._core.peers.values(), key=lambda peer: peer.configured.name)
-        return [show_peer.peer_view(self._core, peer, self.clock) for peer in peers]
+        return [show.peer_view(self._core, peer, self.clock) for peer in peers]
 
     def _peer(self, name: str) -> Peer:
         for peer in self._core.peers.values():
@@ -137,15 +137,15 @@ class AgentBackend:
 
     def pools(self) -> Sequence[PoolView]:
         """All pools of the cluster file."""
-        return show_node.pool_views(self._core)
+        return show.pool_views(self._core)
 
     def blocks(self, *, include_reserved: bool) -> Sequence[BlockView]:
         """Own blocks, and those reserved for others when asked."""
-        return show_node.block_views(self._core, include_reserved=include_reserved)
+        return show.block_views(self._core, include_reserved=include_reserved)
 
     def addresses(self, *, address: IPAddress | None = None, handle: str = "") -> Sequence[AddressView]:
         """Assigned addresses."""
-        return show_node.address_views(self._core, address=address, handle=handle)
+        return show.address_views(self._core, address=address, handle=handle)
 
     def workloads(self) -> Sequence[WorkloadView]:
         """All workloads, in order of name."""
@@ -205,12 +205,12 @@ class AgentBackend:
     ) -> AddressView:
         """The same, as a view."""
         record = await self.assign(handle, family=family, pool=pool, address=address)
-        return show_node.address_view(self._core, record.address)
+        return show.address_view(self._core, record.address)
 
     async def release_address(self, handle: str, *, sequence: int | None = None) -> Sequence[AddressView]:
         """The same, as views of what is now free."""
         released = await self.release(handle, sequence=sequence)
-        return [show_node.address_view(self._core, record.address) for record in released]
+        return [show.address_view(self._core, record.address) for record in released]
 
     async def release_block(self, cidr: Prefix) -> BlockView:
         """Forgets a reservation, or gives up an own block without addresses. Raises RefusedError."""
@@ -239,7 +239,7 @@ class AgentBackend:
             message = f"{session} cannot send its routes again (no route refresh): `calicopy peers reset` does it"
             raise RefusedError(RefusalKind.CONFLICT, "no-route-refresh", message, subject=name)
         self._post(ev.PeerRefreshRequested(peer.key, inbound, outbound))
-        return show_peer.peer_view(self._core, peer, self.clock)
+        return show.peer_view(self._core, peer, self.clock)
 
     async def reset_peer(self, name: str) -> PeerView:
         """Ends a session, to begin it anew; a stopped one is wanted again. Raises RefusedError."""
@@ -248,7 +248,7 @@ class AgentBackend:
             message = f"the session with {peer.configured.name} is not up, and is dialled all the time already"
             raise RefusedError(RefusalKind.CONFLICT, "peer-down", message, subject=name)
         self._post(ev.PeerResetRequested(peer.key))
-        return show_peer.peer_view(self._core, peer, self.clock)
+        return show.peer_view(self._core, peer, self.clock)
 
     # -- drain ------------------------------------------------------------------------------------------------------
 

@@ -21,11 +21,11 @@ from calicopy.agent.config_files import ConfigFiles
 from calicopy.api.backend import ConfigKind, RefusalKind, RefusedError
 from calicopy.config.load import LoadResult, load_bytes
 from calicopy.config.resolve import NodeConfig, NodeNotFoundError, resolve
-from calicopy.core import come_up
 from calicopy.core import events as ev
+from calicopy.core.change import come_up
+from calicopy.core.change.plan import needs_restart, plan
 from calicopy.core.core import Core
-from calicopy.core.plan import needs_restart, plan
-from calicopy.core.plan_views import ApplyStage, ConfigTextView, PlanView, ProgressView, UnderWayView
+from calicopy.core.views import ApplyStage, ConfigTextView, PlanView, ProgressView, UnderWayView
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import logging
 from calicopy.agent.backend import AgentBackend
 from calicopy.agent.edges import SpeakerEdge
 from calicopy.api.backend import RefusedError
-from calicopy.core.drain import DEFAULT_WAIT_S
+from calicopy.core.drain_state import DEFAULT_WAIT_S
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,18 @@ import enum
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol
 
-from calicopy.core.drain import DrainStep
-from calicopy.core.explain_views import ExplainView
-from calicopy.core.plan_views import ConfigTextView, PlanView, ProgressView
+from calicopy.core.drain_state import DrainStep
 from calicopy.core.views import (
     AddressView,
     BlockView,
     ChangeView,
+    ConfigTextView,
+    ExplainView,
     NodeStatusView,
     PeerView,
+    PlanView,
     PoolView,
+    ProgressView,
     RouteQuery,
     RouteView,
     WorkloadView,

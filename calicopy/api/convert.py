@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from calicopy.api.convert_peer import peer
 from calicopy.api.scalars import text, timestamp
-from calicopy.core.drain import DrainPhase, DrainStep, DrainView
+from calicopy.core.drain_state import DrainPhase, DrainStep, DrainView
 from calicopy.core.views import (
     AddressView,
     BlockState,

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from calicopy.api.convert import kernel_route, path, reason
 from calicopy.api.scalars import text
-from calicopy.core.explain_views import (
+from calicopy.core.views import (
     ComparisonView,
     ExplainedPathView,
     ExplainView,

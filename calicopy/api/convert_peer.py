@@ -2,8 +2,16 @@
 from __future__ import annotations
 
 from calicopy.api.scalars import FAMILIES, text, timestamp
-from calicopy.core.peer_views import CapabilitiesView, NotificationView, PeerRole, RestartView, TimersView
-from calicopy.core.views import PeerFamilyView, PeerKind, PeerView
+from calicopy.core.views import (
+    CapabilitiesView,
+    NotificationView,
+    PeerFamilyView,
+    PeerKind,
+    PeerRole,
+    PeerView,
+    RestartView,
+    TimersView,
+)
 from calicopy.seam.speaker import FsmState
 from calicopy.v1 import peer_pb2
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from calicopy.api.backend import ConfigKind
 from calicopy.api.scalars import timestamp
-from calicopy.core.plan_views import (
+from calicopy.core.views import (
     AnnouncementPlan,
     ApplyStage,
     ConfigTextView,

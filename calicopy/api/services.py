@@ -18,7 +18,7 @@ import grpc
 from calicopy.api import convert, convert_explain, convert_peer, fields
 from calicopy.api.backend import Backend, RefusalKind, RefusedError
 from calicopy.api.errors import InvalidFieldError, end_call
-from calicopy.core.drain import DEFAULT_WAIT_S
+from calicopy.core.drain_state import DEFAULT_WAIT_S
 from calicopy.core.views import PeerView, RouteQuery
 from calicopy.net import Family
 from calicopy.v1 import (

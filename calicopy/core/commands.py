@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import TypeAlias
 
-from calicopy.core.drain import DrainChange, DrainStep
+from calicopy.core.drain_state import DrainChange, DrainStep
 from calicopy.core.views import LogView
 from calicopy.fib import RouteBatch
 from calicopy.ipam import AddressRecord, Change, IpamError

@@ -25,22 +25,22 @@ from collections import Counter, deque
 from calicopy.config.resolve import NodeConfig
 from calicopy.core import events as ev
 from calicopy.core.blocks import Blocks
+from calicopy.core.change.reconfigure import end_lingering, reconfigure
 from calicopy.core.claims import ClaimGate, waiting_since
 from calicopy.core.commands import Command, Log, Reply
-from calicopy.core.drain import DrainPhase, DrainRecord
-from calicopy.core.drainer import Drainer
+from calicopy.core.drain.drainer import Drainer
+from calicopy.core.drain_state import DrainPhase, DrainRecord
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
 from calicopy.core.kernel_routes import KernelRoutes
-from calicopy.core.linger import Linger
-from calicopy.core.peer_limits import PeerLimits
-from calicopy.core.peers import Peer
-from calicopy.core.reconfigure import end_lingering, reconfigure
+from calicopy.core.peering.limits import PeerLimits
+from calicopy.core.peering.linger import Linger
+from calicopy.core.peering.peer import Peer
+from calicopy.core.peering.session_events import SessionEvents
+from calicopy.core.peering.wanted import WantedSessions
 from calicopy.core.requests import Requests
-from calicopy.core.session_events import SessionEvents
 from calicopy.core.setup import fib_for, ipam_for, rib_for
 from calicopy.core.views import LogView
-from calicopy.core.wanted_sessions import WantedSessions
 from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
 from calicopy.seam import speaker as sp

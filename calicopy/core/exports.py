@@ -14,15 +14,16 @@ from collections.abc import Callable, Iterable, Iterator
 from calicopy.bgp import PathAttributes, RawAttribute, SessionOptions, attribute_list
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Advertise, Command, SendEndOfRib
-from calicopy.core.drain import DrainPhase
+from calicopy.core.drain_state import DrainPhase
 from calicopy.core.events import AdvertiseFailed
-from calicopy.core.graceful import DEFERRAL_S
-from calicopy.core.peers import Peer
+from calicopy.core.peering.graceful import DEFERRAL_S
+from calicopy.core.peering.peer import Peer
 from calicopy.net import Family, IPAddress, Packed, Prefix, format_packed
 from calicopy.policy import AdvertiseScope, Chain, Filter
 from calicopy.rib import (
     AdjRibOut,
     Decisions,
+    ExportReason,
     ExportTarget,
     OutAttributes,
     OutBatch,
@@ -150,6 +151,13 @@ class Exports:
         """
         target = self.target(key, family)
         return {} if target is None else self.out.desired(target, self._out_peer(self._peers[key]))
+
+    def refusal(self, key: str, prefix: Prefix) -> ExportReason | None:
+        """Why a peer does not hear a prefix that is ours, or selected; None: it does when all is told."""
+        target = self.target(key, prefix.family)
+        if target is None:
+            return None
+        return self.out.refusal(target, self._out_peer(self._peers[key]), prefix.packed)
 
     def target(self, key: str, family: Family) -> ExportTarget | None:
         """What decides on what the peer hears in a family; peers of one target hear the same. None: it hears nothing.

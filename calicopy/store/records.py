@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from calicopy.core.drain import DrainChange, DrainRecord
+from calicopy.core.drain_state import DrainChange, DrainRecord
 from calicopy.ipam import Change, Snapshot
 from calicopy.net import IPAddress
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias, cast
 
-from calicopy.core.drain import DrainCleared, DrainRecord, DrainSaved
+from calicopy.core.drain_state import DrainCleared, DrainRecord, DrainSaved
 from calicopy.ipam import (
     AddressFreed,
     AddressRecord,

@@ -10,7 +10,7 @@ from calicopy.config.resolve import NodeConfig, resolve
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.core import Core
-from calicopy.core.drain import DrainRecord
+from calicopy.core.drain_state import DrainRecord
 from calicopy.fib import Hop, KernelDump, RouteKind, RouteTarget, WriteResult
 from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix

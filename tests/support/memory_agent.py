@@ -6,10 +6,17 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from ipaddress import ip_address
 
 from calicopy.api.backend import ChangeSink, ConfigKind, RefusalKind, RefusedError
-from calicopy.core import peer_views, views
-from calicopy.core.drain import DrainPhase, DrainStep, DrainView
-from calicopy.core.explain_views import ExplainView, HoldingView
-from calicopy.core.plan_views import ApplyStage, ConfigTextView, PlanView, ProgressView, UnderWayView
+from calicopy.core import views
+from calicopy.core.drain_state import DrainPhase, DrainStep, DrainView
+from calicopy.core.views import (
+    ApplyStage,
+    ConfigTextView,
+    ExplainView,
+    HoldingView,
+    PlanView,
+    ProgressView,
+    UnderWayView,
+)
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.policy import AdvertiseScope, LimitAction
 from calicopy.seam.speaker import FsmState
@@ -59,9 +66,9 @@ def peer_view(name: str, address: str, *, state: FsmState = FsmState.ESTABLISHED
     )
 
 
-def peer_details(*, up: bool) -> peer_views.PeerDetails:
-    restart = peer_views.RestartView(120, restarting=False, notification=False, families=((Family.IPV4, True),))
-    capabilities = peer_views.CapabilitiesView(
+def peer_details(*, up: bool) -> views.PeerDetails:
+    restart = views.RestartView(120, restarting=False, notification=False, families=((Family.IPV4, True),))
+    capabilities = views.CapabilitiesView(
         four_octet_as=True,
         route_refresh=True,
         enhanced_refresh=False,
@@ -75,8 +82,8 @@ def peer_details(*, up: bool) -> peer_views.PeerDetails:
         other_families=("25/65",),
         host_name="node2",
     )
-    return peer_views.PeerDetails(
-        role=peer_views.PeerRole.MESH,
+    return views.PeerDetails(
+        role=views.PeerRole.MESH,
         advertise=AdvertiseScope.OWN,
         import_filters=("prefer-rack",),
         export_filters=(),
@@ -86,11 +93,11 @@ def peer_details(*, up: bool) -> peer_views.PeerDetails:
         end_of_rib_held=False,
         leaving="",
         capabilities=capabilities if up else None,
-        timers=peer_views.TimersView(
+        timers=views.TimersView(
             hold_time_configured_s=90, hold_time_offered_s=9, hold_time_s=9 if up else 0, keepalive_s=3,
             stale_until=0.0 if up else STARTED_AT + 122, stopped_until=0.0, lingering_since=0.0,
         ),
-        last_notification=peer_views.NotificationView(
+        last_notification=views.NotificationView(
             6, 2, 'cease: administrative shutdown, "back at 4"', "back at 4", sent=False, at=STARTED_AT + 1
         ),
         beyond_limit=0,

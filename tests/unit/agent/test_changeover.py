@@ -15,7 +15,7 @@ from calicopy.config import load_text
 from calicopy.config.resolve import resolve
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.core.plan_views import ApplyStage, ProgressView, SessionEffect
+from calicopy.core.views import ApplyStage, ProgressView, SessionEffect
 from calicopy.seam import speaker as sp
 
 TOR = "10.0.0.9"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from calicopy.api.backend import ConfigKind, RefusalKind, RefusedError
-from calicopy.core.plan_views import (
+from calicopy.core.views import (
     AnnouncementPlan,
     ApplyStage,
     Effect,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calicopy.core import views
-from calicopy.core.drain import DrainPhase, DrainStep, DrainView
+from calicopy.core.drain_state import DrainPhase, DrainStep, DrainView
 
 
 def test_each_step_is_a_line_and_what_has_no_other_path_is_named(calicopy):

@@ -8,7 +8,7 @@ import yaml
 from corescript import N2, N3, Script, node, snapshot
 from memory_agent import route_view
 
-from calicopy.core.explain import explain
+from calicopy.core.explain.explain import explain
 from calicopy.core.views import PathState, ReasonView
 from calicopy.net import Prefix
 

@@ -11,7 +11,7 @@ from calicopy.config.diff import IN_PLACE_FIELDS, RESET_FIELDS, diff_sessions, f
 from calicopy.config.load import load_text
 from calicopy.config.nodeconfig import NodeConfig, SessionConfig
 from calicopy.config.resolve import resolve
-from calicopy.core.sessions import session_spec
+from calicopy.core.peering.session_spec import session_spec
 from calicopy.net import Family
 from calicopy.policy import AdvertiseScope, Filter, LimitAction, NextHopMode
 

@@ -9,12 +9,11 @@ from corescript import N2, N3, Script, node, owner, snapshot
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.core import show_node
+from calicopy.core import show
+from calicopy.core.change.plan import plan
 from calicopy.core.core import Core
-from calicopy.core.drain import DrainCleared, DrainPhase, DrainRecord, DrainSaved
-from calicopy.core.plan import plan
-from calicopy.core.plan_views import PlanView
-from calicopy.core.views import Health
+from calicopy.core.drain_state import DrainCleared, DrainPhase, DrainRecord, DrainSaved
+from calicopy.core.views import Health, PlanView
 from calicopy.net import Family, Prefix
 from calicopy.seam import speaker as sp
 
@@ -259,7 +258,7 @@ def test_a_drain_for_the_end_of_the_process_leaves_nothing_on_disk() -> None:
 
 
 def status(core: Core) -> tuple[Health, list[str]]:
-    view = show_node.status_view(core, version="", started_at=0, config_file="", counters={})
+    view = show.status_view(core, version="", started_at=0, config_file="", counters={})
     return view.health, [f"{one.reason.code}: {one.reason.message}" for one in view.problems]
 
 

@@ -10,9 +10,8 @@ import simnet
 from corescript import N2, N3, Script, node, snapshot
 
 from calicopy.core import events as ev
-from calicopy.core.explain import explain
-from calicopy.core.explain_views import ExplainedPathView, ExplainView
-from calicopy.core.views import PathState
+from calicopy.core.explain.explain import explain
+from calicopy.core.views import ExplainedPathView, ExplainView, PathState
 from calicopy.fib import Hop, KernelMatch, RouteKind, RouteTarget
 from calicopy.net import Prefix
 from calicopy.net.nexthop import NextHopFacts

@@ -14,7 +14,7 @@ from calicopy.bgp.session import SessionOptions
 from calicopy.bgp.update import NlriBatch, Update
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.core.graceful import ABSENT_S, DEFERRAL_S
+from calicopy.core.peering.graceful import ABSENT_S, DEFERRAL_S
 from calicopy.net import Family, Prefix
 from calicopy.policy import AdvertiseScope
 from calicopy.seam import speaker as sp

@@ -5,7 +5,7 @@ from corescript import N2, N3, Script, fresh, node, snapshot
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.core.show_node import problems, status_view
+from calicopy.core.show import problems, status_view
 from calicopy.core.views import Health
 from calicopy.fib import WriteResult
 from calicopy.net import Family, Prefix

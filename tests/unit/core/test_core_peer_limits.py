@@ -7,8 +7,8 @@ from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.core import show_node
-from calicopy.core.peer_limits import FORGET_S, HOLD_LIMIT_S, HOLD_S
+from calicopy.core import show
+from calicopy.core.peering.limits import FORGET_S, HOLD_LIMIT_S, HOLD_S
 from calicopy.net import Family, Prefix, pack
 from calicopy.policy import LimitAction
 from calicopy.seam import speaker as sp
@@ -42,7 +42,7 @@ def broken(script: Script, times: int = 1) -> Script:
 
 def problem(script: Script) -> dict[str, str]:
     """What `status` says of peers: code to sentence."""
-    return {one.reason.code: one.reason.message for one in show_node.problems(script.core) if one.component == "peer"}
+    return {one.reason.code: one.reason.message for one in show.problems(script.core) if one.component == "peer"}
 
 
 # -- prefix limits

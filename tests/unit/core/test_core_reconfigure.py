@@ -7,12 +7,12 @@ import simnet
 from corescript import N2, N3, Script, attributes, node, snapshot
 
 from calicopy.config.resolve import NodeConfig, resolve
-from calicopy.core import come_up
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.core.linger import CHECK_S
-from calicopy.core.plan import needs_restart, plan
-from calicopy.core.plan_views import Effect, PlanView, SessionEffect
+from calicopy.core.change import come_up
+from calicopy.core.change.plan import needs_restart, plan
+from calicopy.core.peering.linger import CHECK_S
+from calicopy.core.views import Effect, PlanView, SessionEffect
 from calicopy.net import Family
 from calicopy.seam import speaker as sp
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import simnet
 
 from calicopy.config.model import ClusterConfig
-from calicopy.core.drain import DrainPhase
+from calicopy.core.drain_state import DrainPhase
 from calicopy.core.show import routes as routes_of
 from calicopy.core.views import PathState, RouteQuery
 from calicopy.net import Family, Packed, Prefix

@@ -8,7 +8,7 @@ from calicopy.bgp.capabilities import GracefulRestart
 from calicopy.bgp.refresh import RefreshKind
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.core.peers import Phase
+from calicopy.core.peering.peer import Phase
 from calicopy.net import Family, Prefix
 from calicopy.seam import speaker as sp
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 from corescript import N2, N3, Script, node, snapshot
 
-from calicopy.core import show, show_peer
+from calicopy.core import show
 from calicopy.core.views import PathState, RouteQuery, RouteView
 from calicopy.net import Prefix
 
@@ -92,7 +92,7 @@ def test_what_goes_while_a_list_is_shown_is_left_out(script: Script) -> None:
 
 
 def test_a_session_shows_what_was_received_accepted_and_advertised(script: Script) -> None:
-    view = show_peer.peer_view(script.core, script.core.peers[N2], lambda now: now)
+    view = show.peer_view(script.core, script.core.peers[N2], lambda now: now)
     (family,) = view.families
     assert (family.received, family.accepted, family.rejected, family.advertised) == (2, 1, 1, 1)
     assert family.end_of_rib_received

@@ -9,9 +9,8 @@ from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.bgp.capabilities import GracefulRestart
 from calicopy.config.resolve import NodeConfig
-from calicopy.core import show_node, show_peer
-from calicopy.core.peer_views import PeerRole
-from calicopy.core.views import PeerView
+from calicopy.core import show
+from calicopy.core.views import PeerRole, PeerView
 from calicopy.net import Family
 from calicopy.policy import Filter
 from calicopy.seam import speaker as sp
@@ -21,7 +20,7 @@ V4, V6 = Family.IPV4, Family.IPV6
 
 
 def view(script: Script, peer: str = N2) -> PeerView:
-    return show_peer.peer_view(script.core, script.core.peers[peer], lambda at: at)
+    return show.peer_view(script.core, script.core.peers[peer], lambda at: at)
 
 
 def test_a_session_shows_what_each_side_offered() -> None:
@@ -96,7 +95,7 @@ def reflectors(ours: str | None, theirs: str | None) -> NodeConfig:
 def test_a_peer_is_shown_with_its_role() -> None:
     def role(one: NodeConfig) -> PeerRole:
         script = Script(one, snapshot(OURS))
-        return show_peer.role(script.core, script.core.peers[N2])
+        return show.role(script.core, script.core.peers[N2])
 
     assert role(node()) is PeerRole.MESH
     assert role(with_session(node(), mesh=False)) is PeerRole.INTERNAL
@@ -115,7 +114,7 @@ def reflected(script: Script, cluster: str) -> Script:
 
 
 def clashes(script: Script) -> list[str]:
-    return [one.reason.message for one in show_node.problems(script.core) if one.reason.code == "cluster-id-clash"]
+    return [one.reason.message for one in show.problems(script.core) if one.reason.code == "cluster-id-clash"]
 
 
 def test_two_reflectors_that_refuse_each_other_for_one_cluster_id_are_both_named() -> None:

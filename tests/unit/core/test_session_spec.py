@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from calicopy.config.load import load_text
 from calicopy.config.resolve import resolve
-from calicopy.core.sessions import session_spec
+from calicopy.core.peering.session_spec import session_spec
 from calicopy.net import Family
 from calicopy.seam.speaker import SessionSpec
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from calicopy.core.drain import DrainCleared, DrainRecord, DrainSaved
+from calicopy.core.drain_state import DrainCleared, DrainRecord, DrainSaved
 from calicopy.ipam import (
     AddressFreed,
     AddressRecord,

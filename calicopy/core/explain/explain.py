@@ -12,12 +12,11 @@ from dataclasses import replace
 from itertools import islice
 
 from calicopy.core.core import Core
-from calicopy.core.explain_parts import announcements, holding, hops, match_view
-from calicopy.core.explain_paths import changes_of, comparisons, is_tie, why_not_shared
-from calicopy.core.explain_verdict import verdict
-from calicopy.core.explain_views import ComparisonView, ExplainedPathView, ExplainView
+from calicopy.core.explain.parts import announcements, holding, hops, match_view
+from calicopy.core.explain.paths import changes_of, comparisons, is_tie, why_not_shared
+from calicopy.core.explain.verdict import verdict
 from calicopy.core.show import inside, kernel_view, local_path_view, path_reason, path_view
-from calicopy.core.views import KernelRouteView
+from calicopy.core.views import ComparisonView, ExplainedPathView, ExplainView, KernelRouteView
 from calicopy.fib import KernelMatch
 from calicopy.net import Prefix, format_packed
 from calicopy.rib import ImportReason, PathState, PathView, RibContext

@@ -12,7 +12,7 @@ from itertools import islice
 
 from calicopy.bgp import format_community, format_large_community
 from calicopy.core.core import Core
-from calicopy.core.peers import Peer
+from calicopy.core.peering.peer import Peer
 from calicopy.core.views import (
     KernelRouteView,
     PathState,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from calicopy.config.resolve import NodeConfig, SessionConfig
-from calicopy.core.peers import Peer
+from calicopy.core.peering.peer import Peer
 from calicopy.net import Family, Packed, Prefix
 from calicopy.policy import AdvertiseScope
 from calicopy.rib import PathState, Rib

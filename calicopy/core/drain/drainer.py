@@ -23,7 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from calicopy.core.commands import Command, DrainProgress, Log, Persist, Reply
-from calicopy.core.drain import (
+from calicopy.core.drain.other_paths import OtherPaths
+from calicopy.core.drain_state import (
     DrainChange,
     DrainCleared,
     DrainPhase,
@@ -33,7 +34,6 @@ from calicopy.core.drain import (
     DrainView,
     since_text,
 )
-from calicopy.core.drain_paths import OtherPaths
 from calicopy.core.events import DrainRequested, Persisted, PersistFailed, UndrainRequested
 from calicopy.core.exports import Exports
 from calicopy.core.requests import STORE_RETRY_S, StoreFailedError

@@ -12,9 +12,9 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, Log, ResetPeer, SetSessions
 from calicopy.core.events import SessionsSet
 from calicopy.core.host import Host
-from calicopy.core.peer_limits import PeerLimits
-from calicopy.core.peers import Peer
-from calicopy.core.sessions import session_spec
+from calicopy.core.peering.limits import PeerLimits
+from calicopy.core.peering.peer import Peer
+from calicopy.core.peering.session_spec import session_spec
 from calicopy.core.views import LogView
 from calicopy.seam.speaker import SessionSpec
 

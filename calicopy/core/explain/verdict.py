@@ -1,8 +1,7 @@
 """The verdict of an explanation: the one sentence that somebody reads at 3 a.m., drawn from the explanation alone."""
 from __future__ import annotations
 
-from calicopy.core.explain_views import ExplainedPathView, ExplainView
-from calicopy.core.views import PathState
+from calicopy.core.views import ExplainedPathView, ExplainView, PathState
 
 MOST_REASONS = 3  # of refused paths, named in the verdict
 

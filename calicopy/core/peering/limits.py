@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from calicopy.core.commands import Command, Log
-from calicopy.core.peers import Peer
+from calicopy.core.peering.peer import Peer
 from calicopy.core.views import LogView
 from calicopy.policy import LimitAction
 from calicopy.rib import LimitExceeded

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from calicopy.core.views import KernelRouteView, PathView, ReasonView
+from calicopy.core.views.reason import ReasonView
+from calicopy.core.views.route import KernelRouteView, PathView
 from calicopy.net import IPAddress, Prefix
 
 

@@ -20,7 +20,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from calicopy.bgp import GracefulRestart
-from calicopy.core.peers import Peer, Phase
+from calicopy.core.peering.peer import Peer, Phase
 from calicopy.net import Family
 from calicopy.policy import AdvertiseScope
 

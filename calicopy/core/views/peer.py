@@ -1,11 +1,66 @@
-"""What `calicopy peers NAME` shows of a session beyond its summary: frozen pictures. Times are wall-clock seconds."""
+"""BGP sessions: the summary of each, and what `calicopy peers NAME` shows beyond it. Times are wall-clock seconds."""
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from calicopy.net import Family
+from calicopy.net import Family, IPAddress
 from calicopy.policy import AdvertiseScope, LimitAction
+from calicopy.seam.speaker import FsmState
+
+
+class PeerKind(enum.Enum):
+    """Where the peer comes from: the mesh of nodes, or the `bgp.peers` list."""
+
+    MESH = "mesh"
+    CONFIGURED = "configured"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFamilyView:
+    """One family on one session."""
+
+    family: Family
+    negotiated: bool
+    received: int
+    accepted: int
+    rejected: int
+    stale: int
+    advertised: int
+    end_of_rib_received: bool
+    end_of_rib_sent: bool
+    in_sync: bool
+    rejected_by_reason: Mapping[str, int]
+    prefix_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerView:
+    """One BGP session."""
+
+    name: str
+    address: IPAddress
+    asn: int
+    local_as: int
+    local_address: IPAddress | None
+    kind: PeerKind
+    state: FsmState
+    state_since: float
+    last_error: str
+    last_error_at: float
+    router_id: IPAddress | None
+    passive: bool
+    hold_time_s: int
+    capabilities: tuple[str, ...]
+    families: tuple[PeerFamilyView, ...]
+    updates_received: int
+    sessions_established: int
+    sessions_lost: int
+    graceful_restart: bool
+    graceful_restart_time_s: int
+    malformed_updates: int
+    details: PeerDetails
 
 
 class PeerRole(enum.Enum):

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 
 from calicopy.bgp import OpenError, decode_notification, decode_open, negotiate
 from calicopy.core.commands import Command, Log, ResendRoutes, ResetPeer
-from calicopy.core.graceful import Deferral, LossCause, defer, retention, stays
-from calicopy.core.peers import LATE_S, QUIET_S, FamilySync, Notice, Peer
+from calicopy.core.peering.graceful import Deferral, LossCause, defer, retention, stays
+from calicopy.core.peering.peer import LATE_S, QUIET_S, FamilySync, Notice, Peer
+from calicopy.core.peering.tables import Tables
 from calicopy.core.setup import peer_info
-from calicopy.core.tables import Tables
 from calicopy.core.views import LogView
 from calicopy.net import Family
 from calicopy.rib import Rib
@@ -303,7 +303,7 @@ class SessionEvents:
     # time
 
     def expire(self, now: float) -> None:
-        """Do what has become due; what is due for long is put off (see `calicopy.core.peers`)."""
+        """Do what has become due; what is due for long is put off (see `calicopy.core.peering.peer`)."""
         if not self.attached:
             return
         for peer in self._peers.values():

@@ -17,10 +17,11 @@ from itertools import islice
 from calicopy.bgp import format_community, format_large_community
 from calicopy.config.diff import SessionChange, SessionChanges, diff_sessions, file_key
 from calicopy.config.resolve import NodeConfig, SessionConfig
+from calicopy.core.change.shadow import Shadow, build, feed, passes_limit
 from calicopy.core.core import Core
 from calicopy.core.exports import Exports
-from calicopy.core.peers import Peer
-from calicopy.core.plan_views import (
+from calicopy.core.peering.peer import Peer
+from calicopy.core.views import (
     AnnouncementPlan,
     Effect,
     FieldChange,
@@ -29,7 +30,6 @@ from calicopy.core.plan_views import (
     SessionEffect,
     SessionPlan,
 )
-from calicopy.core.shadow import Shadow, build, feed, passes_limit
 from calicopy.fib import RouteTarget, format_target
 from calicopy.net import Family, Packed, Prefix
 from calicopy.policy import AdvertiseScope, Filter

@@ -144,7 +144,7 @@ class Peer:
     stopped: str = ""  # why the session is not wanted for now, although it is configured
     stop_code: str = ""  # why, as a stable name: prefix-limit or held-down
     stopped_until: float | None = None  # None: until somebody resets it
-    lingering_since: float | None = None  # when the cluster file dropped it: see `calicopy.core.linger`
+    lingering_since: float | None = None  # when the cluster file dropped it: see `calicopy.core.peering.linger`
     later: SessionConfig | None = None  # what `configured` becomes when it needs to reflect no longer
     later_at: float = 0.0  # since when
     counters: PeerCounters = field(default_factory=PeerCounters)

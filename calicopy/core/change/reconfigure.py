@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from calicopy.config.resolve import NodeConfig, SessionConfig
 from calicopy.core.commands import Log, ResetPeer
-from calicopy.core.peers import Peer
+from calicopy.core.peering.peer import Peer
 from calicopy.core.setup import configure_fib, node_specs, pool_specs, rib_context
 from calicopy.core.views import LogView
 from calicopy.policy import LimitAction

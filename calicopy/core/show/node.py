@@ -4,9 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from calicopy.core.core import Core
-from calicopy.core.drain import DrainPhase
+from calicopy.core.drain_state import DrainPhase
 from calicopy.core.host import TUNNEL_DEVICE
-from calicopy.core.show_peer import session_problems
+from calicopy.core.show.peer import session_problems
 from calicopy.core.views import (
     AddressView,
     BlockState,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from calicopy.bgp import AttributeCache, RefreshError, RefreshKind, Verdict, decode_route_refresh, decode_update
 from calicopy.core.commands import Command, SendRefresh
-from calicopy.core.peers import LATE_S, MAX_S, FamilySync, Peer, Phase
+from calicopy.core.peering.peer import LATE_S, MAX_S, FamilySync, Peer, Phase
 from calicopy.net import Family
 from calicopy.rib import Rib
 from calicopy.seam.speaker import RefreshReceived, UpdatesReceived
@@ -159,7 +159,7 @@ class Tables:
         return not self._rib.has_heard(peer.key, sync.family)
 
     def expire(self, peer: Peer, now: float) -> None:
-        """End the phases whose time has run out; what is due for long is put off (see `calicopy.core.peers`)."""
+        """End the phases whose time has run out; what is due for long is put off (see `calicopy.core.peering.peer`)."""
         for sync in peer.families.values():
             deadline = sync.deadline()
             if deadline is None or now < deadline:

@@ -5,16 +5,20 @@ from collections.abc import Callable, Iterator
 
 from calicopy.bgp import GracefulRestart, Negotiated
 from calicopy.core.core import Core
-from calicopy.core.peer_views import (
+from calicopy.core.peering.peer import Notice, Peer, Phase
+from calicopy.core.views import (
     CapabilitiesView,
     NotificationView,
     PeerDetails,
+    PeerFamilyView,
+    PeerKind,
     PeerRole,
+    PeerView,
+    ProblemView,
+    ReasonView,
     RestartView,
     TimersView,
 )
-from calicopy.core.peers import Notice, Peer, Phase
-from calicopy.core.views import PeerFamilyView, PeerKind, PeerView, ProblemView, ReasonView
 from calicopy.net import Family
 from calicopy.rib import ImportReason
 

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 
 from calicopy.bgp import format_community, format_large_community
 from calicopy.bgp.communities import GRACEFUL_SHUTDOWN
-from calicopy.core.explain_views import ComparisonView
+from calicopy.core.views import ComparisonView
 from calicopy.net import IPAddress
 from calicopy.net.nexthop import NextHopFacts
 from calicopy.rib import DecisionStep, Path, PathState, PathView

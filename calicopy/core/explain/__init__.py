@@ -1,0 +1,1 @@
+"""Everything that this node knows of one address or prefix, and why."""

@@ -1,0 +1,39 @@
+"""Pictures of the core's state for the API, as `calicopy.core.views` has them: reading only, never on the hot path."""
+from __future__ import annotations
+
+from calicopy.core.show.node import address_view, address_views, block_views, pool_views, problems, status_view
+from calicopy.core.show.peer import peer_view, role, session_problems
+from calicopy.core.show.route import (
+    PAGE,
+    REASON_CODES,
+    inside,
+    kernel_view,
+    local_path_view,
+    one_route,
+    path_reason,
+    path_view,
+    routes,
+    unprogrammed_view,
+)
+
+__all__ = [
+    "PAGE",
+    "REASON_CODES",
+    "address_view",
+    "address_views",
+    "block_views",
+    "inside",
+    "kernel_view",
+    "local_path_view",
+    "one_route",
+    "path_reason",
+    "path_view",
+    "peer_view",
+    "pool_views",
+    "problems",
+    "role",
+    "routes",
+    "session_problems",
+    "status_view",
+    "unprogrammed_view",
+]

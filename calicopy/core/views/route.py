@@ -1,0 +1,72 @@
+"""Routes: the paths of a prefix, and what the kernel holds of it."""
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from calicopy.core.views.reason import ReasonView
+from calicopy.net import IPAddress, Prefix
+
+
+class PathState(enum.Enum):
+    """What became of a path."""
+
+    BEST = "best"
+    MULTIPATH = "multipath"
+    LOST = "lost"
+    REJECTED = "rejected"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class PathView:
+    """One path of a prefix. Communities and the AS path are text as operators write them. `rule`: the filter and rule
+    that decided on it or changed it, empty for none.
+    """
+
+    peer: str
+    peer_address: str
+    path_id: int
+    state: PathState
+    reason: ReasonView | None
+    stale: bool
+    next_hop: IPAddress | None
+    owner: str
+    origin: str
+    as_path: str
+    local_pref: int | None
+    med: int | None
+    communities: tuple[str, ...]
+    large_communities: tuple[str, ...]
+    originator_id: str
+    cluster_list: tuple[str, ...]
+    rule: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRouteView:
+    """What the kernel holds of a prefix, or why it does not. `origin`: block, workload or bgp."""
+
+    installed: bool
+    text: str
+    reason: ReasonView | None
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """A prefix with its paths."""
+
+    prefix: Prefix
+    paths: tuple[PathView, ...]
+    kernel: KernelRouteView | None
+
+
+class RouteQuery(enum.Enum):
+    """Which routes are asked for."""
+
+    ALL = "all"
+    RECEIVED = "received"
+    ADVERTISED = "advertised"
+    REJECTED = "rejected"
+    INSTALLED = "installed"
