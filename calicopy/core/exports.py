@@ -23,6 +23,7 @@ from calicopy.policy import AdvertiseScope, Chain, Filter
 from calicopy.rib import (
     AdjRibOut,
     Decisions,
+    ExportReason,
     ExportTarget,
     OutAttributes,
     OutBatch,
@@ -141,6 +142,13 @@ class Exports:
         """
         target = self.target(key, family)
         return {} if target is None else self.out.desired(target, self._out_peer(self._peers[key]))
+
+    def refusal(self, key: str, prefix: Prefix) -> ExportReason | None:
+        """Why a peer does not hear a prefix that is ours, or selected; None: it does when all is told."""
+        target = self.target(key, prefix.family)
+        if target is None:
+            return None
+        return self.out.refusal(target, self._out_peer(self._peers[key]), prefix.packed)
 
     def target(self, key: str, family: Family) -> ExportTarget | None:
         """What decides on what the peer hears in a family; peers of one target hear the same. None: it hears nothing.

@@ -22,7 +22,7 @@ from calicopy.rib.model import (
     RibContext,
     Selection,
 )
-from calicopy.rib.reasons import DecisionStep, ImportReason
+from calicopy.rib.reasons import DecisionStep, ExportReason, ImportReason
 from calicopy.rib.rib import Rib, UnknownPeerError
 from calicopy.rib.routes import OWN_PATH_ID, OutAttributes, OutBatch, OutDelta, OutRoute, OwnCommunities
 from calicopy.rib.table import Outcome
@@ -32,6 +32,7 @@ __all__ = [
     "AdjRibOut",
     "DecisionStep",
     "Decisions",
+    "ExportReason",
     "ExportTarget",
     "Exporter",
     "Holder",

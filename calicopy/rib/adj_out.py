@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from calicopy.net import Family, IPAddress, Packed
+from calicopy.policy import AdvertiseScope
 from calicopy.rib.export import Exporter, ExportTarget
 from calicopy.rib.model import RibContext
+from calicopy.rib.reasons import ExportReason
 from calicopy.rib.rib import Rib
 from calicopy.rib.routes import OutAttributes, OutDelta, OutRoute, OutRoutes, OwnCommunities
 from calicopy.rib.update_group import Member, Plan, UpdateGroup
@@ -252,8 +254,7 @@ class AdjRibOut:
         self, target: ExportTarget, peer: OutPeer, *, among: Iterable[Packed] | None = None
     ) -> dict[Packed, OutAttributes]:
         """What a peer of this target hears when all is told, the best path of each prefix (`among`: only of these)."""
-        group = UpdateGroup(target, self._exporter(target), self._routes)
-        group.join(Member(peer.key, peer.router_id, peer.address))
+        group = self._group_of_one(target, peer)
         prefixes = among
         if prefixes is None:
             prefixes = {*self._own[target.family], *(self._rib.prefixes(target.family) if group.learns else ())}
@@ -264,6 +265,31 @@ class AdjRibOut:
             if (best := next(iter(heard), None)) is not None:
                 found[prefix] = best
         return found
+
+    def refusal(self, target: ExportTarget, peer: OutPeer, prefix: Packed) -> ExportReason | None:
+        """Why a peer of this target does not hear a prefix that is ours, or selected; None: it does in the end."""
+        if self._silent:
+            return ExportReason.DRAINED
+        group = self._group_of_one(target, peer)
+        routes = self._routes(group, prefix)
+        sent = () if routes is None else routes.routes
+        if any(peer.key not in group.deaf(route) for route in sent):
+            return None
+        outcome = self._rib.outcome(target.family, prefix)
+        if prefix not in self._own[target.family] and outcome is not None and outcome.selection is not None:
+            best = outcome.selection.best
+            if target.scope is AdvertiseScope.ALL and best.peer.key == peer.key:
+                return ExportReason.FROM_THERE
+            if (reason := group.exporter.refusal(best)) is not None:
+                return reason
+        if not sent:
+            return ExportReason.FILTER
+        return ExportReason.BEGAN_THERE if sent[0].originator == peer.router_id else ExportReason.LEADS_THERE
+
+    def _group_of_one(self, target: ExportTarget, peer: OutPeer) -> UpdateGroup:
+        group = UpdateGroup(target, self._exporter(target), self._routes)
+        group.join(Member(peer.key, peer.router_id, peer.address))
+        return group
 
     def learned(self) -> list[tuple[Family, list[Packed]]]:
         """What is announced to peers that are up and hear what we learn, our own prefixes among it: a list for each

@@ -28,7 +28,7 @@ from calicopy.net import Family, IPAddress
 from calicopy.policy import AdvertiseScope, Chain, NextHopMode, PathFacts, PrefixClass, RouteSource
 from calicopy.rib.model import DEFAULT_LOCAL_PREF, Path, RibContext
 from calicopy.rib.policy import OWNER_FUNCTION, peer_types
-from calicopy.rib.reasons import DecisionStep
+from calicopy.rib.reasons import DecisionStep, ExportReason
 from calicopy.rib.routes import MAX_PATHS, OWN_PATH_ID, OutAttributes, OutRoute, OwnCommunities
 from calicopy.rib.table import Outcome
 
@@ -89,7 +89,7 @@ class Exporter:
 
     def learned(self, outcome: Outcome, prefix_class: PrefixClass) -> tuple[OutRoute, ...]:
         """The best path; with ADD-PATH all that can be used, best first."""
-        if self._target.scope is AdvertiseScope.OWN or outcome.selection is None:
+        if outcome.selection is None:
             return ()
         if not self._target.add_path:
             route = self._route(outcome.selection.best, 0, prefix_class)
@@ -106,9 +106,22 @@ class Exporter:
                 break
         return tuple(routes)
 
+    def refusal(self, path: Path) -> ExportReason | None:
+        """Why nobody of the target may hear a learned path, whatever its filters say."""
+        target, communities = self._target, path.effective.communities
+        if target.scope is AdvertiseScope.OWN:
+            return ExportReason.NOT_OWN
+        if NO_ADVERTISE in communities:
+            return ExportReason.NO_ADVERTISE
+        if not target.ibgp:
+            kept = NO_EXPORT in communities or NO_EXPORT_SUBCONFED in communities
+            return ExportReason.NO_EXPORT if kept else None
+        passed = not path.peer.ibgp or path.peer.client or target.client
+        return None if passed else ExportReason.NOT_REFLECTED
+
     def _route(self, path: Path, path_id: int, prefix_class: PrefixClass) -> OutRoute | None:
         target = self._target
-        if path.next_hop is None or not self._may_hear(path):
+        if path.next_hop is None or self.refusal(path) is not None:
             return None
         external = not (path.peer.ibgp and target.ibgp)
         ours = target.next_hop_mode is NextHopMode.SELF or (target.next_hop_mode is None and not target.ibgp)
@@ -121,14 +134,6 @@ class Exporter:
             return None
         originator = None if sent.originator_id is None else int(sent.originator_id)
         return OutRoute(path_id, OutAttributes(next_hop, sent), path.peer.key, originator)
-
-    def _may_hear(self, path: Path) -> bool:
-        target, communities = self._target, path.effective.communities
-        if NO_ADVERTISE in communities:
-            return False
-        if not target.ibgp:
-            return NO_EXPORT not in communities and NO_EXPORT_SUBCONFED not in communities
-        return not path.peer.ibgp or path.peer.client or target.client
 
     def _internal(self, path: Path) -> PathAttributes:
         """As an internal peer hears it; reflected when an internal peer sent it."""

@@ -1,4 +1,4 @@
-"""Why a path is not used: the typed reasons of import policy and decision, each with its words and its source."""
+"""Why a path is not used, or not passed on: the typed reasons of import policy, decision and export."""
 from __future__ import annotations
 
 import enum
@@ -94,4 +94,41 @@ _STEPS: dict[DecisionStep, tuple[str, str]] = {
     DecisionStep.CLUSTER_LIST: ("another path has a shorter CLUSTER_LIST", "RFC 4456 9"),
     DecisionStep.PEER_ADDRESS: ("another path came from a lower peer address", "RFC 4271 9.1.2.2 g"),
     DecisionStep.PATH_ID: ("another path of the same peer has a lower path id", "RFC 7911 3"),
+}
+
+
+class ExportReason(enum.Enum):
+    """Why a peer is not told of a prefix that is reached, or ours. The value is a stable name for APIs."""
+
+    DRAINED = "drained"
+    NOT_OWN = "not-own"
+    FROM_THERE = "from-there"
+    BEGAN_THERE = "began-there"
+    LEADS_THERE = "leads-there"
+    NO_ADVERTISE = "no-advertise"
+    NO_EXPORT = "no-export"
+    NOT_REFLECTED = "not-reflected"
+    FILTER = "filter"
+
+    @property
+    def text(self) -> str:
+        """The reason in words."""
+        return _EXPORT[self][0]
+
+    @property
+    def source(self) -> str:
+        """The RFC section, or `calicopy` for a rule of our own (docs/)."""
+        return _EXPORT[self][1]
+
+
+_EXPORT: dict[ExportReason, tuple[str, str]] = {
+    ExportReason.DRAINED: ("this node is drained", _OWN),
+    ExportReason.NOT_OWN: ("only our own prefixes are announced there (advertise: own)", _OWN),
+    ExportReason.FROM_THERE: ("it was learned from there", "RFC 4456 6"),
+    ExportReason.BEGAN_THERE: ("it began there", "RFC 4456 8"),
+    ExportReason.LEADS_THERE: ("its next hop is the peer itself", "RFC 4271 5.1.3"),
+    ExportReason.NO_ADVERTISE: ("it carries NO_ADVERTISE", "RFC 1997"),
+    ExportReason.NO_EXPORT: ("it carries NO_EXPORT or NO_EXPORT_SUBCONFED", "RFC 1997"),
+    ExportReason.NOT_REFLECTED: ("neither side is a client: this node does not reflect it", "RFC 4456 6"),
+    ExportReason.FILTER: ("the export filters refuse it", _OWN),
 }

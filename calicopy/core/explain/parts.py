@@ -6,17 +6,14 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Mapping
 
-from calicopy.bgp.communities import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
 from calicopy.core.core import Core
-from calicopy.core.drain_state import DrainPhase
 from calicopy.core.peering.peer import Peer
 from calicopy.core.show import unprogrammed_view
 from calicopy.core.views import AnnouncementView, HoldingView, HopView, KernelMatchView, ReasonView
 from calicopy.fib import Hop, KernelMatch, RouteKind, RouteTarget, Way, format_target
 from calicopy.ipam import BlockView
-from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix
-from calicopy.policy import AdvertiseScope
-from calicopy.rib import Path
+from calicopy.net import Encapsulation, EncapsulationMode, Prefix
+from calicopy.rib import ExportReason, Path
 
 MAIN_TABLE = 254  # linux/rtnetlink.h, RT_TABLE_MAIN
 _PROTOCOLS = {
@@ -169,46 +166,30 @@ def announcements(core: Core, prefix: Prefix) -> tuple[AnnouncementView, ...]:
     own = prefix in core.exports.prefixes
     if not own and selection is None:
         return ()
-    best = None if own or selection is None else selection.best
     found = []
     for peer in sorted(core.peers.values(), key=lambda peer: peer.configured.name):
         told = peer.is_up and prefix.packed in core.exports.out.told(peer.key, prefix.family)
-        reason = None if told else _not_told(core, peer, best, prefix.family)
-        found.append(AnnouncementView(peer.configured.name, told, reason))
+        found.append(AnnouncementView(peer.configured.name, told, None if told else _not_told(core, peer, prefix)))
     return tuple(found)
 
 
-def _not_told(core: Core, peer: Peer, best: Path | None, family: Family) -> ReasonView:
-    """Why a peer is not told, in the order of the rules; `best` is None for what is our own."""
-    session = peer.configured
-    if best is not None and session.advertise is AdvertiseScope.OWN:
-        return ReasonView("not-own", "only our own prefixes are announced there (advertise: own)")
-    if core.drainer.phase is DrainPhase.DRAINED:
-        return ReasonView("drained", f"this node is drained {core.drainer.since}")
+def _not_told(core: Core, peer: Peer, prefix: Prefix) -> ReasonView:
+    """Why a peer is not told: first what holds whatever the state of its session is."""
+    reason = core.exports.refusal(peer.key, prefix)
+    if reason is not None:
+        return ReasonView(reason.value, _words(core, peer, reason), reason.source)
     if not peer.is_up:
         return ReasonView("session-down", "the session is down")
-    if family not in peer.families:
+    if prefix.family not in peer.families:
         return ReasonView("family-not-negotiated", "the family is not part of the session", "RFC 4760 8")
-    if best is not None and (reason := _may_not_hear(peer, best)) is not None:
-        return reason
-    if session.export_filters:
-        names = ", ".join(each.name for each in session.export_filters)
-        return ReasonView("filter", f"its export filters refuse it ({names})")
     return ReasonView("waiting", "not handed to the speaker yet")
 
 
-def _may_not_hear(peer: Peer, best: Path) -> ReasonView | None:
-    """The rules on learned paths that are no filter."""
-    communities, session = best.effective.communities, peer.configured
-    router_id = 0 if peer.opened is None else int(peer.opened.router_id)
-    if best.peer.key == peer.key:
-        return ReasonView("from-there", "it was learned from there", "RFC 4271 9.2")
-    if best.effective.originator_id is not None and int(best.effective.originator_id) == router_id:
-        return ReasonView("from-there", "it began there", "RFC 4456 8")
-    if NO_ADVERTISE in communities:
-        return ReasonView("no-advertise", "it carries NO_ADVERTISE", "RFC 1997")
-    if not session.ibgp and (NO_EXPORT in communities or NO_EXPORT_SUBCONFED in communities):
-        return ReasonView("no-export", "it carries NO_EXPORT", "RFC 1997")
-    if best.peer.ibgp and session.ibgp and not (best.peer.client or session.client):
-        return ReasonView("not-reflected", "neither side is a client: this node does not reflect it", "RFC 4456 6")
-    return None
+def _words(core: Core, peer: Peer, reason: ExportReason) -> str:
+    match reason:
+        case ExportReason.DRAINED:
+            return f"{reason.text} {core.drainer.since}"
+        case ExportReason.FILTER:
+            return f"{reason.text} ({', '.join(each.name for each in peer.configured.export_filters)})"
+        case _:
+            return reason.text
