@@ -112,9 +112,9 @@ class SpeakerEdge:
         try:
             await self.control.apply(command.sessions)
         except ConfigRefused as error:
-            self._post(ev.SessionsSet(str(error), command.serial))
+            self._post(ev.SessionsSet(str(error), command.serial, unchanged=True))
         except (SpecError, OSError) as error:
-            self._post(ev.SessionsSet(str(error), command.serial))
+            self._post(ev.SessionsSet(str(error), command.serial, unchanged=isinstance(error, OSError)))
             asyncio.get_running_loop().call_later(SESSIONS_RETRY_S, self._retry_sessions, command)
         else:
             self._post(ev.SessionsSet("", command.serial))

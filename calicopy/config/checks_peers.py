@@ -158,12 +158,19 @@ def _numbers(
     if node is None:
         return
     related = (*related, (*at, "address"))
-    if peer.passive:
-        message = f"expected none: the peer is node {node.name!r}, and of two nodes the lower router id waits"
+    dials = next((nodes[index].name for index in sorted(holders) if _is_lower(node, nodes[index])), None)
+    if peer.passive and dials is not None:
+        message = f"found true, and {dials!r} has to dial: of two nodes the lower router id waits, here {node.name!r}"
         yield Problem((*at, "passive"), message, related)
     if peer.asn != (node.asn or cluster_as):
         message = f"found {peer.asn}, and node {node.name!r} has AS {node.asn or cluster_as}"
         yield Problem((*at, "as"), message, related, warning=True)
+
+
+def _is_lower(node: NodeEntry, other: NodeEntry) -> bool:
+    """Whether the router id of `node` is the lower; False where one is not in the file."""
+    ours, theirs = node.effective_router_id, other.effective_router_id
+    return ours is not None and theirs is not None and ours < theirs
 
 
 def _client(

@@ -208,7 +208,7 @@ class Core:
             case ev.DrainRequested() | ev.UndrainRequested():
                 self.drainer.request(event)
             case ev.PeerRefreshRequested(peer, inbound, outbound):
-                self.sessions.refresh(peer, now, inbound=inbound, outbound=outbound)
+                self.sessions.refresh(peer, inbound=inbound, outbound=outbound)
             case ev.PeerResetRequested(peer):
                 self._reset_peer(peer)
             case ev.AddressRequested() | ev.AddressReleased() | ev.BlockReleased():

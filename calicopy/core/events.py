@@ -96,10 +96,13 @@ class HostChecked:
 
 @dataclass(frozen=True, slots=True)
 class SessionsSet:
-    """The speaker took the wanted sessions of the `SetSessions` with this serial, or `error` says why not."""
+    """The speaker took the wanted sessions of the `SetSessions` with this serial, or `error` says why not. `unchanged`:
+    it goes on with those that it had.
+    """
 
     error: str = ""
     serial: int = 0
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,6 +246,7 @@ class Exports:
             scope=session.advertise,
             next_hop_mode=session.next_hop,
             add_path=session.add_path if negotiated is None else family in negotiated.add_path_send,
+            extended_message=negotiated is None or negotiated.extended_message,
         )
 
     def _chain(self, filters: tuple[Filter, ...]) -> Chain:
@@ -293,7 +294,7 @@ class Exports:
             deltas, left, done = self.out.finish(key, family, left)
             for delta in deltas:
                 self._hand_over(delta)
-            if done:
+            if done or self._target(peer, family) is None:  # nothing is to be told: the mark is owed all the same
                 del self._unfinished[key, family]
                 if not sync.end_of_rib_sent:
                     sync.end_of_rib_sent = True

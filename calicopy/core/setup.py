@@ -27,6 +27,7 @@ def rib_context(node: NodeConfig) -> RibContext:
         },
         multipath_relax=bgp.multipath_relax,
         multipath_max=bgp.multipath_max_paths,
+        own_networks=frozenset(one.network for one in (node.address, node.address6) if one is not None),
     )
 
 

@@ -3,9 +3,9 @@
 Theory of operation: per family one table, keyed by prefix for path id 0 (which every session without ADD-PATH has) and
 by (path id, prefix) for the others. It knows which keys are stale: marked when a session is lost under graceful restart
 or when the peer sends its table again, unmarked when heard again, swept at the end. It stores no more paths than the
-peer's limit allows, so that a peer cannot fill the memory. Paths are interned: one object per (path id, attributes,
-next hop, class of prefixes under the import filters), held as long as a prefix has it. Under another policy all are
-judged anew, in slices: what comes in meanwhile is judged by the new one at once.
+peer's limit allows, so that a peer cannot fill the memory; stale ones do not count, and make way. Paths are interned:
+one object per (path id, attributes, next hop, class of prefixes under the import filters), held as long as a prefix has
+it. Under another policy all are judged anew, in slices: what comes in meanwhile is judged by the new one at once.
 """
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def by_path_id(keys: Iterable[PathKey]) -> dict[int, list[Packed]]:
 
 @dataclass(slots=True)
 class FamilyPaths:
-    """The paths of one family of one peer. `restarting`: the stale ones are of a session that was lost.
+    """The paths of one family of one peer. `restarting`: the stale ones are of a session that was lost; where a refresh
+    has made more stale since, `lost` are those.
 
     `leaving` keys are as good as gone: they are taken out in slices, unless they are announced again before.
     """
@@ -50,12 +51,15 @@ class FamilyPaths:
     stale: set[PathKey] = field(default_factory=set)
     leaving: set[PathKey] = field(default_factory=set)
     restarting: bool = False
+    lost: set[PathKey] | None = None
 
     def __len__(self) -> int:
         return len(self.paths) - len(self.leaving)
 
     def keep(self, keys: Iterable[PathKey]) -> None:
         """These are announced: neither stale nor leaving."""
+        if self.lost:
+            self.lost.difference_update(keys)
         if self.stale:
             self.stale.difference_update(keys)
         if self.leaving:
@@ -121,22 +125,35 @@ class AdjRibIn:
             keys = [(path.path_id, prefix) for prefix in prefixes]
         table.paths.update(dict.fromkeys(keys, path))
         table.keep(keys)
+        if limit is not None and table.stale and len(table) > limit:
+            out = [table.stale.pop() for _ in range(min(len(table) - limit, len(table.stale)))]
+            table.keep(out)
+            table.leaving.update(out)
         return prefixes
 
     def _within(self, limit: int, table: FamilyPaths, path_id: int, prefixes: Sequence[Packed]) -> list[Packed]:
-        """Known prefixes, and as many new ones as the limit leaves room for."""
-        room = limit - len(table)
+        """Prefixes that count already, and as many others as the limit leaves room for."""
+        room = limit - len(table) + len(table.stale)
         new: set[Packed] = set()
         kept: list[Packed] = []
         for prefix in prefixes:
             key = key_of(prefix, path_id)
-            if prefix not in new and (key not in table.paths or key in table.leaving):
+            if prefix not in new and (key not in table.paths or key in table.leaving or key in table.stale):
                 if len(new) >= room:
                     self.over_limit += 1
                     continue
                 new.add(prefix)
             kept.append(prefix)
         return kept
+
+    def reconsider_limit(self) -> bool:
+        """The limit, or what follows from it, is another: what is stored beyond it passes it now. Whether announcements
+        were not stored before."""
+        limit, missing = self.info.prefix_limit, self.over_limit > 0
+        self.over_limit, self.limit_told = 0, False
+        if limit is not None:
+            self.over_limit = sum(max(0, len(one) - len(one.stale) - limit) for one in self.families.values())
+        return missing
 
     def withdraw(self, family: Family, path_id: int, prefixes: Iterable[Packed]) -> list[Packed]:
         """Drop these; gives those that were there."""
@@ -146,13 +163,24 @@ class AdjRibIn:
             table.keep([key_of(prefix, path_id) for prefix in gone])
         return gone
 
-    def mark_stale(self, family: Family, *, restarting: bool) -> None:
+    def begin_refresh(self, family: Family) -> None:
         """Everything of the family has to be heard again."""
         table = self.family(family)
+        if table.restarting and table.lost is None:
+            table.lost = table.stale
         table.stale = set(table.paths)
         if table.leaving:
             table.stale -= table.leaving
-        table.restarting = restarting
+
+    def lose(self, family: Family) -> None:
+        """The session is lost, and the paths are kept, as stale, but for those that were so since an earlier loss."""
+        table = self.family(family)
+        if table.restarting:
+            table.leaving |= table.stale if table.lost is None else table.lost
+        table.lost, table.restarting = None, True
+        table.stale = set(table.paths)
+        if table.leaving:
+            table.stale -= table.leaving
 
     def has_heard(self, family: Family) -> bool:
         """Whether any path is neither stale nor leaving."""
@@ -166,13 +194,14 @@ class AdjRibIn:
             table.leaving |= table.stale
         else:
             table.leaving = table.stale
-        table.stale, table.restarting = set(), False
+        table.stale, table.lost, table.restarting = set(), None, False
 
     def sweep_all(self) -> None:
         """The peer is gone: everything leaves."""
         self.up = False
         for table in self.families.values():
-            table.stale, table.leaving, table.restarting = set(), set(table.paths), False
+            table.stale, table.leaving = set(), set(table.paths)
+            table.lost, table.restarting = None, False
 
     def take_leaving(self, family: Family, limit: int) -> dict[int, list[Packed]]:
         """Take out up to `limit` of what leaves; gives the prefixes per path id."""

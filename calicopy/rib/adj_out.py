@@ -267,7 +267,7 @@ class AdjRibOut:
         return found
 
     def refusal(self, target: ExportTarget, peer: OutPeer, prefix: Packed) -> ExportReason | None:
-        """Why a peer of this target does not hear a prefix that is ours, or selected; None: it does in the end."""
+        """Why a peer of this target does not hear a prefix that is ours or selected; None: it does once all is told."""
         if self._silent:
             return ExportReason.DRAINED
         group = self._group_of_one(target, peer)

@@ -12,6 +12,8 @@ class under the target's filters. In order:
    transitive ones that we do not know get the Partial bit (RFC 4271 section 5);
 3. the export filters;
 4. GRACEFUL_SHUTDOWN while this node drains (RFC 8326); towards another AS our AS before the path.
+
+What does not fit into a message of the session is not announced (RFC 4271 section 9.2: it would be withdrawn there).
 """
 from __future__ import annotations
 
@@ -24,6 +26,8 @@ from calicopy.bgp.as_path import AsPath
 from calicopy.bgp.attribute_rules import RULES
 from calicopy.bgp.attributes import AttributeCode, AttributeFlag, Origin, PathAttributes, RawAttribute
 from calicopy.bgp.communities import GRACEFUL_SHUTDOWN, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
+from calicopy.bgp.encode import attribute_list
+from calicopy.bgp.session import SessionOptions
 from calicopy.net import Family, IPAddress
 from calicopy.policy import AdvertiseScope, Chain, NextHopMode, PathFacts, PrefixClass, RouteSource
 from calicopy.rib.model import DEFAULT_LOCAL_PREF, Path, RibContext
@@ -34,6 +38,8 @@ from calicopy.rib.table import Outcome
 
 _STEPS = {step: number for number, step in enumerate(DecisionStep)}
 _NON_TRANSITIVE = 0x40  # in the first octet of an extended community (RFC 4360 section 2)
+_SMALL_OCTETS = 1024  # attributes that are no more fit into any message
+_NLRI_OCTETS = {Family.IPV4: 7 + 9, Family.IPV6: 25 + 21}  # NEXT_HOP or MP_REACH_NLRI with one prefix and its path id
 _EXTENDED_OCTETS = {AttributeCode.EXTENDED_COMMUNITIES: 8, AttributeCode.IPV6_EXTENDED_COMMUNITIES: 20}
 
 
@@ -54,6 +60,7 @@ class ExportTarget:
     scope: AdvertiseScope = AdvertiseScope.OWN
     next_hop_mode: NextHopMode | None = None
     add_path: bool = False
+    extended_message: bool = False
 
 
 def owner_community(context: RibContext) -> tuple[int, int, int]:
@@ -164,7 +171,17 @@ class Exporter:
         if not target.ibgp:
             as_path = sent.as_path.without_confed().prepend(target.local_asn, 1 + judged.prepend)
             sent = replace(sent, as_path=as_path, local_pref=None)
-        return sent
+        return sent if self._fits(sent) else None
+
+    def _fits(self, sent: PathAttributes) -> bool:
+        """Whether one prefix with these attributes fits into a message. Few have to be looked at closely."""
+        numbers = sum(len(segment.asns) for segment in sent.as_path.segments) + len(sent.communities)
+        numbers += len(sent.cluster_list) + 3 * len(sent.large_communities)
+        if 4 * numbers + sum(4 + len(one.value) for one in sent.unknown) <= _SMALL_OCTETS:
+            return True
+        session = SessionOptions(ibgp=self._target.ibgp, extended_message=self._target.extended_message)
+        attributes = sum(len(one.value) + (4 if len(one.value) > 255 else 3) for one in attribute_list(sent, session))
+        return 4 + attributes + _NLRI_OCTETS[self._target.family] <= session.body_octets
 
 
 def _external(received: PathAttributes) -> PathAttributes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
 
 from calicopy.bgp.attributes import PathAttributes
@@ -76,7 +77,9 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class RibContext:
-    """What the policy judges by: who we are, and the cluster file. `nodes` are keyed by router id, ours included."""
+    """What the policy judges by: who we are, and the cluster file. `nodes` are keyed by router id, ours included.
+    `own_networks` are those that our own addresses are in.
+    """
 
     local_as: int
     cluster_as: int
@@ -87,6 +90,7 @@ class RibContext:
     nodes: Mapping[int, NodeFacts]
     multipath_relax: bool = False
     multipath_max: int = 16
+    own_networks: frozenset[IPv4Network | IPv6Network] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

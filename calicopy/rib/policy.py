@@ -113,9 +113,17 @@ class PathPolicy:
             return ImportReason.NEXT_HOP_MARTIAN
         if next_hop in self._own:
             return ImportReason.NEXT_HOP_SELF
-        if next_hop != peer.address and next_hop not in self._nodes:
-            return ImportReason.NEXT_HOP_FOREIGN
-        return None
+        if next_hop == peer.address or next_hop in self._nodes or self._may_be_of(peer, next_hop):
+            return None
+        return ImportReason.NEXT_HOP_FOREIGN
+
+    def _may_be_of(self, peer: PeerInfo, next_hop: IPAddress) -> bool:
+        """Whether it may be the peer's address of the other family, which nothing names where the session carries IPv6
+        over IPv4 or the reverse: it shares a subnet with us (RFC 4271 section 5.1.3).
+        """
+        if next_hop.version == peer.address.version:
+            return False
+        return any(next_hop in network for network in self._context.own_networks)
 
     def _owner(self, peer: PeerInfo, attributes: PathAttributes) -> tuple[int | None, ImportReason | None]:
         """(owner, reason): see the head of this module. To have no owner is no fault."""

@@ -115,6 +115,14 @@ class Rib:
         if peer is not None and peer.up and peer.info != info:
             self._begin_rejudge(peer, info)
 
+    def reconsider_limit(self, key: str) -> bool:
+        """A peer's limit (see `set_peer`), or what follows from it, is another: `decide` tells again when it is passed.
+
+        Gives whether announcements were not stored so far: the peer has to send them again.
+        """
+        peer = self._peers.get(key)
+        return peer is not None and peer.reconsider_limit()
+
     def peer_down(self, key: str, *, retain: bool) -> None:
         """A session is lost. `retain`: its paths stay in use, stale, but for those stale since an earlier loss.
 
@@ -128,15 +136,12 @@ class Rib:
         if not retain:
             peer.sweep_all()
             return
-        for family, table in peer.families.items():
-            if table.restarting:
-                peer.sweep(family)
-            peer.mark_stale(family, restarting=True)
+        for family in peer.families:
+            peer.lose(family)
 
     def begin_refresh(self, key: str, family: Family) -> None:
         """The peer sends its table again (RFC 7313 BoRR, or we asked): all it had is stale until heard again."""
-        peer = self._peer(key)
-        peer.mark_stale(family, restarting=peer.family(family).restarting)
+        self._peer(key).begin_refresh(family)
 
     def end_refresh(self, key: str, family: Family) -> None:
         """The peer has sent its table (End-of-RIB, EoRR, or time ran out): what is still stale goes."""
@@ -169,6 +174,8 @@ class Rib:
         for path, group in peer.paths(self._policy, batch, path_id, prefixes, attributes):
             stored = peer.announce(batch.family, path, group)
             self._tables[batch.family].replace(peer.info.key, path_id, stored, path)
+        if peer.leaving:  # stale paths that made way
+            self._leaving[peer.info.key] = None
 
     def _peer(self, key: str) -> AdjRibIn:
         peer = self._peers.get(key)

@@ -2,7 +2,8 @@
 
 The speaker is a dictionary per peer that outlives sessions: what it holds it tells a peer again by itself. After any
 run of events, everything is worked off, and for every peer that is up it must hold what a new Adj-RIB-Out, given the
-present state alone, would tell that peer. On the way no announcement may come after a withdrawal of the same hand-over.
+present state alone, would tell that peer. On the way no announcement may come after a withdrawal of the same hand-over,
+unless the withdrawal took it away: one for a path id of before, in a session without them.
 """
 from __future__ import annotations
 
@@ -72,6 +73,8 @@ class Cluster:
         self.own: dict = {}
         self.up: dict[int, ExportTarget] = {}
         self.held: dict[str, dict] = {}
+        self.lossy: set[int] = set()  # peers that nothing gets through to
+        self.failed: set[int] = set()  # of these, those that something did not get through to
         self.policy = (False, False)
         for number in PEERS:
             self.session_up(number, (CHAINS[0], False, AdvertiseScope.ALL))
@@ -122,14 +125,20 @@ class Cluster:
             self.up[number] = target(number, chain, add_path=old.add_path, scope=old.scope)
         self.out.move({out_peer(number): (which,) for number, which in self.up.items()})
 
-    def hand_over_failed(self, number):
-        if number in self.up:
-            self.held[PEERS[number].key] = {}
+    def hand_over_fails(self, number):
+        """What is handed over next for this peer does not get through."""
+        self.lossy.add(number)
+
+    def tell_again(self):
+        """What failed is noticed, and told again."""
+        for number in sorted(self.failed & self.up.keys()):
             self.out.join(out_peer(number), [self.up[number]])
+        self.lossy, self.failed = set(), set()
 
     def new_speaker(self):
         self.out.reset()
         self.up, self.held = {}, {}
+        self.lossy, self.failed = set(), set()
 
     def drain(self, policy):
         self.policy = policy
@@ -145,14 +154,22 @@ class Cluster:
         withdrawn: set[tuple[str, bytes]] = set()
         for delta in deltas:
             for peer in delta.peers:
+                number = next(number for number, info in PEERS.items() if info.key == peer)
+                if number in self.lossy:
+                    self.failed.add(number)
+                    continue
                 held = self.held.setdefault(peer, {})
                 for batch in delta.announce:
                     assert not withdrawn & {(peer, prefix) for prefix in batch.prefixes}
                     held.update({(batch.path_id, prefix): batch.attributes for prefix in batch.prefixes})
+                of_before = [] if self.up[number].add_path else [batch for batch in delta.withdraw if batch.path_id]
+                taken = {prefix for batch in of_before for prefix in batch.prefixes}
                 for batch in delta.withdraw:
-                    withdrawn |= {(peer, prefix) for prefix in batch.prefixes}
+                    withdrawn |= {(peer, prefix) for prefix in batch.prefixes if prefix not in taken}
                     for prefix in batch.prefixes:
                         held.pop((batch.path_id, prefix), None)
+                for prefix in taken:
+                    held.pop((0, prefix), None)
 
     # -- what must hold
 
@@ -170,6 +187,7 @@ class Cluster:
         return found
 
     def the_speaker_holds_what_is_to_be_heard(self):
+        self.tell_again()
         while True:
             decisions = self.rib.decide(1000)
             self.out.judged(decisions.judged)
@@ -196,7 +214,7 @@ def act(cluster: Cluster, dice: random.Random) -> None:
     """One thing that happens; what matters most happens most."""
     number, prefix = dice.choice(list(PEERS)), dice.choice(PREFIXES)
     some = set(dice.sample(PREFIXES, dice.randint(1, 3)))
-    match dice.randrange(20):
+    match dice.randrange(21):
         case 0 | 1 | 2:
             cluster.announce(number, {prefix}, dice.choice([None, None, 1]), 0, number)
         case 3 | 4 | 5:
@@ -217,11 +235,13 @@ def act(cluster: Cluster, dice: random.Random) -> None:
         case 16:
             cluster.set_filters(dice.choice(CHAINS), set(dice.sample(list(PEERS), dice.randint(1, 5))))
         case 17:
-            cluster.hand_over_failed(number)
+            cluster.hand_over_fails(number)
         case 18:
             cluster.drain(dice.choice([(False, False), (False, False), (True, False), (False, True)]))
         case 19 if dice.random() < 0.2:
             cluster.new_speaker()
+        case 20:
+            cluster.tell_again()
 
 
 @settings(max_examples=250, deadline=None)

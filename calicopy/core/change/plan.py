@@ -17,7 +17,7 @@ from itertools import islice
 from calicopy.bgp import format_community, format_large_community
 from calicopy.config.diff import SessionChange, SessionChanges, diff_sessions, file_key
 from calicopy.config.resolve import NodeConfig, SessionConfig
-from calicopy.core.change.shadow import Shadow, build, feed
+from calicopy.core.change.shadow import Shadow, build, feed, passes_limit
 from calicopy.core.core import Core
 from calicopy.core.exports import Exports
 from calicopy.core.peering.peer import Peer
@@ -114,7 +114,10 @@ def _sessions(core: Core, new: NodeConfig, changes: SessionChanges) -> Iterator[
         yield SessionPlan(change.new.name, change.new.address, SessionEffect.RESET, fields)
     for change in changes.changed.values():
         fields = tuple(_fields(change, core.node, new))
-        yield SessionPlan(change.new.name, change.new.address, SessionEffect.CHANGED, fields)
+        limited = "prefix_limit" in change.in_place
+        stops = limited and passes_limit(change.new, core.rib.received(str(change.new.address)))
+        note = "is stopped: it has sent more prefixes than that" if stops else ""
+        yield SessionPlan(change.new.name, change.new.address, SessionEffect.CHANGED, fields, note)
 
 
 def _is_alive(core: Core, session: SessionConfig) -> bool:

@@ -15,6 +15,7 @@ from calicopy.core.commands import Log, ResetPeer
 from calicopy.core.peering.peer import Peer
 from calicopy.core.setup import configure_fib, node_specs, pool_specs, rib_context
 from calicopy.core.views import LogView
+from calicopy.policy import LimitAction
 
 if TYPE_CHECKING:
     from calicopy.core.core import Core
@@ -25,12 +26,14 @@ def reconfigure(core: Core, node: NodeConfig, now: float) -> None:
     core.node = node
     core.linger.configure(node)
     context = rib_context(node)
+    limits = {key: _limit(peer) for key, peer in core.peers.items()}
     changed, removed = _set_peers(core, node, now)
     core.exports.configure(node, context)
     for key in removed:
         drop_peer(core, key)
     core.rib.set_context(context)
     core.sessions.reinform(changed)
+    core.sessions.relimit([key for key in changed if _limit(core.peers[key]) != limits[key]])
     core.limits.reconsider(changed)
     core.ipam.configure(nodes=node_specs(node), pools=pool_specs(node))
     core.blocks.configure(node)
@@ -39,6 +42,10 @@ def reconfigure(core: Core, node: NodeConfig, now: float) -> None:
     core.gate.expected = frozenset(core.peers)
     core.ipam_changed()
     core.wanted.renew()
+
+
+def _limit(peer: Peer) -> tuple[int, LimitAction]:
+    return peer.configured.prefix_limit, peer.configured.prefix_limit_action
 
 
 def _set_peers(core: Core, node: NodeConfig, now: float) -> tuple[list[str], list[str]]:

@@ -7,8 +7,8 @@ have, since they go only when there is another way.
 """
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping, Sized
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from calicopy.bgp.update import NlriBatch, Update
@@ -19,6 +19,7 @@ from calicopy.core.setup import fib_for, ipam_for, peer_info, rib_for
 from calicopy.fib import Fib
 from calicopy.ipam import Ipam
 from calicopy.net import Encapsulation, Family, Packed, Prefix
+from calicopy.policy import LimitAction
 from calicopy.rib import Holder, Path, Rib
 
 FEED_SLICE = 2000  # paths
@@ -98,15 +99,22 @@ def feed(shadow: Shadow, core: Core, sessions: Iterable[tuple[str, SessionConfig
     for key, session in sessions:
         peer = core.peers.get(key)
         received = core.rib.received(key)
-        if peer is None or peer.opened is None or not any(received.values()):
+        if peer is None or peer.opened is None or not any(received.values()) or passes_limit(session, received):
             continue
-        shadow.rib.peer_up(peer_info(session, int(peer.opened.router_id)))
+        # what is stored beyond a lower limit stays, with WARN
+        shadow.rib.peer_up(replace(peer_info(session, int(peer.opened.router_id)), prefix_limit=None))
         for family, items in received.items():
             for first in range(0, len(items), FEED_SLICE):
                 for update in _updates(family, items[first : first + FEED_SLICE]):
                     shadow.rib.update(key, update)
                 yield
     yield from _decide(shadow)
+
+
+def passes_limit(session: SessionConfig, received: Mapping[Family, Sized]) -> bool:
+    """Whether the peer has sent more than it may with these settings, so that its session is stopped at once."""
+    passed = any(len(items) > session.prefix_limit for items in received.values())
+    return passed and session.prefix_limit_action is not LimitAction.WARN
 
 
 def _updates(family: Family, items: Iterable[tuple[Packed | tuple[int, Packed], Path]]) -> Iterable[Update]:

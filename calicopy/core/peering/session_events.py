@@ -36,6 +36,7 @@ from calicopy.seam.speaker import (
 
 MESSAGE_ERRORS = frozenset({1, 3})  # NOTIFICATION codes of a message that cannot be read (RFC 4271 section 4.5)
 HOLD_TIMERS = frozenset({4, 8})  # hold timer (RFC 4271), send hold timer (RFC 9687)
+NOTICE_S = 5.0  # a NOTIFICATION ends its connection at once: one from longer ago was that of another connection
 
 
 class SessionEvents:
@@ -68,6 +69,13 @@ class SessionEvents:
             peer = self._peers[key]
             if peer.opened is not None and (peer.is_up or peer.stale_until is not None):
                 self._rib.set_peer(peer_info(peer.configured, int(peer.opened.router_id)))
+
+    def relimit(self, keys: Iterable[str]) -> None:
+        """These peers have another limit, or another action: what did not fit so far is asked for again."""
+        for key in keys:
+            peer = self._peers[key]
+            if peer.is_up and self._rib.reconsider_limit(key) and self.tables.ask(peer):
+                peer.over_limit = ""
 
     def forget(self, key: str) -> None:
         """The peer is not wanted any more."""
@@ -145,6 +153,8 @@ class SessionEvents:
         if peer is None:
             return
         notice = peer.notice
+        if notice is not None and now > notice.at + NOTICE_S:
+            notice = None
         if peer.is_up:
             cause = self._cause(peer, notice)
             if peer.malformed or (notice is not None and notice.sent and notice.notification.code in MESSAGE_ERRORS):
@@ -191,7 +201,9 @@ class SessionEvents:
             return
         known = peer.is_up
         if known and not running:
-            self._lose(peer, "a new session took its place", now, LossCause.SILENT)
+            self._lose(peer, "a new session took its place", now, self._cause(peer, None))
+        if not running:
+            peer.reset_coming = False  # the session that it was for is over
         peer.local_opened, peer.opened, peer.negotiated = local, opened, negotiate(local, opened)
         peer.options = peer.negotiated.receive
         peer.families = {family: FamilySync(family) for family in sorted(peer.negotiated.families)}
@@ -272,13 +284,13 @@ class SessionEvents:
 
     # what people ask for
 
-    def refresh(self, key: str, now: float, *, inbound: bool, outbound: bool) -> None:
+    def refresh(self, key: str, *, inbound: bool, outbound: bool) -> None:
         """Ask the peer for its table again, have ours sent again; nothing when the session is down."""
         peer = self._peers.get(key)
         if peer is None or not peer.is_up:
             return
         if inbound:
-            self.tables.relearn(peer, now)
+            self.tables.ask(peer)
         if outbound:
             self._emit(ResendRoutes(peer.key))
 

@@ -89,8 +89,21 @@ class Tables:
         limit = max(MAX_S, restart.restart_time_s) if restart is not None else MAX_S
         sync.learn(now, expects_mark=restart is not None, limit_s=limit)
 
+    def ask(self, peer: Peer) -> bool:
+        """Ask for the tables once more although nothing is missing; False when the peer cannot send them again.
+
+        What it had withdrawn we have heard, so that its silence (or slowness) costs nothing: only where it marks the
+        table itself (RFC 7313) goes what is not in it.
+        """
+        if peer.negotiated is None or not peer.negotiated.route_refresh:
+            return False
+        for family in peer.families:
+            self._send_refresh(peer, family)
+        return True
+
     def relearn(self, peer: Peer, now: float) -> bool:
-        """Ask for the tables again; False when the peer cannot send them again (no route refresh)."""
+        """Something may be missing, or withdrawn and not heard: ask for the tables again. False when the peer cannot
+        send them again (no route refresh)."""
         if peer.negotiated is None or not peer.negotiated.route_refresh:
             return False
         for sync in peer.families.values():
@@ -103,8 +116,11 @@ class Tables:
     def _refresh(self, peer: Peer, sync: FamilySync, now: float, *, enhanced: bool) -> None:
         self._rib.begin_refresh(peer.key, sync.family)
         sync.refresh(now, enhanced=enhanced)
+        self._send_refresh(peer, sync.family)
+
+    def _send_refresh(self, peer: Peer, family: Family) -> None:
         peer.counters.refreshes_sent += 1
-        self._emit(SendRefresh(peer.key, sync.family))
+        self._emit(SendRefresh(peer.key, family))
 
     def flush(self, peer: Peer, family: Family) -> None:
         """All that the peer, which is up, has sent of the family so far goes."""

@@ -34,6 +34,8 @@ class WantedSessions:
         self._host = host
         self._emit = emit
         self._told: tuple[SessionSpec, ...] | None = None
+        self._running: tuple[SessionSpec, ...] = ()  # what the speaker has, once it took what it was told
+        self._taken: tuple[SessionSpec, ...] = ()  # the last of these that it took for certain
         self._left_out: frozenset[str] = frozenset()
         self._cold = True
         self._stale = False
@@ -57,9 +59,19 @@ class WantedSessions:
         self.error = event.error
         if event.error:
             self.refused = event.serial
+            if event.unchanged and event.serial == self.serial:
+                self._not_taken()
         else:
             self.taken = event.serial
+            if event.serial == self.serial:
+                self._taken = self._running
             self.dropped = {key: serial for key, serial in self.dropped.items() if serial > event.serial}
+
+    def _not_taken(self) -> None:
+        """The speaker has what it had, and ends no session for the new settings."""
+        self._running = self._taken
+        for peer in self._peers.values():
+            peer.reset_coming = False
 
     def retry(self) -> None:
         """Tell what the speaker did not take once more: what was in the way may be gone."""
@@ -79,16 +91,16 @@ class WantedSessions:
         if same and not self._stale:
             return
         self._cold, self._left_out, self._stale = cold, left_out, False
-        before = {spec.peer_address: spec for spec in self._told or ()}
-        self._told = tuple(
+        before = {spec.peer_address: spec for spec in self._running}
+        self._told = self._running = tuple(
             session_spec(peer.configured, node, restarted_without_state=cold)
             for key, peer in self._peers.items()
             if key not in left_out
         )
         for spec in self._told:
-            old = before.get(spec.peer_address)
-            if old is not None and _needs_reset(old, spec):
-                self._peers[spec.peer_address].reset_coming = True
+            old, peer = before.get(spec.peer_address), self._peers[spec.peer_address]
+            if old is not None and peer.is_up and _needs_reset(old, spec):
+                peer.reset_coming = True
         self.serial += 1
         self._emit(SetSessions(self._told, self.serial))
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import simnet
-from corescript import N2, N3, Script, node, snapshot
+from corescript import N2, N3, Script, node, snapshot, with_session
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
@@ -45,6 +45,15 @@ def test_other_communities_are_announced_while_the_sessions_run() -> None:
     script.tell(ev.ConfigChanged(node(bgp={"communities": communities})))
     assert announced(script, OURS)[8] == bytes.fromhex("fc000064")
     assert not [gone for one in script.seen(do.Advertise) for gone in one.withdraw]
+
+
+def test_a_family_in_which_we_have_no_address_gets_its_end_of_rib_all_the_same() -> None:
+    """A peer that has restarted waits for it, family by family (RFC 4724 section 4.1)."""
+    both = (Family.IPV4, Family.IPV6)
+    script = Script(with_session(node(), families=both), snapshot(OURS)).boot()
+    opens = [simnet.open_body(64512, router_id, families=both) for router_id in (script.node.router_id, N2)]
+    script.tell(sp.PeerUp(N2, *opens))
+    assert [one.family for one in script.seen(do.SendEndOfRib)] == [*both]
 
 
 def test_a_filter_of_the_mesh_decides_what_other_nodes_hear() -> None:

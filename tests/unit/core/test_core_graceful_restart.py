@@ -102,6 +102,12 @@ def test_what_is_stale_already_goes_when_the_session_is_lost_again() -> None:
     assert script.core.rib.counters(N2).stale == 1
 
 
+def test_what_was_heard_again_stays_when_a_refresh_of_it_is_cut_by_another_loss() -> None:
+    script = settled().hear(N2, MORE).tell(BROKEN).up(N2).hear(N2, THEIRS)
+    script.tell(sp.EventsLost(N2, "a gap"), BROKEN)
+    assert script.routes == {OURS, THEIRS, OTHERS}
+
+
 def test_a_second_loss_starts_the_restart_timer_anew() -> None:
     script = settled().tell(BROKEN).wait(100.0).up(N2).hear(N2, THEIRS).tell(BROKEN).wait(100.0)
     assert THEIRS in script.routes
@@ -241,6 +247,29 @@ def test_settings_that_change_in_place_make_no_later_loss_ours() -> None:
     script = settled().tell(ev.ConfigChanged(with_session(node(), keepalive_s=2)))
     script.tell(BROKEN).up(N2, restart=GracefulRestart(120, ((V4, False),)))
     assert THEIRS not in script.routes
+
+
+def test_a_notification_on_another_connection_long_ago_does_not_flush() -> None:
+    """A collision, or somebody who dials while the session is up (RFC 4271 section 6.8)."""
+    script = settled().tell(sp.NotificationSeen(N2, True, b"\x06\x07")).wait(3600.0)
+    assert THEIRS in script.tell(BROKEN).routes
+
+
+def test_settings_that_the_speaker_refused_make_no_later_loss_ours() -> None:
+    """The peer has no graceful restart: what it sent goes with its session, also after a change that was undone."""
+    script = Script(node(), snapshot(OURS)).boot().up(N2, graceful_restart=None).hear(N2, THEIRS).wait(3.0)
+    for file, error in ((with_session(node(), hold_time_s=30), "bad neighbor"), (node(), "")):
+        script.tell(ev.ConfigChanged(file))
+        script.tell(ev.SessionsSet(error, script.core.wanted.serial, unchanged=bool(error)))
+    assert THEIRS in script.routes
+    assert THEIRS not in script.tell(BROKEN).routes
+
+
+def test_settings_that_change_while_the_session_is_down_make_no_later_loss_ours() -> None:
+    script = Script(node(), snapshot(OURS)).boot().tell(ev.ConfigChanged(with_session(node(), hold_time_s=30)))
+    script.up(N2, graceful_restart=None).hear(N2, THEIRS).wait(3.0)
+    assert THEIRS in script.routes
+    assert THEIRS not in script.tell(BROKEN).routes
 
 
 def test_the_first_session_after_a_boot_without_routes_says_that_no_state_was_kept() -> None:

@@ -290,6 +290,16 @@ def test_a_plan_says_which_sessions_come_linger_and_go_and_what_that_takes_out()
     assert view.notes == ("what 10.0.0.8 will bring is not known before the sessions are up",)
 
 
+def test_a_plan_says_that_a_lower_limit_stops_a_session_and_what_goes_with_it() -> None:
+    script = meshed().hear(N2, MORE)
+    lower = node(bgp={"prefix_limit": 1})
+    view = planned(script, lower)
+    notes = {one.name: one.note for one in view.sessions}
+    assert notes == {"n2": "is stopped: it has sent more prefixes than that", "n3": ""}
+    assert {(str(one.prefix), one.effect) for one in view.routes} == {(THEIRS, Effect.REMOVED), (MORE, Effect.REMOVED)}
+    assert given(script, lower).routes == {OURS}
+
+
 def test_a_plan_says_which_field_resets_a_session_and_which_does_not() -> None:
     script = Script(bgp(tor()), snapshot(OURS)).boot()
     view = planned(script, bgp(tor(hold_time_s=30, prefix_limit=7)))

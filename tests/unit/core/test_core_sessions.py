@@ -249,9 +249,9 @@ def test_a_peer_that_does_not_answer_is_reset_and_nothing_is_swept_before_it_is_
 
 def test_a_peer_that_had_nothing_to_say_need_not_answer() -> None:
     script = restarted().hear(N2, THEIRS).end_of_rib(N3).wait(1.1)
-    script.tell(ev.PeerRefreshRequested(N3, True, False)).wait(2.0)
+    script.tell(sp.EventsLost(N3, "a gap")).wait(2.0)
     assert not script.seen(do.ResetPeer)
-    script.tell(ev.PeerRefreshRequested(N2, True, False)).wait(2.0)
+    script.tell(sp.EventsLost(N2, "a gap")).wait(2.0)
     assert [one.peer for one in script.seen(do.ResetPeer)] == [N2]
     assert THEIRS in script.routes
 

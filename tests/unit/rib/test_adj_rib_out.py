@@ -272,6 +272,21 @@ def test_a_reflected_path_is_as_it_came_but_for_originator_cluster_list_and_the_
     assert out.hears(N3)[A].next_hop == ip_address(N2)
 
 
+def test_what_does_not_fit_into_a_message_is_withdrawn_and_the_rest_is_told(world, out):
+    """ORIGINATOR_ID and CLUSTER_LIST make it longer than it came; the speaker would keep the old one announced."""
+    client = world.node_peer(2, client=True)
+    world.announce(client, A, B, large_communities=(world.owner(2),))
+    out.up(N3)
+    out.up(N4, target(client=True, extended_message=True))
+    assert set(out.run().hears(N3)) == {A, B}
+    large = (RawAttribute(0xC0, 99, bytes(4030)),)
+    world.announce(client, A, large_communities=(world.owner(2),), unknown=large)
+    assert set(out.run().hears(N3)) == {B}
+    assert out.hears(N4)[A].attributes.unknown == (RawAttribute(0xE0, 99, bytes(4030)),)
+    world.announce(client, A, large_communities=(world.owner(2),), unknown=(RawAttribute(0xC0, 99, bytes(3900)),))
+    assert set(out.run().hears(N3)) == {A, B}
+
+
 def test_a_path_that_was_reflected_before_keeps_its_originator_and_gets_our_cluster_id_first(world, out):
     reflector = world.peer(N5, trust_owner=True)
     before = (IPv4Address("9.9.9.9"),)

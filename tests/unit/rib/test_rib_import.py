@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
 from calicopy.net import Family, Prefix
 from calicopy.rib import ImportReason, NodeFacts, PoolFacts
 
-BLOCK = "10.244.1.0/26"
+BLOCK, SIX = "10.244.1.0/26", "fd00:10::40/122"
 TRUSTED = {"trust_owner": True}
 
 
@@ -73,6 +73,26 @@ def test_the_peer_itself_may_be_the_next_hop_although_it_is_no_node(world):
     world.announce(world.peer("10.0.0.99"), BLOCK)
     assert world.state(BLOCK) == "losing: next-hop"  # let in; it waits for the facts of the next hop
     assert world.rib.wanted_next_hops() == {ip_address("10.0.0.99")}
+
+
+@pytest.mark.parametrize(
+    ("session", "prefix", "next_hop", "state"),
+    [
+        pytest.param("10.0.0.99", SIX, "fd00::99", "losing: next-hop", id="IPv6 over IPv4, in our subnet"),
+        pytest.param("10.0.0.99", SIX, "fd00:1::99", "rejected: next-hop-foreign", id="IPv6 over IPv4, elsewhere"),
+        pytest.param("10.0.0.99", SIX, "fd00::1", "rejected: next-hop-self", id="IPv6 over IPv4, ourselves"),
+        pytest.param("fd00::99", BLOCK, "10.0.0.99", "losing: next-hop", id="IPv4 over IPv6, in our subnet"),
+        pytest.param("fd00::99", SIX, "fd00::98", "rejected: next-hop-foreign", id="the family of the session"),
+    ],
+)
+def test_a_next_hop_of_the_other_family_than_the_session_must_share_a_subnet_with_us(
+    world, session, prefix, next_hop, state
+):
+    networks = frozenset({ip_network("10.0.0.0/24"), ip_network("fd00::/64")})
+    own = world.context.own_addresses | {ip_address("fd00::1")}
+    world.rib.set_context(replace(world.context, own_networks=networks, own_addresses=own))
+    world.announce(world.peer(session, asn=64600), prefix, next_hop=next_hop)
+    assert world.state(prefix) == state
 
 
 def test_another_node_may_be_the_next_hop_as_a_reflector_leaves_it(world):

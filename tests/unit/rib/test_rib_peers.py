@@ -206,6 +206,31 @@ def test_a_new_session_starts_with_a_clean_limit(world):
     assert world.settle().limits == []
 
 
+def test_stale_paths_make_way_for_those_of_the_new_session(world):
+    """A peer that restarts with other prefixes, or under other path ids, does not pass a limit that it keeps."""
+    peer = world.node_peer(2, prefix_limit=2)
+    world.announce(peer, A, B)
+    world.settle()
+    world.rib.peer_down(peer.key, retain=True)
+    world.rib.peer_up(peer)
+    world.announce(peer, C, "10.244.4.0/26")
+    assert world.settle().limits == []
+    assert sorted(map(str, (Prefix(Family.IPV4, one) for one in world.rib.prefixes(Family.IPV4)))) == [
+        C, "10.244.4.0/26"
+    ]  # fmt: skip
+    world.announce(peer, A)
+    assert [limit.refused for limit in world.settle().limits] == [1]
+
+
+def test_tables_that_are_begun_again_and_again_hold_no_more_than_the_limit(world):
+    peer = world.node_peer(2, prefix_limit=2)
+    for number in range(10):
+        world.rib.begin_refresh(peer.key, Family.IPV4)
+        world.announce(peer, f"10.244.{number}.0/26", f"10.244.{number}.64/26")
+        assert world.settle().limits == []
+        assert world.rib.counters(peer.key).received == 2
+
+
 def test_a_limit_counts_the_paths_of_all_path_ids(world):
     peer = world.node_peer(2, prefix_limit=2)
     for path_id in (1, 2, 3):
