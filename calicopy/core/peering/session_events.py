@@ -184,7 +184,7 @@ class SessionEvents:
         if not peer.stopped:
             peer.failure, peer.failed_at = str(peer.notice), now
 
-    def give_up(self, peer: Peer, reason: str, now: float) -> None:
+    def stop(self, peer: Peer, reason: str, now: float) -> None:
         """The session is not wanted any more: all that the peer has sent goes."""
         if peer.is_up:
             self._lose(peer, reason, now, LossCause.STOPPED)
