@@ -246,7 +246,7 @@ class Core:
                     self._log("speaker", event.instance, "attached", "attached to the same ExaBGP again")
                 self.sessions.speaker_attached(event, now)
             case sp.SpeakerDetached():
-                self.sessions.speaker_detached(event, now)
+                self.sessions.speaker_detached(event)
                 self._log("speaker", "", "detached", event.reason, "warning")
             case sp.PeerUp():
                 self.sessions.peer_up(event, now)
