@@ -15,9 +15,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from calicopy.agent.config_files import ConfigFiles
+from calicopy.agent.config_problems import clock_text, config_problems
 from calicopy.api.backend import ConfigKind, RefusalKind, RefusedError
 from calicopy.config.load import LoadResult, load_bytes
 from calicopy.config.resolve import NodeConfig, NodeNotFoundError, resolve
@@ -25,7 +25,7 @@ from calicopy.core import events as ev
 from calicopy.core.change import come_up
 from calicopy.core.change.plan import needs_restart, plan
 from calicopy.core.core import Core
-from calicopy.core.views import ApplyStage, ConfigTextView, PlanView, ProgressView, UnderWayView
+from calicopy.core.views import ApplyStage, ConfigTextView, PlanView, ProblemView, ProgressView, UnderWayView
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +133,10 @@ class Changeover:
         until = change.began_at + change.confirm_s
         return UnderWayView(change.by, change.began_at, until, change.missing)
 
+    def problems(self) -> tuple[ProblemView, ...]:
+        """What the status says of the configuration."""
+        return tuple(config_problems(self._files, self._text, self.under_way()))
+
     async def _judge(self, text: bytes, filename: str) -> Candidate:
         """Load and resolve it, in a thread. Raises RefusedError with every error and its place."""
         async with self._reading:
@@ -195,8 +199,7 @@ class Changeover:
     def _refuse_another(self) -> None:
         view = self.under_way()
         if view is not None:
-            until = datetime.fromtimestamp(view.until, UTC).strftime("%H:%M:%S UTC")
-            message = f"a change is under way: {view.by}, until {until} at most"
+            message = f"a change is under way: {view.by}, until {clock_text(view.until)} at most"
             raise RefusedError(RefusalKind.CONFLICT, "change-under-way", message)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:

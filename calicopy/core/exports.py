@@ -134,7 +134,7 @@ class Exports:
         self._retry_at.pop(key, None)
 
     def withdraw_all(self, key: str) -> None:
-        """Tell a peer that is up that all is gone: its session is given up, and it ends without a NOTIFICATION."""
+        """Tell a peer that is up that all is gone: its session is stopped, and it ends without a NOTIFICATION."""
         for family in Family:
             for delta in self.out.withdraw_all(key, family):
                 self._hand_over(delta)

@@ -67,11 +67,11 @@ def plan(core: Core, new: NodeConfig) -> Generator[None, None, PlanView]:
     sessions = list(_sessions(core, new, changes))
     yield
     shadow = yield from build(core, new)
-    leaving = {str(one.address) for one in sessions if one.effect is SessionEffect.LEAVING}
+    lingering = {str(one.address) for one in sessions if one.effect is SessionEffect.LINGERING}
     sources = [(str(session.address), session) for session in new.sessions]
-    leaving |= {key for key, peer in core.peers.items() if peer.lingering_since is not None}
-    leaving -= {key for key, _ in sources}
-    sources += [(key, core.peers[key].configured) for key in sorted(leaving)]
+    lingering |= {key for key, peer in core.peers.items() if peer.lingering_since is not None}
+    lingering -= {key for key, _ in sources}
+    sources += [(key, core.peers[key].configured) for key in sorted(lingering)]
     yield from feed(shadow, core, sources)
     announcements = yield from _announcements(core, shadow)
     routes, routes_total = yield from _routes(core, shadow)
@@ -100,13 +100,13 @@ def _notes(changes: SessionChanges) -> Iterator[str]:
 def _sessions(core: Core, new: NodeConfig, changes: SessionChanges) -> Iterator[SessionPlan]:
     for session in changes.added.values():
         peer = core.peers.get(str(session.address))
-        note = "stays: it was leaving" if peer is not None else ""
+        note = "stays: it was lingering" if peer is not None else ""
         yield SessionPlan(session.name, session.address, SessionEffect.ADDED, note=note)
     names = {node.name for node in new.nodes}
     for session in changes.removed.values():
         if session.node in names and new.mesh_linger_s and _is_alive(core, session):
             note = f"stays until its prefixes have another way, {new.mesh_linger_s:g} s at least (mesh_linger)"
-            yield SessionPlan(session.name, session.address, SessionEffect.LEAVING, note=note)
+            yield SessionPlan(session.name, session.address, SessionEffect.LINGERING, note=note)
         else:
             yield SessionPlan(session.name, session.address, SessionEffect.REMOVED)
     for change in changes.reset.values():

@@ -174,7 +174,7 @@ class Drainer:
                 else:
                     self._set_phase(DrainPhase.DRAINING)
                     self._began_at, self._hold_until, self._told_waiting = None, None, 0
-                    self._tell("recorded", "recorded: the drain goes on, and holds, over restarts")
+                    self._tell("recorded", "the drain goes on, and holds, over restarts")
         while self._later and self._commit is None:
             self.request(self._later.popleft())
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -192,6 +193,41 @@ async def test_an_agent_that_ends_during_a_change_leaves_its_note(agent: Agent) 
     note = agent.files.pending()
     assert note is not None
     assert note.by == "apply of new.yaml"
+
+
+def problems(agent: Agent) -> list[tuple[str, str, str]]:
+    return [(one.object, one.reason.code, one.reason.message) for one in agent.changeover.problems()]
+
+
+async def test_the_status_says_who_changes_the_configuration_and_until_when(agent: Agent) -> None:
+    assert problems(agent) == []
+    await agent.begin(WITH_TOR)
+    ((who, code, text),) = problems(agent)
+    assert (who, code) == ("apply of new.yaml", "change-under-way")
+    assert re.match(r"under way until \d\d:\d\d:\d\d UTC at most, not up yet: session with tor: is not up yet; ", text)
+    assert "`calicopy config confirm`" in text
+    await agent.changeover.confirm()
+    assert problems(agent) == []
+
+
+async def test_the_status_says_that_the_own_file_is_not_what_runs_and_what_a_restart_would_take(agent: Agent) -> None:
+    agent.own.write_text(WITH_TOR)
+    ((where, code, text),) = problems(agent)
+    assert (where, code) == (str(agent.own), "startup-differs")
+    assert "a restart would take it: " in text
+    assert f"`calicopy apply -f {agent.own}`" in text
+
+    agent.changeover.reload()
+    await until(lambda: agent.changeover.under_way())
+    [step async for step in agent.changeover.rollback()]
+    ((_, code, text),) = problems(agent)
+    assert code == "startup-differs"
+    assert "SIGHUP did not come up, so that a restart does not take it: " in text
+
+
+async def test_the_status_says_that_the_own_file_cannot_be_read(agent: Agent) -> None:
+    agent.own.unlink()
+    assert [code for _, code, _ in problems(agent)] == ["startup-unreadable"]
 
 
 async def test_a_sighup_during_a_change_is_done_after_it(agent: Agent) -> None:
