@@ -56,7 +56,7 @@ class AddressesInUseError(IpamError):
         named = [f"{record.address} ({record.handle})" for record in records[:MOST_NAMED]]
         more = f" and {len(records) - MOST_NAMED} more" if len(records) > MOST_NAMED else ""
         what = "1 address is" if len(records) == 1 else f"{len(records)} addresses are"
-        super().__init__(f"{what} in use here: {', '.join(named)}{more}; detach them first, or drain with force")
+        super().__init__(f"{what} in use here: {', '.join(named)}{more}; detach them first, or drain with --force")
 
 
 class NodeDrainedError(IpamError):
@@ -174,7 +174,7 @@ class Drainer:
                 else:
                     self._set_phase(DrainPhase.DRAINING)
                     self._began_at, self._hold_until, self._told_waiting = None, None, 0
-                    self._tell("recorded", "recorded: the drain goes on, and holds, over restarts")
+                    self._tell("recorded", "the drain goes on, and holds, over restarts")
         while self._later and self._commit is None:
             self.request(self._later.popleft())
 

@@ -98,7 +98,8 @@ def _tunnel(core: Core) -> TunnelView | None:
 
 
 def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
-    if any(not problem.reason.code.startswith("waiting") for problem in found if problem.component != "drain"):
+    mild = ("waiting", "config-differs")  # what is as it should be for now, or will matter at the next start only
+    if any(not problem.reason.code.startswith(mild) for problem in found if problem.component != "drain"):
         return Health.DEGRADED
     if core.drainer.phase is not DrainPhase.ACTIVE:
         return Health.DRAINED
@@ -137,7 +138,7 @@ def problems(core: Core) -> Iterator[ProblemView]:
         yield _problem("ipam", str(address.address), "address-conflict", str(address))
     for component, entries in core.host.problems.items():
         for subject, text in entries.items():
-            yield _problem(component, subject, "not-set", text)
+            yield _problem(component, subject, "config-differs" if component == "config" else "not-set", text)
     tunnel = core.host.tunnel
     if tunnel is not None and tunnel.error:
         yield _problem("tunnel", TUNNEL_DEVICE, "tunnel-failed", tunnel.error)
