@@ -166,7 +166,7 @@ async def test_without_graceful_restart_the_old_session_stays_and_the_new_connec
     old = await listening(peers, SPEC)
     await agent.control.apply([SPEC])
     await eventually(lambda: agent.of(PeerUp))
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(1.1)  # as above
     new = await dialling(peers, SPEC)
     await eventually(lambda: new.closed)
     assert (old.closed, new.opened) == (0, 0)
@@ -296,7 +296,7 @@ async def test_a_command_is_as_fast_as_ever_while_another_session_is_down(agent:
         to = [specs[1].peer_address]
         assert await agent.client.announce(to, [group(f"10.3.{number}.0/24")]) is CommandResult.DONE
         took.append(time.monotonic() - began)
-        await asyncio.sleep(0.07)
+        await asyncio.sleep(0.07)  # so that each finds ExaBGP asleep
     assert sorted(took)[len(took) // 2] < 0.03
 
 

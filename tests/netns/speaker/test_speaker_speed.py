@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
@@ -34,14 +34,7 @@ SPECS = [
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    created = Host(tmp_path)
-    yield created
-    created.tear_down()
-
-
-@pytest.fixture
-async def peers(host: Host) -> AsyncIterator[list[RawPeer]]:
+async def peers() -> AsyncIterator[list[RawPeer]]:
     created = []
     for number, address in enumerate(ADDRESSES):
         peer = RawPeer(64512, f"10.9.1.{number + 1}", CAPABLE)
