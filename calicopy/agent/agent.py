@@ -211,7 +211,7 @@ class Agent:
                 self.backend.drain_went_on(command)
             case do.Log():
                 line = command.line
-                log.log(_LEVELS[line.level], "%s %s: %s", line.component, line.object, line.message)
+                log.log(_LEVELS[line.level], "%s: %s", f"{line.component} {line.object}".rstrip(), line.message)
                 self.backend.publish([ChangeView(line)])
             case _:
                 self.speaker.task.put(command)

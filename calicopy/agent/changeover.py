@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import errno
 import logging
 import sys
 import time
@@ -34,6 +35,7 @@ LOOK_S = 0.1  # between two looks whether all has come up
 SETTLE_S = 1.0  # after a reset was asked for, the old session may still be seen as up
 SAID_ERRORS = 20  # of a file: a status has to fit into a header
 LOADING_SWITCH_S = 0.0005  # how long the thread that reads a file may keep the loop waiting at a time
+REMIND_S = 10.0  # what is still missing is said again so often
 LAST = (ApplyStage.DONE, ApplyStage.NOT_SAVED, ApplyStage.RESTORED)
 
 
@@ -96,6 +98,7 @@ class Changeover:
         self._reading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reload_again = False
+        self._startup_problem = ""  # why the agent's own file is not what runs
         self._stepped = asyncio.Event()
 
     def stepped(self) -> None:
@@ -135,7 +138,7 @@ class Changeover:
 
     def problems(self) -> tuple[ProblemView, ...]:
         """What the status says of the configuration."""
-        return tuple(config_problems(self._files, self._text, self.under_way()))
+        return tuple(config_problems(self._files, self._text, self.under_way(), why=self._startup_problem))
 
     async def _judge(self, text: bytes, filename: str) -> Candidate:
         """Load and resolve it, in a thread. Raises RefusedError with every error and its place."""
@@ -180,7 +183,7 @@ class Changeover:
         restarts = needs_restart(self._core.node, candidate.node)
         if restarts:
             raise RefusedError(
-                RefusalKind.CONFLICT, "needs-restart", "needs a restart of the agent:\n" + "\n".join(restarts)
+                RefusalKind.CONFLICT, "needs-restart", "needs a restart of the agent: " + "; ".join(restarts)
             )
         for warning in candidate.warnings:
             log.warning("%s", warning)
@@ -228,6 +231,10 @@ class Changeover:
         else:
             outcome = await asyncio.to_thread(self._hold, change)
         self._change = None
+        if outcome.stage is not ApplyStage.RESTORED:
+            self._startup_problem = "" if outcome.stage is ApplyStage.DONE else outcome.message
+        elif await asyncio.to_thread(self._files.startup) == change.candidate.text:
+            self._startup_problem = outcome.message
         level = logging.WARNING if outcome.stage is ApplyStage.DONE else logging.ERROR
         log.log(level, "configuration: %s: %s", change.by, "; ".join((outcome.message, *outcome.missing)))
         change.say(outcome)
@@ -247,13 +254,15 @@ class Changeover:
         """Wait until all has come up, or it is confirmed: then nothing is said. Else why it cannot hold."""
         loop = asyncio.get_running_loop()
         good_since: float | None = None
+        said_at = loop.time()
         while True:
             now = loop.time()
             missing = come_up.missing(self._core, before)
-            if missing != change.missing:
-                change.missing = missing
+            if missing != change.missing or (missing and now >= said_at + REMIND_S):
+                change.missing, said_at = missing, now
                 if missing:
-                    change.say(ProgressView(ApplyStage.WAITING, "not up yet", missing))
+                    text = f"not up yet, {max(change.until - now, 0):.0f} s left"
+                    change.say(ProgressView(ApplyStage.WAITING, text, missing))
             if change.verdict is Verdict.CONFIRMED:
                 return ""
             if change.verdict is Verdict.CALLED_BACK:
@@ -272,7 +281,7 @@ class Changeover:
     def _hold(self, change: Change) -> ProgressView:
         """The change holds: keep its text, and make it the agent's own file. In a thread."""
         missing = change.missing
-        how = f"confirmed with {len(missing)} things missing" if missing else "all has come up"
+        how = "confirmed although not all has come up" if missing else "all has come up"
         try:
             self._files.keep(change.candidate.text)
         except OSError as error:
@@ -282,6 +291,8 @@ class Changeover:
         except OSError as error:
             self._files.restored()
             message = f"{how}, but the agent's own file could not be written: {error.filename}: {error.strerror}"
+            if error.errno == errno.EBUSY:
+                message += " (it is mounted on its own: mount its directory)"
             return ProgressView(ApplyStage.NOT_SAVED, f"{message}. The startup configuration differs", missing)
         self._files.end()
         return ProgressView(ApplyStage.DONE, f"{how}; it is in {self._files.own}", missing)
@@ -330,6 +341,7 @@ class Changeover:
             return
         if text == self._text:
             log.info("configuration: SIGHUP: nothing has changed in %s; keys are read again", self._files.own)
+            self._startup_problem = ""
             self._post(ev.ConfigChanged(self._core.node))
             return
         try:
@@ -338,6 +350,9 @@ class Changeover:
             if error.code == "change-under-way":
                 self._reload_again = True
                 return
+            first, *more = str(error).splitlines()
+            counted = f" (and {len(more)} more, see the agent's log)" if more else ""
+            self._startup_problem = f"SIGHUP was refused: {first}{counted}"
             log.error("configuration: SIGHUP: refused, nothing has changed: %s", error)
 
     async def stop(self) -> None:

@@ -13,8 +13,12 @@ def clock_text(when: float) -> str:
     return datetime.fromtimestamp(when, UTC).strftime("%H:%M:%S UTC")
 
 
-def config_problems(files: ConfigFiles, running: bytes, change: UnderWayView | None) -> Iterator[ProblemView]:
-    """Each with what to do about it. That the own file differs while a change is under way is as it should be."""
+def config_problems(
+    files: ConfigFiles, running: bytes, change: UnderWayView | None, *, why: str = ""
+) -> Iterator[ProblemView]:
+    """Each with what to do about it. That the own file differs while a change is under way is as it should be. `why`:
+    what became of it when it was last tried.
+    """
     if change is not None:
         yield _problem(change.by, "change-under-way", _under_way(change))
         return
@@ -23,7 +27,7 @@ def config_problems(files: ConfigFiles, running: bytes, change: UnderWayView | N
         text = "it cannot be read, and a restart needs it: `calicopy config show --running` prints what runs"
         yield _problem(str(files.own), "startup-unreadable", text)
     elif startup != running:
-        yield _problem(str(files.own), "startup-differs", _differs(files, startup))
+        yield _problem(str(files.own), "startup-differs", _differs(files, startup, why))
 
 
 def _under_way(change: UnderWayView) -> str:
@@ -34,13 +38,14 @@ def _under_way(change: UnderWayView) -> str:
     return f"{text}; `calicopy config confirm` keeps it, `calicopy config rollback` ends it"
 
 
-def _differs(files: ConfigFiles, startup: bytes) -> str:
+def _differs(files: ConfigFiles, startup: bytes, why: str) -> str:
     note = files.distrusted(startup)
     taken = "a restart would take it"
     if note is not None:
         taken = f"{note.by} did not come up, so that a restart does not take it"
+    reason = f" ({why})" if why else ""
     return (
-        f"it is not what runs, and {taken}: `calicopy apply -f {files.own}` makes it run, "
+        f"it is not what runs{reason}, and {taken}: `calicopy apply -f {files.own}` makes it run, "
         f"`calicopy config show --running` prints what does"
     )
 

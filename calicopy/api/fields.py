@@ -58,7 +58,7 @@ def prefix(field: str, value: str) -> Prefix | None:
     try:
         return Prefix.parse(value[:64])
     except PrefixError as error:
-        raise InvalidFieldError(field, f"{error}; expected one like 10.244.0.0/26") from None
+        raise InvalidFieldError(field, f"{error}; expected one like 10.244.0.0/26, or an address") from None
 
 
 def family(field: str, value: types_pb2.Family) -> Family | None:

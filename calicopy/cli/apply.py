@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIRM_S = 60
 ENDING_S = 30.0  # to restore, or to write the file
+WHAT_NEXT = (
+    "`calicopy config show` shows it, `calicopy config rollback` takes it back, `calicopy config confirm` keeps it"
+)
+LOST = "the change goes on; an agent that has ended comes back on what ran before: `calicopy config show`"
 TONES = {"done": Tone.GOOD, "waiting": Tone.CHANGING, "not-saved": Tone.BAD, "restored": Tone.BAD}
 confirm_option = click.option(
     "--confirm",
@@ -58,11 +62,20 @@ def apply(target: Target, path: str, confirm_s: int) -> None:
 
 def follow(steps: Iterable[ApplyProgress], target: Target, *, wanted: Sequence[str] = ("done",)) -> None:
     """Print each step as it comes; ends the command with exit code 1 when the outcome is none of `wanted`."""
+    import grpc
+
     seen: list[ApplyProgress] = []
-    for progress in steps:
-        seen.append(progress)
-        if not target.output.structured:
-            _print(progress)
+    try:
+        for progress in steps:
+            seen.append(progress)
+            if not target.output.structured:
+                _print(progress)
+    except KeyboardInterrupt:
+        raise CliError("the change goes on", details=(WHAT_NEXT,)) from None
+    except grpc.RpcError as error:
+        if not seen:
+            raise
+        raise CliError("the connection to the agent broke", code=ExitCode.UNREACHABLE, details=(LOST,)) from error
     if target.output.structured:
         print_items(seen, target.output)
     outcome = word(seen[-1], "stage") if seen else ""

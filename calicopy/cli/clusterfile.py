@@ -29,10 +29,11 @@ class Duration(click.ParamType[int]):
 def read_new_file(path: str) -> bytes:
     """The text of a valid cluster file. Ends the command as `config validate` does when it is not."""
     from calicopy.config.load import load_bytes, load_file
+    from calicopy.config.yamltree import MAX_BYTES
 
     try:
         with click.open_file(path, "rb") as file:
-            text: bytes = file.read()
+            text: bytes = file.read(MAX_BYTES + 1)  # /dev/zero has no end
     except OSError:
         result = load_file(path)  # says it as for every command
     else:

@@ -110,7 +110,8 @@ def _policy(peer: Peer) -> Iterator[tuple[str, object]]:
     yield "Import filters", ", ".join(peer.import_filters) or "none"
     yield "Export filters", ", ".join(peer.export_filters) or "none"
     limit = max((family.prefix_limit for family in peer.families), default=0)
-    yield "Prefix limit", f"{limit}, then {peer.prefix_limit_action}; {peer.beyond_limit} were beyond it"
+    beyond = f"; {peer.beyond_limit} were beyond it" if peer.beyond_limit else ""
+    yield "Prefix limit", f"{limit}, then {peer.prefix_limit_action}{beyond}"
 
 
 def _counters(peer: Peer) -> Iterator[tuple[str, object]]:

@@ -93,7 +93,7 @@ def _words(message: WatchResponse) -> Iterator[str]:
         case "event":
             event = message.event
             yield f"{event.level:7}"
-            yield f"{event.component} {event.object}: {event.message}"
+            yield f"{event.component} {event.object}".rstrip() + f": {event.message}"
         case "change":
             yield from _change_words(message.change)
 

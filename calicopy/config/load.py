@@ -206,7 +206,9 @@ class _Loader:
             path = self._in_file(problem.path)
             related = [self._in_file(each) for each in problem.related]
             other = self._in_file(problem.other) if problem.other is not None else None
-            if self._touched(path, 99) or any(self._touched(each, 1) for each in (*related, other) if each is not None):
+            depth = 99 if problem.warning else 1  # a warning can wait until nothing below is left out
+            grounds = [each for each in (*related, other) if each is not None]
+            if self._touched(path, 99) or any(self._touched(each, depth) for each in grounds):
                 continue
             line = tree.find(other)[0].best_place[0] if other is not None else None
             self._note(path, dataclasses.replace(problem, other=other).text(line), warning=problem.warning)

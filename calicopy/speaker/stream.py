@@ -214,6 +214,8 @@ def in_words(reason: str) -> str:
     """
     if reason == "closing connection":
         return "the TCP connection failed or was closed"
+    if reason.endswith("closing without sending any notification"):  # where graceful restart was negotiated
+        return "ended by this node, to begin it anew"
     found = re.fullmatch(r"notification (sent|received) \((\d+),(\d+)\)", reason)
     if found is None:
         return reason

@@ -333,7 +333,7 @@ class MemoryBackend:
 
     async def drain(self, *, force: bool, wait_s: float) -> AsyncIterator[DrainStep]:
         if self.in_use and not force:
-            message = "1 address is in use here: 10.244.0.1 (workload:web); detach them first, or drain with force"
+            message = "1 address is in use here: 10.244.0.1 (workload:web); detach them first, or drain with --force"
             raise RefusedError(RefusalKind.CONFLICT, "addresses-in-use", message)
         self.drained = DrainView(DrainPhase.DRAINING, STARTED_AT, wait_s, waiting=1)
         yield DrainStep("recorded", "recorded", self.drained)

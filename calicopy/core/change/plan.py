@@ -111,13 +111,17 @@ def _sessions(core: Core, new: NodeConfig, changes: SessionChanges) -> Iterator[
             yield SessionPlan(session.name, session.address, SessionEffect.REMOVED)
     for change in changes.reset.values():
         fields = tuple(_fields(change, core.node, new))
-        yield SessionPlan(change.new.name, change.new.address, SessionEffect.RESET, fields)
+        yield SessionPlan(change.new.name, change.new.address, SessionEffect.RESET, fields, _stops(core, change))
     for change in changes.changed.values():
         fields = tuple(_fields(change, core.node, new))
-        limited = "prefix_limit" in change.in_place
-        stops = limited and passes_limit(change.new, core.rib.received(str(change.new.address)))
-        note = "is stopped: it has sent more prefixes than that" if stops else ""
-        yield SessionPlan(change.new.name, change.new.address, SessionEffect.CHANGED, fields, note)
+        yield SessionPlan(change.new.name, change.new.address, SessionEffect.CHANGED, fields, _stops(core, change))
+
+
+def _stops(core: Core, change: SessionChange) -> str:
+    """What is said of a session that another limit ends."""
+    limited = not {"prefix_limit", "prefix_limit_action"}.isdisjoint(change.in_place)
+    stops = limited and passes_limit(change.new, core.rib.received(str(change.new.address)))
+    return "is stopped: it has sent more prefixes than its limit" if stops else ""
 
 
 def _is_alive(core: Core, session: SessionConfig) -> bool:

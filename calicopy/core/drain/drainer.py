@@ -56,7 +56,7 @@ class AddressesInUseError(IpamError):
         named = [f"{record.address} ({record.handle})" for record in records[:MOST_NAMED]]
         more = f" and {len(records) - MOST_NAMED} more" if len(records) > MOST_NAMED else ""
         what = "1 address is" if len(records) == 1 else f"{len(records)} addresses are"
-        super().__init__(f"{what} in use here: {', '.join(named)}{more}; detach them first, or drain with force")
+        super().__init__(f"{what} in use here: {', '.join(named)}{more}; detach them first, or drain with --force")
 
 
 class NodeDrainedError(IpamError):

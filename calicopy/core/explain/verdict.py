@@ -73,7 +73,7 @@ def _reached(view: ExplainView, best: ExplainedPathView, count: int) -> str:
     if count > 1:
         why = "" if best.comparison is None else f": {best.comparison.message}"
         choice = f"the best of {count} paths{why}"
-    owner = f", {best.path.owner}'s" if best.path.owner and best.path.owner != best.path.peer else ""
+    owner = f" (a block of {best.path.owner})" if best.path.owner and best.path.owner != best.path.peer else ""
     stale = " (stale: kept while its session is lost)" if best.path.stale else ""
     source = f"from {best.path.peer}{owner}, {choice}{stale}"
     if view.kernel is None:

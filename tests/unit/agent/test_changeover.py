@@ -252,6 +252,37 @@ async def test_a_sighup_without_a_change_has_the_keys_read_again(
     assert agent.changeover.under_way() is None
 
 
+async def test_status_says_why_the_own_file_is_not_what_runs(agent: Agent) -> None:
+    agent.own.write_text("nodes: 7\npools: 8\n")
+    agent.changeover.reload()
+    await until(lambda: any("SIGHUP" in one.reason.message for one in agent.changeover.problems()))
+    ((code, message),) = [(one.reason.code, one.reason.message) for one in agent.changeover.problems()]
+    assert code == "startup-differs"
+    assert f"SIGHUP was refused: {agent.own}:1:8: nodes: found the number 7" in message
+    assert "(and 1 more, see the agent's log)" in message
+
+    assert (await agent.apply(OLD + "bgp: {multipath_relax: true}\n")).stage is ApplyStage.DONE
+    assert agent.changeover.problems() == ()
+
+
+async def test_a_text_that_came_by_sighup_and_did_not_come_up_is_named_by_status(agent: Agent) -> None:
+    agent.refuses = "no key file"
+    agent.own.write_text(WITH_TOR)
+    agent.changeover.reload()
+    await until(lambda: any("the speaker refuses" in one.reason.message for one in agent.changeover.problems()))
+
+
+async def test_what_is_missing_is_said_again_with_the_time_that_is_left(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calicopy.agent.changeover.REMIND_S", 0.3)
+    said = [step async for step in agent.changeover.apply(WITH_TOR.encode(), "new.yaml", confirm_s=2)]
+    waiting = [step.message for step in said if step.stage is ApplyStage.WAITING]
+    assert waiting[0] == "not up yet, 2 s left"
+    assert waiting[-1] in ("not up yet, 1 s left", "not up yet, 0 s left")
+    assert len(waiting) > 3
+
+
 async def test_a_plan_is_made_beside_the_loop_and_changes_nothing(agent: Agent) -> None:
     view = await agent.changeover.plan(WITH_TOR.encode(), "new.yaml")
     assert [(session.name, session.effect) for session in view.sessions] == [("tor", SessionEffect.ADDED)]

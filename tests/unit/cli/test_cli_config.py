@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from calicopy.api.backend import ConfigKind, RefusalKind, RefusedError
+from calicopy.cli.apply import follow
+from calicopy.cli.errors import CliError
+from calicopy.cli.options import Output, Target
 from calicopy.core.views import (
     AnnouncementPlan,
     ApplyStage,
@@ -20,6 +23,7 @@ from calicopy.core.views import (
     UnderWayView,
 )
 from calicopy.net import Prefix
+from calicopy.v1 import config_pb2
 
 TEXT = "nodes:\n  - {name: n1, address: 192.0.2.1/24}\npools:\n  - cidr: 10.244.0.0/16\n"
 TOR, BLOCK = ip_address("192.0.2.9"), Prefix.parse("10.244.0.0/26")
@@ -116,6 +120,22 @@ def test_an_apply_that_does_not_hold_whole_ends_with_1_and_says_what_is_missing(
     assert "it did not come up" in done.err
     assert "session with tor: refused" in done.err
     assert calicopy("apply", "-f", file, "-o", "json").json["items"][-1]["stage"] == stage.value
+
+
+def test_an_interrupted_apply_says_that_the_change_goes_on():
+    def steps():
+        yield config_pb2.ApplyProgress(stage=config_pb2.APPLY_STAGE_RUNNING)
+        raise KeyboardInterrupt
+
+    with pytest.raises(CliError, match="the change goes on") as caught:
+        follow(steps(), Target("/none", None, 1.0, Output.TABLE))
+    assert "`calicopy config rollback` takes it back" in caught.value.details[0]
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_a_file_without_an_end_is_refused_and_not_read(calicopy, command):
+    done = calicopy(command, "-f", "/dev/zero")
+    assert (done.code, done.err) == (4, "/dev/zero:1:1: the file is larger than 4 MiB, expected a cluster file\n")
 
 
 def test_a_refused_apply_ends_with_4_and_its_reason(agent, calicopy, file):

@@ -39,7 +39,7 @@ def test_addresses_in_use_refuse_it_unless_it_is_forced(calicopy, agent):
     done = calicopy("drain")
     assert (done.code, done.out) == (4, "")
     assert done.err.splitlines() == [
-        "calicopy: 1 address is in use here: 10.244.0.1 (workload:web); detach them first, or drain with force",
+        "calicopy: 1 address is in use here: 10.244.0.1 (workload:web); detach them first, or drain with --force",
         "  reason: addresses-in-use",
     ]
     assert calicopy("drain", "--force").code == 0

@@ -121,6 +121,13 @@ def test_warnings_leave_the_config_standing() -> None:
     assert "no IPv6 address" in warnings_of(SMALL + "bgp:\n  peers: [{address: '2001:db8::9', as: 1}]\n")[0][1]
 
 
+def test_a_warning_waits_while_a_value_that_it_rests_on_is_refused() -> None:
+    rules = "[{match: {family: ipv5}, action: accept}, {match: {length: 26}, action: reject}]"
+    result = load(SMALL + "bgp:\n  import: [a]\n  filters:\n  - name: a\n    rules: " + rules + "\n")
+    assert [error.path for error in result.errors] == ["bgp.filters[0].rules[0].match.family"]
+    assert result.warnings == ()
+
+
 def test_a_node_without_address_is_taken_and_said_to_be_out_of_the_mesh() -> None:
     text = "nodes:\n- {name: a, address: 192.0.2.1/24}\n- name: b\npools: [{cidr: 10.244.0.0/16}]\n"
     paths = [path for path, _ in warnings_of(text)]

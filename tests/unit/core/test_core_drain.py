@@ -57,7 +57,7 @@ def said(commands: Sequence[object], kind: str) -> set[str]:
 def test_it_is_refused_while_addresses_are_in_use_and_they_are_listed() -> None:
     script = ask(running(used="10.244.0.5"))
     (reply,) = script.seen(do.Reply)
-    assert str(reply.error) == "1 address is in use here: 10.244.0.5 (pod); detach them first, or drain with force"
+    assert str(reply.error) == "1 address is in use here: 10.244.0.5 (pod); detach them first, or drain with --force"
     assert script.core.drainer.phase is DrainPhase.ACTIVE
     assert ask(script, force=True).core.drainer.phase is DrainPhase.DRAINING
 

@@ -295,7 +295,7 @@ def test_a_plan_says_that_a_lower_limit_stops_a_session_and_what_goes_with_it() 
     lower = node(bgp={"prefix_limit": 1})
     view = planned(script, lower)
     notes = {one.name: one.note for one in view.sessions}
-    assert notes == {"n2": "is stopped: it has sent more prefixes than that", "n3": ""}
+    assert notes == {"n2": "is stopped: it has sent more prefixes than its limit", "n3": ""}
     assert {(str(one.prefix), one.effect) for one in view.routes} == {(THEIRS, Effect.REMOVED), (MORE, Effect.REMOVED)}
     assert given(script, lower).routes == {OURS}
 

@@ -146,6 +146,10 @@ def test_exabgps_farewell_is_no_event() -> None:
         ("notification sent (4,0)", "hold timer expired (sent by us)"),
         ("notification received (6,2)", "cease: administrative shutdown (sent by the peer)"),
         ("closing connection", "the TCP connection failed or was closed"),
+        (
+            "graceful restarted negotiated, closing without sending any notification",
+            "ended by this node, to begin it anew",
+        ),
         ("process problem", "process problem"),
     ],
 )
