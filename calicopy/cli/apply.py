@@ -17,7 +17,6 @@ from calicopy.cli.paint import Tone, paint
 if TYPE_CHECKING:
     from calicopy.v1.config_pb2 import ApplyProgress
 
-DEFAULT_CONFIRM_S = 60
 ENDING_S = 30.0  # to restore, or to write the file
 WHAT_NEXT = (
     "`calicopy config show` shows it, `calicopy config rollback` takes it back, `calicopy config confirm` keeps it"
@@ -30,7 +29,7 @@ confirm_option = click.option(
     type=Duration(),
     default="60s",
     show_default=True,
-    metavar="TIME",
+    metavar="DURATION",
     help="How long it may take to come up, unless `calicopy config confirm` says that it holds.",
 )
 

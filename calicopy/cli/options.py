@@ -56,15 +56,15 @@ class Target:
         return self.server.address if self.server is not None else self.socket
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.ParamType[int]):
     """`30s`, `2m` or `1h`, as the cluster file writes it, to seconds."""
 
     name = "duration"
-    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012 - never changed
+    _UNITS = {"s": 1, "m": 60, "h": 3600}  # noqa: RUF012 - never changed
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Seconds as they are; text by its unit."""
-        if isinstance(value, float):
+        if isinstance(value, int):
             return value
         text = str(value)
         if not (text[:-1].isdecimal() and text.isascii() and text[-1] in self._UNITS):

@@ -7,8 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 from speakers import OWNER, ROUTES, SPEC, Agent, Pair, eventually
@@ -43,16 +42,6 @@ protocol bgp n6 {
   ipv6 { import all; export all; };
 }
 """
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    created = Pair(tmp_path)
-    try:
-        created.set_up()
-        yield created
-    finally:
-        created.tear_down()
 
 
 @pytest.fixture
@@ -238,13 +227,14 @@ async def test_an_agent_that_is_stopped_longer_than_the_hold_time_loses_no_sessi
         deaf.wait()
 
 
-async def test_the_sessions_are_dialled_within_moments_of_the_configuration(pair: Pair, agent: Agent) -> None:
-    """Its modules are loaded by then, and no check comes before the dial: it takes less than to load and to check."""
+async def test_the_sessions_are_dialled_within_moments_of_the_configuration(
+    pair: Pair, agent: Agent, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No check comes before the dial. The bound goes with the machine: what it takes to load ExaBGP twice."""
     pair.start_speaker()
     began = time.monotonic()
-    loading = await asyncio.create_subprocess_exec(sys.executable, "-c", "import exabgp.application.main")
-    assert await loading.wait() == 0
-    to_load_s = time.monotonic() - began  # beside the unit, which does the same
+    await eventually(lambda: "calicopy speaker: waiting for" in capfd.readouterr().err)  # its modules are loaded
+    to_load_s = time.monotonic() - began
     began = time.monotonic()
     apply = asyncio.get_running_loop().create_task(agent.control.apply([SPEC]))
     await eventually(lambda: agent.of(PeerUp), 3.0)
@@ -256,7 +246,6 @@ async def test_an_external_ipv6_session_with_key_and_gtsm_carries_routes_both_wa
     key = pair.directory / "key"
     key.write_text(f"{KEY}\n")
     config = pair.directory / "bird.conf"
-    await eventually(lambda: "Started" in pair.log())
     config.write_text(config.read_text() + OTHERS % KEY)
     assert "Reconfig" in pair.birdc("configure")
     spec = SessionSpec(
