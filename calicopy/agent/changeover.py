@@ -240,10 +240,9 @@ class Changeover:
         else:
             outcome = await asyncio.to_thread(self._hold, change)
         self._change = None
-        if outcome.stage is not ApplyStage.RESTORED:
-            self._startup_problem = "" if outcome.stage is ApplyStage.DONE else outcome.message
-        elif await asyncio.to_thread(self._files.startup) == change.candidate.text:
-            self._startup_problem = outcome.message
+        if outcome.stage is ApplyStage.RESTORED:
+            own = await asyncio.to_thread(self._files.startup)
+            self._startup_problem = outcome.message if own == change.candidate.text else self._startup_problem
         self._report()
         level = logging.WARNING if outcome.stage is ApplyStage.DONE else logging.ERROR
         log.log(level, "configuration: %s: %s", change.by, "; ".join((outcome.message, *outcome.missing)))
@@ -300,11 +299,12 @@ class Changeover:
             self._files.save(change.candidate.text)
         except OSError as error:
             self._files.restored()
-            message = f"{how}, but the agent's own file could not be written: {error.filename}: {error.strerror}"
-            if error.errno == errno.EBUSY:
-                message += " (it is mounted on its own: mount its directory)"
+            hint = " (it is mounted on its own: mount its directory)" if error.errno == errno.EBUSY else ""
+            self._startup_problem = f"it could not be written: {error.strerror}{hint}"
+            message = f"{how}, but the agent's own file could not be written: {error.filename}: {error.strerror}{hint}"
             return ProgressView(ApplyStage.NOT_SAVED, f"{message}. The startup configuration differs", missing)
         self._files.end()
+        self._startup_problem = ""
         return ProgressView(ApplyStage.DONE, f"{how}; it is in {self._files.own}", missing)
 
     async def confirm(self) -> ProgressView:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from calicopy.cli.client import connect
-from calicopy.cli.clusterfile import Duration, read_new_file
+from calicopy.cli.clusterfile import read_new_file
 from calicopy.cli.errors import CliError, ExitCode
-from calicopy.cli.options import Target, with_target
+from calicopy.cli.options import Duration, Target, with_target
 from calicopy.cli.output import print_items, printable, word
 from calicopy.cli.paint import Tone, paint
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIRM_S = 60
 ENDING_S = 30.0  # to restore, or to write the file
-WHAT_NEXT = "`calicopy config show` shows it, `calicopy config rollback` takes it back, `calicopy config confirm` keeps it"
-LOST = "the change goes on; an agent that has ended comes back on what ran before: `calicopy config show`"
+WHAT_NEXT = "`calicopy status` shows it, `calicopy config rollback` takes it back, `calicopy config confirm` keeps it"
+LOST = "an agent that runs goes on with it; one that ended comes back on what ran before: see `calicopy config show`"
 TONES = {"done": Tone.GOOD, "waiting": Tone.CHANGING, "not-saved": Tone.BAD, "restored": Tone.BAD}
 confirm_option = click.option(
     "--confirm",
     "confirm_s",
-    type=Duration(),
+    type=Duration(least_s=1.0),
     default="60s",
     show_default=True,
     metavar="TIME",
@@ -37,7 +37,7 @@ confirm_option = click.option(
 @click.option("-f", "--file", "path", required=True, metavar="NEW", help="The new cluster file.")
 @confirm_option
 @with_target
-def apply(target: Target, path: str, confirm_s: int) -> None:
+def apply(target: Target, path: str, confirm_s: float) -> None:
     """Make the cluster file NEW the running configuration, and the agent's own file when it has come up.
 
     What ran before is restored (exit code 1) when NEW does not come up in time. Interrupting this command does not
@@ -52,7 +52,7 @@ def apply(target: Target, path: str, confirm_s: int) -> None:
     with connect(target, reading=False) as channel:
         from calicopy.v1 import config_pb2, config_pb2_grpc
 
-        request = config_pb2.ApplyRequest(text=text, filename=path, confirm_s=confirm_s)
+        request = config_pb2.ApplyRequest(text=text, filename=path, confirm_s=int(confirm_s))
         stub = config_pb2_grpc.ConfigServiceStub(channel)
         answers = stub.Apply(request, timeout=confirm_s + ENDING_S)
         follow((answer.progress for answer in answers), target)

@@ -1,34 +1,16 @@
 """A new cluster file on the command line: checked here, so that every error comes at once, before the agent sees it."""
 from __future__ import annotations
 
-import re
-
 import click
 
 from calicopy.cli.errors import ExitCode
 from calicopy.cli.output import printable
 
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-LONGEST_S = 24 * 3600
-
-
-class Duration(click.ParamType[int]):
-    """A time such as 60s, 2m or 1h, as whole seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Text to seconds."""
-        found = re.fullmatch(r"(\d{1,6})([smh]?)", str(value))
-        seconds = int(found[1]) * UNITS[found[2]] if found else 0
-        if not 1 <= seconds <= LONGEST_S:
-            self.fail(f"{value!r} is no time such as 60s, 2m or 1h (1s to 24h)", param, ctx)
-        return seconds
-
 
 def read_new_file(path: str) -> bytes:
     """The text of a valid cluster file. Ends the command as `config validate` does when it is not."""
-    from calicopy.config.load import MAX_BYTES, load_bytes, load_file
+    from calicopy.config.load import load_bytes, load_file
+    from calicopy.config.yamltree import MAX_BYTES
 
     try:
         with click.open_file(path, "rb") as file:

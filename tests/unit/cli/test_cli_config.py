@@ -146,7 +146,7 @@ def test_a_refused_apply_ends_with_4_and_its_reason(agent, calicopy, file):
     assert "a change is under way: SIGHUP" in done.err
 
 
-@pytest.mark.parametrize("time", ["0s", "5x", "-1s", "25h"])
+@pytest.mark.parametrize("time", ["0s", "5x", "-1s", "25h", "60", "9999999999999h"])
 def test_a_wrong_time_is_a_wrong_usage(calicopy, file, time):
     assert calicopy("apply", "-f", file, "--confirm", time).code == 2
 
