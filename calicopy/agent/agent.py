@@ -141,6 +141,7 @@ class Agent:
         lock = hold_sockets(self.node.cluster.agent)  # a second agent ends before it has done anything
         self.backend.workload_calls = calls
         self.backend.config_calls = self.changeover
+        self.backend.config_problems = self.changeover.problems
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.changeover.reload)
         self.client.start()
         tasks = [

@@ -29,6 +29,7 @@ from calicopy.core.views import (
     NodeStatusView,
     PeerView,
     PoolView,
+    ProblemView,
     ReasonView,
     RouteQuery,
     RouteView,
@@ -80,6 +81,7 @@ class AgentBackend:
         """Called when the first watcher comes, before it is shown anything."""
         self.workload_calls: Workloads | None = None
         self.config_calls: ConfigBackend | None = None
+        self.config_problems: Callable[[], Sequence[ProblemView]] = tuple
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -95,6 +97,7 @@ class AgentBackend:
             started_at=self._started_at,
             config_file=self._config_file,
             counters=self._edge_counters(),
+            more=self.config_problems(),
         )
 
     def peers(self) -> Sequence[PeerView]:

@@ -16,9 +16,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
 from calicopy.agent.config_files import ConfigFiles
+from calicopy.agent.config_problems import Refusal, clock_text, config_problems
 from calicopy.api.backend import ConfigKind, RefusalKind, RefusedError
 from calicopy.config.load import LoadResult, load_bytes
 from calicopy.config.resolve import NodeConfig, NodeNotFoundError, resolve
@@ -26,7 +26,7 @@ from calicopy.core import events as ev
 from calicopy.core.change import come_up
 from calicopy.core.change.plan import needs_restart, plan
 from calicopy.core.core import Core
-from calicopy.core.views import ApplyStage, ConfigTextView, PlanView, ProgressView, UnderWayView
+from calicopy.core.views import ApplyStage, ConfigTextView, PlanView, ProblemView, ProgressView, UnderWayView
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Changeover:
         self._reading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reload_again = False
-        self._startup_problem = ""  # why the agent's own file is not what runs
+        self._refusal: Refusal | None = None
         self._stepped = asyncio.Event()
 
     def stepped(self) -> None:
@@ -135,6 +135,10 @@ class Changeover:
             return None
         until = change.began_at + change.confirm_s
         return UnderWayView(change.by, change.began_at, until, change.missing)
+
+    def problems(self) -> tuple[ProblemView, ...]:
+        """What the status says of the configuration."""
+        return tuple(config_problems(self._files, self._text, self.under_way(), self._refusal))
 
     async def _judge(self, text: bytes, filename: str) -> Candidate:
         """Load and resolve it, in a thread. Raises RefusedError with every error and its place."""
@@ -192,27 +196,14 @@ class Changeover:
             self._change = None
             message = f"what runs cannot be kept in the state directory, so nothing was changed: {error}"
             raise RefusedError(RefusalKind.FAILED, "not-kept", message) from error
-        self._report()
         self._spawn(self._run(change))
         return change
 
     def _refuse_another(self) -> None:
         view = self.under_way()
         if view is not None:
-            until = datetime.fromtimestamp(view.until, UTC).strftime("%H:%M:%S UTC")
-            message = f"a change is under way: {view.by}, until {until} at most"
+            message = f"a change is under way: {view.by}, until {clock_text(view.until)} at most"
             raise RefusedError(RefusalKind.CONFLICT, "change-under-way", message)
-
-    def _report(self) -> None:
-        """Have `status` say what is under way, and why the agent's own file is not what runs."""
-        found: dict[str, str] = {}
-        view = self.under_way()
-        if view is not None:
-            until = datetime.fromtimestamp(view.until, UTC).strftime("%H:%M:%S UTC")
-            found["change"] = f"{view.by} is under way, until {until} at most; `calicopy config rollback` takes it back"
-        if self._startup_problem:
-            found["file"] = f"{self._files.own} is not what runs: {self._startup_problem}"
-        self._post(ev.HostChecked("config", found))
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -240,10 +231,6 @@ class Changeover:
         else:
             outcome = await asyncio.to_thread(self._hold, change)
         self._change = None
-        if outcome.stage is ApplyStage.RESTORED:
-            own = await asyncio.to_thread(self._files.startup)
-            self._startup_problem = outcome.message if own == change.candidate.text else self._startup_problem
-        self._report()
         level = logging.WARNING if outcome.stage is ApplyStage.DONE else logging.ERROR
         log.log(level, "configuration: %s: %s", change.by, "; ".join((outcome.message, *outcome.missing)))
         change.say(outcome)
@@ -300,11 +287,9 @@ class Changeover:
         except OSError as error:
             self._files.restored()
             hint = " (it is mounted on its own: mount its directory)" if error.errno == errno.EBUSY else ""
-            self._startup_problem = f"it could not be written: {error.strerror}{hint}"
             message = f"{how}, but the agent's own file could not be written: {error.filename}: {error.strerror}{hint}"
             return ProgressView(ApplyStage.NOT_SAVED, f"{message}. The startup configuration differs", missing)
         self._files.end()
-        self._startup_problem = ""
         return ProgressView(ApplyStage.DONE, f"{how}; it is in {self._files.own}", missing)
 
     async def confirm(self) -> ProgressView:
@@ -351,8 +336,6 @@ class Changeover:
             return
         if text == self._text:
             log.info("configuration: SIGHUP: nothing has changed in %s; keys are read again", self._files.own)
-            self._startup_problem = ""
-            self._report()
             self._post(ev.ConfigChanged(self._core.node))
             return
         try:
@@ -363,8 +346,7 @@ class Changeover:
                 return
             first, *more = str(error).splitlines()
             counted = f" (and {len(more)} more, see the agent's log)" if more else ""
-            self._startup_problem = f"SIGHUP was refused: {first}{counted}"
-            self._report()
+            self._refusal = Refusal(text, f"{first}{counted}")
             log.error("configuration: SIGHUP: refused, nothing has changed: %s", error)
 
     async def stop(self) -> None:

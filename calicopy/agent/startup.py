@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_interface
 from pathlib import Path
 
-from calicopy.agent.config_files import ConfigFiles, digest
+from calicopy.agent.config_files import ConfigFiles
 from calicopy.config import load_file
 from calicopy.config.detect import AddressFact, Detection, choose_address
 from calicopy.config.fields import DetectionMethod
@@ -47,11 +47,8 @@ def read_startup(path: Path) -> Startup:
     config = result.require()
     text = path.read_bytes()
     files = ConfigFiles(path, Path(config.agent.state_dir))
-    note = files.pending()
-    if note is None:
-        return Startup(config, text, own=True)
-    good = files.running()
-    if good is None or good == text or digest(text) not in (note.text, note.startup):
+    note, good = files.distrusted(text), files.running()
+    if note is None or good is None:
         files.end()
         return Startup(config, text, own=True)
     kept = load_bytes(good, filename=f"the last good configuration of {path}")

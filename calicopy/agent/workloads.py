@@ -44,7 +44,6 @@ class _Live:
     record: WorkloadRecord
     ifindex: int | None = None
     problem: str = ""
-    problem_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

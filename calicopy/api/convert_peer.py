@@ -75,7 +75,7 @@ def peer(view: PeerView) -> peer_pb2.Peer:
         refreshes_received=more.refreshes_received,
         refreshes_sent=more.refreshes_sent,
         end_of_rib_held=more.end_of_rib_held,
-        leaving=more.leaving,
+        lingering=more.lingering,
     )
 
 

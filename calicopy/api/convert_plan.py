@@ -24,7 +24,7 @@ KINDS = {
 SESSION_EFFECTS = {
     SessionEffect.ADDED: config_pb2.SESSION_EFFECT_ADDED,
     SessionEffect.REMOVED: config_pb2.SESSION_EFFECT_REMOVED,
-    SessionEffect.LEAVING: config_pb2.SESSION_EFFECT_LEAVING,
+    SessionEffect.LINGERING: config_pb2.SESSION_EFFECT_LINGERING,
     SessionEffect.RESET: config_pb2.SESSION_EFFECT_RESET,
     SessionEffect.CHANGED: config_pb2.SESSION_EFFECT_CHANGED,
 }

@@ -61,7 +61,7 @@ def _state(peer: Peer) -> Iterator[tuple[str, object]]:
     if timers.HasField("stale_until"):
         yield "Routes kept", f"as stale, for {_left(timers.stale_until)} more at most"
     if timers.HasField("lingering_since"):
-        yield "Not configured", f"since {age(timers.lingering_since)}; {peer.leaving}"
+        yield "Not configured", f"since {age(timers.lingering_since)}; {peer.lingering}"
     yield "Router id", peer.router_id
     yield "Local", f"{peer.local_address or '-'}, AS {peer.local_asn}{', passive' if peer.passive else ''}"
     if timers.hold_time_s:

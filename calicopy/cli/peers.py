@@ -136,8 +136,8 @@ def info(peer: Peer) -> str:
     notes = [f"{refused} refused"] if refused not in (0, "-") else []
     if peer.beyond_limit:
         notes.append(f"{peer.beyond_limit} beyond the limit")
-    if peer.leaving:
-        notes.append(peer.leaving)
+    if peer.lingering:
+        notes.append(peer.lingering)
     if any(not family.in_sync for family in peer.families if family.negotiated):
         notes.append("in exchange")
     return ", ".join(notes)

@@ -264,9 +264,14 @@ def _protocol(value: object) -> int:
     return value
 
 
-_DETECTION_SCHEMA = {"type": "string", "enum": [member.value for member in DetectionMethod]}
 _STRING = PlainSerializer(str, return_type=str)
 VALUE = PlainSerializer(lambda member: member.value, return_type=str)
+
+
+def one_of(kind: type[enum.Enum]) -> WithJsonSchema:
+    """The schema of a choice: the values of its enum."""
+    return WithJsonSchema({"type": "string", "enum": [member.value for member in kind]})
+
 
 Address: TypeAlias = Annotated[IPAddress, PlainValidator(_address), _STRING, WithJsonSchema({"type": "string"})]
 RouterId: TypeAlias = Annotated[
@@ -332,26 +337,15 @@ FamilyField: TypeAlias = Annotated[
     Family, PlainValidator(_family), _STRING, WithJsonSchema({"type": "string", "enum": ["ipv4", "ipv6"]})
 ]
 EncapsulationField: TypeAlias = Annotated[
-    Encapsulation,
-    PlainValidator(Choice(Encapsulation)),
-    VALUE,
-    WithJsonSchema({"type": "string", "enum": [member.value for member in Encapsulation]}),
+    Encapsulation, PlainValidator(Choice(Encapsulation)), VALUE, one_of(Encapsulation)
 ]
 ModeField: TypeAlias = Annotated[
-    EncapsulationMode,
-    PlainValidator(Choice(EncapsulationMode)),
-    VALUE,
-    WithJsonSchema({"type": "string", "enum": [member.value for member in EncapsulationMode]}),
+    EncapsulationMode, PlainValidator(Choice(EncapsulationMode)), VALUE, one_of(EncapsulationMode)
 ]
 MethodField: TypeAlias = Annotated[
-    DetectionMethod, PlainValidator(Choice(DetectionMethod)), VALUE, WithJsonSchema(_DETECTION_SCHEMA)
+    DetectionMethod, PlainValidator(Choice(DetectionMethod)), VALUE, one_of(DetectionMethod)
 ]
-LogLevelField: TypeAlias = Annotated[
-    LogLevel,
-    PlainValidator(Choice(LogLevel)),
-    VALUE,
-    WithJsonSchema({"type": "string", "enum": [member.value for member in LogLevel]}),
-]
+LogLevelField: TypeAlias = Annotated[LogLevel, PlainValidator(Choice(LogLevel)), VALUE, one_of(LogLevel)]
 Switch: TypeAlias = StrictBool
 Text: TypeAlias = StrictStr
 Port: TypeAlias = Annotated[StrictInt, Field(ge=1, le=65535)]

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 from pydantic import Field, PlainSerializer, PlainValidator, StrictInt, WithJsonSchema
 
 from calicopy.bgp.communities import WELL_KNOWN
-from calicopy.config.fields import VALUE, Choice, Name, refuse
+from calicopy.config.fields import VALUE, Choice, Name, one_of, refuse
 from calicopy.policy import (
     Action,
     AdvertiseScope,
@@ -117,45 +117,15 @@ RangeField: TypeAlias = Annotated[
         {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_RANGE.pattern}$"}]}
     ),
 ]
-ActionField: TypeAlias = Annotated[
-    Action, PlainValidator(Choice(Action)), VALUE, WithJsonSchema({"type": "string", "enum": ["accept", "reject"]})
-]
-PeerTypeField: TypeAlias = Annotated[
-    PeerType,
-    PlainValidator(Choice(PeerType)),
-    VALUE,
-    WithJsonSchema({"type": "string", "enum": [member.value for member in PeerType]}),
-]
-SourceField: TypeAlias = Annotated[
-    RouteSource,
-    PlainValidator(Choice(RouteSource)),
-    VALUE,
-    WithJsonSchema({"type": "string", "enum": [member.value for member in RouteSource]}),
-]
-NextHopField: TypeAlias = Annotated[
-    NextHopMode,
-    PlainValidator(Choice(NextHopMode)),
-    VALUE,
-    WithJsonSchema({"type": "string", "enum": ["self", "keep"]}),
-]
+ActionField: TypeAlias = Annotated[Action, PlainValidator(Choice(Action)), VALUE, one_of(Action)]
+PeerTypeField: TypeAlias = Annotated[PeerType, PlainValidator(Choice(PeerType)), VALUE, one_of(PeerType)]
+SourceField: TypeAlias = Annotated[RouteSource, PlainValidator(Choice(RouteSource)), VALUE, one_of(RouteSource)]
+NextHopField: TypeAlias = Annotated[NextHopMode, PlainValidator(Choice(NextHopMode)), VALUE, one_of(NextHopMode)]
 AdvertiseField: TypeAlias = Annotated[
-    AdvertiseScope,
-    PlainValidator(Choice(AdvertiseScope)),
-    VALUE,
-    WithJsonSchema({"type": "string", "enum": ["own", "all"]}),
+    AdvertiseScope, PlainValidator(Choice(AdvertiseScope)), VALUE, one_of(AdvertiseScope)
 ]
-LimitActionField: TypeAlias = Annotated[
-    LimitAction,
-    PlainValidator(Choice(LimitAction)),
-    VALUE,
-    WithJsonSchema({"type": "string", "enum": [member.value for member in LimitAction]}),
-]
-HoldExpiryField: TypeAlias = Annotated[
-    HoldExpiry,
-    PlainValidator(Choice(HoldExpiry)),
-    VALUE,
-    WithJsonSchema({"type": "string", "enum": ["flush", "keep"]}),
-]
+LimitActionField: TypeAlias = Annotated[LimitAction, PlainValidator(Choice(LimitAction)), VALUE, one_of(LimitAction)]
+HoldExpiryField: TypeAlias = Annotated[HoldExpiry, PlainValidator(Choice(HoldExpiry)), VALUE, one_of(HoldExpiry)]
 Chain: TypeAlias = Annotated[tuple[Name, ...], Field(max_length=64)]
 """Names of filters, in the order in which they are asked."""
 KeepaliveTime: TypeAlias = Annotated[StrictInt, Field(ge=1, le=21845)]

@@ -88,7 +88,7 @@ class Core:
         self.exports = Exports(node, self.rib, self.peers, emit=emit)
         self.drainer = Drainer(self.exports, self.rib, self.ipam, emit=emit, record=drain)
         self.limits = PeerLimits(
-            self.peers, emit=emit, withdraw=self.exports.withdraw_all, give_up=self.sessions.give_up
+            self.peers, emit=emit, withdraw=self.exports.withdraw_all, stop=self.sessions.stop
         )
         self.host = Host(node, emit=emit)
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
@@ -246,7 +246,7 @@ class Core:
                     self._log("speaker", event.instance, "attached", "attached to the same ExaBGP again")
                 self.sessions.speaker_attached(event, now)
             case sp.SpeakerDetached():
-                self.sessions.speaker_detached(event, now)
+                self.sessions.speaker_detached(event)
                 self._log("speaker", "", "detached", event.reason, "warning")
             case sp.PeerUp():
                 self.sessions.peer_up(event, now)

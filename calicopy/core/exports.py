@@ -54,7 +54,7 @@ class Exports:
         self._emit = emit
         self._drain = DrainPhase.ACTIVE
         self._chains: dict[tuple[int, ...], tuple[tuple[Filter, ...], Chain]] = {}
-        self._encoded: dict[tuple[PathAttributes, bool], tuple[RawAttribute, ...]] = {}
+        self._encoded: dict[PathAttributes, tuple[RawAttribute, ...]] = {}
         self._unfinished: dict[tuple[str, Family], None] = {}
         self._undecided = False
         self._up: set[str] = set()  # peers that `out` knows a session of
@@ -111,10 +111,19 @@ class Exports:
         self._chains = {key: entry for key, entry in self._chains.items() if id(entry[1]) in used}
 
     def peers_changed(self, keys: Iterable[str]) -> None:
-        """These peers are configured otherwise: those that are up are told what differs."""
+        """These peers are configured otherwise: those that are up are told what differs. One whose AS, or ours, is
+        another hears it in its next session: this one ends, and what it hears until then is for this one.
+        """
         up = [self._peers[key] for key in keys if key in self._up and self._peers[key].is_up]
+        up = [peer for peer in up if not self._is_of_other_ases(peer)]
         self.out.move({self._out_peer(peer): tuple(self._targets(peer)) for peer in up})
         self._unfinished.update(((peer.key, family), None) for peer in up for family in peer.families)
+
+    def _is_of_other_ases(self, peer: Peer) -> bool:
+        """Whether the session that is up is between other ASes than the one that is configured."""
+        now = [target for family in peer.families if (target := self.out.target(peer.key, family)) is not None]
+        wanted = peer.configured.ibgp, peer.configured.local_asn
+        return any((target.ibgp, target.local_asn) != wanted for target in now)
 
     def remove(self, key: str, *, withdraw: bool) -> None:
         """The peer goes. `withdraw`: it is told first that nothing of ours holds any more."""
@@ -125,7 +134,7 @@ class Exports:
         self._retry_at.pop(key, None)
 
     def withdraw_all(self, key: str) -> None:
-        """Tell a peer that is up that all is gone: its session is given up, and it ends without a NOTIFICATION."""
+        """Tell a peer that is up that all is gone: its session is stopped, and it ends without a NOTIFICATION."""
         for family in Family:
             for delta in self.out.withdraw_all(key, family):
                 self._hand_over(delta)
@@ -318,18 +327,18 @@ class Exports:
             family=delta.family,
             next_hop=str(batch.attributes.next_hop),
             path_id=batch.path_id,
-            attributes=self._attributes(batch.attributes.attributes, ibgp=self._peers[delta.peers[0]].configured.ibgp),
+            attributes=self._attributes(batch.attributes.attributes),
             prefixes=_texts(delta.family, batch.prefixes),
         )
 
-    def _attributes(self, attributes: PathAttributes, *, ibgp: bool) -> tuple[RawAttribute, ...]:
-        key = (attributes, ibgp)
-        found = self._encoded.get(key)
+    def _attributes(self, attributes: PathAttributes) -> tuple[RawAttribute, ...]:
+        """All of them: what another AS must not hear the exporter has left out."""
+        found = self._encoded.get(attributes)
         if found is None:
             if len(self._encoded) >= ENCODED_SETS:
                 self._encoded.clear()
-            encoded = attribute_list(attributes, SessionOptions(asn4=True, ibgp=ibgp))
-            found = self._encoded[key] = tuple(encoded)
+            encoded = attribute_list(attributes, SessionOptions(asn4=True, ibgp=True))
+            found = self._encoded[attributes] = tuple(encoded)
         return found
 
 

@@ -246,6 +246,11 @@ class AdjRibOut:
 
     # -- views
 
+    def target(self, key: str, family: Family) -> ExportTarget | None:
+        """What a peer that is, or was, up is told by; None when it is told nothing."""
+        group = self._of.get((key, family))
+        return None if group is None else group.target
+
     def targets(self) -> Iterable[ExportTarget]:
         """The targets of all groups."""
         return self._groups.keys()

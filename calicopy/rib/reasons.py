@@ -117,18 +117,18 @@ class ExportReason(enum.Enum):
 
     @property
     def source(self) -> str:
-        """The RFC section, or `calicopy` for a rule of our own (docs/)."""
+        """The RFC section; empty for what the cluster file or an operator asks for."""
         return _EXPORT[self][1]
 
 
 _EXPORT: dict[ExportReason, tuple[str, str]] = {
-    ExportReason.DRAINED: ("this node is drained", _OWN),
-    ExportReason.NOT_OWN: ("only our own prefixes are announced there: `advertise: own`", _OWN),
+    ExportReason.DRAINED: ("this node is drained", ""),
+    ExportReason.NOT_OWN: ("only our own prefixes are announced there (advertise: own)", ""),
     ExportReason.FROM_THERE: ("it was learned from there", "RFC 4456 6"),
     ExportReason.BEGAN_THERE: ("it began there", "RFC 4456 8"),
     ExportReason.LEADS_THERE: ("its next hop is the peer itself", "RFC 4271 5.1.3"),
     ExportReason.NO_ADVERTISE: ("it carries NO_ADVERTISE", "RFC 1997"),
     ExportReason.NO_EXPORT: ("it carries NO_EXPORT or NO_EXPORT_SUBCONFED", "RFC 1997"),
     ExportReason.NOT_REFLECTED: ("neither side is a client: this node does not reflect it", "RFC 4456 6"),
-    ExportReason.FILTER: ("the export filters refuse it", _OWN),
+    ExportReason.FILTER: ("the export filters refuse it", ""),
 }

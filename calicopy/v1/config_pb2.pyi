@@ -15,7 +15,7 @@ class SessionEffect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SESSION_EFFECT_UNSPECIFIED: _ClassVar[SessionEffect]
     SESSION_EFFECT_ADDED: _ClassVar[SessionEffect]
     SESSION_EFFECT_REMOVED: _ClassVar[SessionEffect]
-    SESSION_EFFECT_LEAVING: _ClassVar[SessionEffect]
+    SESSION_EFFECT_LINGERING: _ClassVar[SessionEffect]
     SESSION_EFFECT_RESET: _ClassVar[SessionEffect]
     SESSION_EFFECT_CHANGED: _ClassVar[SessionEffect]
 
@@ -43,7 +43,7 @@ class ConfigKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 SESSION_EFFECT_UNSPECIFIED: SessionEffect
 SESSION_EFFECT_ADDED: SessionEffect
 SESSION_EFFECT_REMOVED: SessionEffect
-SESSION_EFFECT_LEAVING: SessionEffect
+SESSION_EFFECT_LINGERING: SessionEffect
 SESSION_EFFECT_RESET: SessionEffect
 SESSION_EFFECT_CHANGED: SessionEffect
 PLAN_EFFECT_UNSPECIFIED: PlanEffect

@@ -105,7 +105,7 @@ class GetPeerResponse(_message.Message):
     def __init__(self, peer: _Optional[_Union[Peer, _Mapping]] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("name", "address", "asn", "local_asn", "local_address", "kind", "state", "state_since", "last_error", "last_error_at", "router_id", "passive", "hold_time_s", "capabilities", "families", "updates_received", "sessions_established", "sessions_lost", "graceful_restart", "graceful_restart_time_s", "malformed_updates", "role", "stopped", "stop_code", "import_filters", "export_filters", "advertise", "prefix_limit_action", "timers", "negotiated", "last_notification", "beyond_limit", "notifications_received", "notifications_sent", "refreshes_received", "refreshes_sent", "end_of_rib_held", "leaving")
+    __slots__ = ("name", "address", "asn", "local_asn", "local_address", "kind", "state", "state_since", "last_error", "last_error_at", "router_id", "passive", "hold_time_s", "capabilities", "families", "updates_received", "sessions_established", "sessions_lost", "graceful_restart", "graceful_restart_time_s", "malformed_updates", "role", "stopped", "stop_code", "import_filters", "export_filters", "advertise", "prefix_limit_action", "timers", "negotiated", "last_notification", "beyond_limit", "notifications_received", "notifications_sent", "refreshes_received", "refreshes_sent", "end_of_rib_held", "lingering")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ASN_FIELD_NUMBER: _ClassVar[int]
@@ -143,7 +143,7 @@ class Peer(_message.Message):
     REFRESHES_RECEIVED_FIELD_NUMBER: _ClassVar[int]
     REFRESHES_SENT_FIELD_NUMBER: _ClassVar[int]
     END_OF_RIB_HELD_FIELD_NUMBER: _ClassVar[int]
-    LEAVING_FIELD_NUMBER: _ClassVar[int]
+    LINGERING_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     asn: int
@@ -181,8 +181,8 @@ class Peer(_message.Message):
     refreshes_received: int
     refreshes_sent: int
     end_of_rib_held: bool
-    leaving: str
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., asn: _Optional[int] = ..., local_asn: _Optional[int] = ..., local_address: _Optional[str] = ..., kind: _Optional[_Union[PeerKind, str]] = ..., state: _Optional[_Union[SessionState, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., last_error_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., router_id: _Optional[str] = ..., passive: _Optional[bool] = ..., hold_time_s: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., families: _Optional[_Iterable[_Union[PeerFamily, _Mapping]]] = ..., updates_received: _Optional[int] = ..., sessions_established: _Optional[int] = ..., sessions_lost: _Optional[int] = ..., graceful_restart: _Optional[bool] = ..., graceful_restart_time_s: _Optional[int] = ..., malformed_updates: _Optional[int] = ..., role: _Optional[_Union[PeerRole, str]] = ..., stopped: _Optional[str] = ..., stop_code: _Optional[str] = ..., import_filters: _Optional[_Iterable[str]] = ..., export_filters: _Optional[_Iterable[str]] = ..., advertise: _Optional[str] = ..., prefix_limit_action: _Optional[str] = ..., timers: _Optional[_Union[PeerTimers, _Mapping]] = ..., negotiated: _Optional[_Union[PeerCapabilities, _Mapping]] = ..., last_notification: _Optional[_Union[PeerNotification, _Mapping]] = ..., beyond_limit: _Optional[int] = ..., notifications_received: _Optional[int] = ..., notifications_sent: _Optional[int] = ..., refreshes_received: _Optional[int] = ..., refreshes_sent: _Optional[int] = ..., end_of_rib_held: _Optional[bool] = ..., leaving: _Optional[str] = ...) -> None: ...
+    lingering: str
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., asn: _Optional[int] = ..., local_asn: _Optional[int] = ..., local_address: _Optional[str] = ..., kind: _Optional[_Union[PeerKind, str]] = ..., state: _Optional[_Union[SessionState, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., last_error_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., router_id: _Optional[str] = ..., passive: _Optional[bool] = ..., hold_time_s: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., families: _Optional[_Iterable[_Union[PeerFamily, _Mapping]]] = ..., updates_received: _Optional[int] = ..., sessions_established: _Optional[int] = ..., sessions_lost: _Optional[int] = ..., graceful_restart: _Optional[bool] = ..., graceful_restart_time_s: _Optional[int] = ..., malformed_updates: _Optional[int] = ..., role: _Optional[_Union[PeerRole, str]] = ..., stopped: _Optional[str] = ..., stop_code: _Optional[str] = ..., import_filters: _Optional[_Iterable[str]] = ..., export_filters: _Optional[_Iterable[str]] = ..., advertise: _Optional[str] = ..., prefix_limit_action: _Optional[str] = ..., timers: _Optional[_Union[PeerTimers, _Mapping]] = ..., negotiated: _Optional[_Union[PeerCapabilities, _Mapping]] = ..., last_notification: _Optional[_Union[PeerNotification, _Mapping]] = ..., beyond_limit: _Optional[int] = ..., notifications_received: _Optional[int] = ..., notifications_sent: _Optional[int] = ..., refreshes_received: _Optional[int] = ..., refreshes_sent: _Optional[int] = ..., end_of_rib_held: _Optional[bool] = ..., lingering: _Optional[str] = ...) -> None: ...
 
 class PeerTimers(_message.Message):
     __slots__ = ("hold_time_configured_s", "hold_time_offered_s", "hold_time_s", "keepalive_s", "stale_until", "stopped_until", "lingering_since")

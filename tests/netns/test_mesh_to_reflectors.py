@@ -113,7 +113,7 @@ def settled(lab: labs.TestLab, *, reflectors: bool) -> bool:
         found = faults.peers(lab, name)
         if set(found) != others - {name} or sessions(lab, name) != others - {name}:
             return False
-        if any(peer["leaving"] for peer in found.values()):
+        if any(peer["lingering"] for peer in found.values()):
             return False
     return True
 
@@ -126,8 +126,8 @@ def test_from_mesh_to_reflectors_and_back_without_losing_a_packet(
     for reflectors in (True, False):
         roll_out(lab, cluster(reflectors=reflectors), seed=seed + reflectors)
         if reflectors:
-            leaving = faults.peers(lab, "n1")["n4"]["leaving"]
-            assert leaving.startswith("leaving: "), leaving
+            lingering = faults.peers(lab, "n1")["n4"]["lingering"]
+            assert lingering.startswith("lingering: "), lingering
         labs.wait_until(
             lambda reflectors=reflectors: settled(lab, reflectors=reflectors),
             within=60,

@@ -57,7 +57,7 @@ def bring_up(script: Script) -> None:
         script.end_of_rib(key)
 
 
-def close_leaving(script: Script) -> None:
+def close_lingering(script: Script) -> None:
     """The peers close the sessions that linger, and their restart time passes."""
     for key in [key for key, peer in script.core.peers.items() if peer.lingering_since is not None]:
         script.tell(sp.PeerDown(key, "closed"))
@@ -122,7 +122,7 @@ def test_a_core_that_was_reconfigured_equals_one_that_began_with_the_last_file(
         changed.tell(ev.ConfigChanged(config))
     bring_up(changed)
     changed.wait(LONG_S)
-    close_leaving(changed)
+    close_lingering(changed)
 
     fresh = start(configs[-1])
     bring_up(fresh)

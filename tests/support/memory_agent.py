@@ -91,7 +91,7 @@ def peer_details(*, up: bool) -> views.PeerDetails:
         stopped="",
         stop_code="",
         end_of_rib_held=False,
-        leaving="",
+        lingering="",
         capabilities=capabilities if up else None,
         timers=views.TimersView(
             hold_time_configured_s=90, hold_time_offered_s=9, hold_time_s=9 if up else 0, keepalive_s=3,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
 
-from calicopy.bgp import encode_end_of_rib
+from calicopy.bgp import RefreshKind, encode_end_of_rib
 from calicopy.bgp.capabilities import Capabilities, GracefulRestart, PathMode
 from calicopy.bgp.encode import encode_attribute
 from calicopy.bgp.nlri import encode_nlri
@@ -132,7 +132,6 @@ class Speaker:
         self.held: dict[str, int] = {}  # how many sessions this process has had with each peer
         self.out: dict[str, dict[tuple[int, str], sp.AnnounceGroup]] = {}
         self.alive = True
-        self.enhanced_refresh = False
         self.withdrawn: list[str] = []
         self.resets: list[str] = []
 
@@ -141,7 +140,7 @@ class Speaker:
         assert spec.add_path_send == spec.add_path_receive
         modes = tuple((family, PathMode.BOTH) for family in spec.add_path_send)
         restart = GracefulRestart(120, ((Family.IPV4, True),), restarting=self.held.get(peer) == 1)
-        return open_body(spec.local_as, spec.router_id, restart=restart, add_path=modes)
+        return open_body(spec.local_as, spec.router_id, restart=restart, add_path=modes, enhanced_refresh=True)
 
     def set_sessions(self, me: str, specs: Iterable[sp.SessionSpec]) -> None:
         """The whole set, as ExaBGP takes a reload: what goes or changes is closed without a NOTIFICATION."""
@@ -387,12 +386,17 @@ class Host:
             self._send(peer, _body(group))
 
     def send_again(self, peer: str) -> None:
-        """What was asked for, with a mark at its end."""
+        """What was asked for, between its marks (RFC 7313); no End-of-RIB, which is the agent's to say."""
+        self._mark(peer, RefreshKind.BEGIN)
         self.send_all(peer)
-        self._send(peer, encode_end_of_rib(Family.IPV4))
+        self._mark(peer, RefreshKind.END)
+
+    def _mark(self, peer: str, kind: RefreshKind) -> None:
+        body = Family.IPV4.to_bytes(2, "big") + bytes((kind.value, 1))
+        self.net.deliver(self.address, peer, sp.RefreshReceived(self.address, body))
 
     def _send(self, peer: str, body: bytes) -> None:
-        self.net.deliver(self.address, peer, body)
+        self.net.deliver(self.address, peer, sp.UpdatesReceived(self.address, (body,)))
 
     @property
     def own(self) -> set[str]:
@@ -431,14 +435,14 @@ class Network:
         """Do it then; what is due at one time is done in the order in which it was asked for."""
         heapq.heappush(self._due, (self.now + seconds, next(self._number), call))
 
-    def deliver(self, sender: str, receiver: str, body: bytes) -> None:
+    def deliver(self, sender: str, receiver: str, heard: sp.UpdatesReceived | sp.RefreshReceived) -> None:
         """A message on a session, if that session still lives when it comes."""
         def arrive() -> None:
             if (sender, receiver) in self._losing:
                 self._losing.discard((sender, receiver))
                 self.at(receiver).hear(sp.EventsLost(sender, "lost"))
             elif sender in self.at(receiver).speaker.up:
-                self.at(receiver).hear(sp.UpdatesReceived(sender, (body,)))
+                self.at(receiver).hear(heard)
 
         self.later(WIRE_S, arrive)
 

@@ -67,11 +67,11 @@ def plan(core: Core, new: NodeConfig) -> Generator[None, None, PlanView]:
     sessions = list(_sessions(core, new, changes))
     yield
     shadow = yield from build(core, new)
-    leaving = {str(one.address) for one in sessions if one.effect is SessionEffect.LEAVING}
+    lingering = {str(one.address) for one in sessions if one.effect is SessionEffect.LINGERING}
     sources = [(str(session.address), session) for session in new.sessions]
-    leaving |= {key for key, peer in core.peers.items() if peer.lingering_since is not None}
-    leaving -= {key for key, _ in sources}
-    sources += [(key, core.peers[key].configured) for key in sorted(leaving)]
+    lingering |= {key for key, peer in core.peers.items() if peer.lingering_since is not None}
+    lingering -= {key for key, _ in sources}
+    sources += [(key, core.peers[key].configured) for key in sorted(lingering)]
     yield from feed(shadow, core, sources)
     announcements = yield from _announcements(core, shadow)
     routes, routes_total = yield from _routes(core, shadow)
@@ -100,24 +100,28 @@ def _notes(changes: SessionChanges) -> Iterator[str]:
 def _sessions(core: Core, new: NodeConfig, changes: SessionChanges) -> Iterator[SessionPlan]:
     for session in changes.added.values():
         peer = core.peers.get(str(session.address))
-        note = "stays: it was leaving" if peer is not None else ""
+        note = "stays: it was lingering" if peer is not None else ""
         yield SessionPlan(session.name, session.address, SessionEffect.ADDED, note=note)
     names = {node.name for node in new.nodes}
     for session in changes.removed.values():
         if session.node in names and new.mesh_linger_s and _is_alive(core, session):
             note = f"stays until its prefixes have another way, {new.mesh_linger_s:g} s at least (mesh_linger)"
-            yield SessionPlan(session.name, session.address, SessionEffect.LEAVING, note=note)
+            yield SessionPlan(session.name, session.address, SessionEffect.LINGERING, note=note)
         else:
             yield SessionPlan(session.name, session.address, SessionEffect.REMOVED)
     for change in changes.reset.values():
         fields = tuple(_fields(change, core.node, new))
-        yield SessionPlan(change.new.name, change.new.address, SessionEffect.RESET, fields)
+        yield SessionPlan(change.new.name, change.new.address, SessionEffect.RESET, fields, _stops(core, change))
     for change in changes.changed.values():
         fields = tuple(_fields(change, core.node, new))
-        limited = "prefix_limit" in change.in_place
-        stops = limited and passes_limit(change.new, core.rib.received(str(change.new.address)))
-        note = "is stopped: it has sent more prefixes than that" if stops else ""
-        yield SessionPlan(change.new.name, change.new.address, SessionEffect.CHANGED, fields, note)
+        yield SessionPlan(change.new.name, change.new.address, SessionEffect.CHANGED, fields, _stops(core, change))
+
+
+def _stops(core: Core, change: SessionChange) -> str:
+    """What is said of a session that another limit ends."""
+    limited = not {"prefix_limit", "prefix_limit_action"}.isdisjoint(change.in_place)
+    stops = limited and passes_limit(change.new, core.rib.received(str(change.new.address)))
+    return "is stopped: it has sent more prefixes than its limit" if stops else ""
 
 
 def _is_alive(core: Core, session: SessionConfig) -> bool:

@@ -61,7 +61,7 @@ def _set_peers(core: Core, node: NodeConfig, now: float) -> tuple[list[str], lis
             if peer.configured != before:
                 changed.append(key)
         elif core.linger.drop(peer, now):
-            _say(core, peer, "peer-leaving", core.linger.reason(key))
+            _say(core, peer, "peer-lingering", core.linger.reason(key))
         else:
             removed.append(key)
     for key, session in wanted.items():

@@ -1,4 +1,4 @@
-"""Sessions that are given up for a while although they are configured: prefix limits, and messages that break them.
+"""Sessions that are stopped for a while although they are configured: prefix limits, and messages that break them.
 
 Theory of operation: a stopped peer (`Peer.stopped` says why) is not among the sessions wanted. Before its session goes
 it is told that everything of ours is gone: the speaker ends it without a NOTIFICATION, and the peer would keep our
@@ -41,8 +41,8 @@ class _Breaks:
 class PeerLimits:
     """Stops peers, and lets them come back.
 
-    `withdraw` tells a peer (by key) that all of ours is gone; `give_up` ends its session for the core: (peer, reason,
-    now).
+    `withdraw` tells a peer (by key) that all of ours is gone; `stop` ends its session for the core: (peer,
+    reason, now).
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class PeerLimits:
         *,
         emit: Callable[[Command], None],
         withdraw: Callable[[str], None],
-        give_up: Callable[[Peer, str, float], None],
+        stop: Callable[[Peer, str, float], None],
     ) -> None:
         self._peers = peers
         self._emit = emit
         self._withdraw = withdraw
-        self._give_up = give_up
+        self._end = stop
         self._breaks: dict[str, _Breaks] = {}
 
     @property
@@ -103,7 +103,7 @@ class PeerLimits:
     def _stop(self, peer: Peer, code: str, reason: str, now: float, *, until: float | None = None) -> None:
         self._withdraw(peer.key)
         peer.stopped, peer.stop_code, peer.stopped_until = reason, code, until
-        self._give_up(peer, reason, now)
+        self._end(peer, reason, now)
         self._say(peer, code, f"session with {peer.configured.name}: {reason}", "error")
 
     def expire(self, now: float) -> None:

@@ -159,5 +159,5 @@ class Linger:
         if scan is None:
             return ""
         if scan.lacking is not None:
-            return f"leaving: no other way to {scan.lacking} yet"
-        return f"leaving: stays for {self.time_s:g} s at least (mesh_linger)"
+            return f"lingering: no other way to {scan.lacking} yet"
+        return f"lingering: stays for {self.time_s:g} s at least (mesh_linger)"

@@ -54,7 +54,6 @@ class SessionEvents:
         self.speaker_pid = 0
         self.attached = False
         self.detached_reason = "not attached yet"
-        self.events_lost = 0
         self.fresh: list[str] = []  # keys of peers that are to be told everything: nothing was announced to them
         self.broken: list[str] = []  # keys of peers whose session a malformed UPDATE ended, since last asked
 
@@ -116,14 +115,13 @@ class SessionEvents:
         else:
             self._reset(peer, "its OPEN messages are not known any more")
 
-    def speaker_detached(self, event: SpeakerDetached, now: float) -> None:
+    def speaker_detached(self, event: SpeakerDetached) -> None:
         """The bridge is gone; sessions and routes stay as they are."""
         self.attached = False
         self.detached_reason = event.reason
 
     def events_were_lost(self, event: EventsLost, now: float) -> None:
         """Something between ExaBGP and us was lost: learn the tables concerned again."""
-        self.events_lost += 1
         for peer in self._peers.values():
             if peer.is_up and event.peer in (None, peer.key):
                 self._relearn(peer, now)
@@ -184,7 +182,7 @@ class SessionEvents:
         if not peer.stopped:
             peer.failure, peer.failed_at = str(peer.notice), now
 
-    def give_up(self, peer: Peer, reason: str, now: float) -> None:
+    def stop(self, peer: Peer, reason: str, now: float) -> None:
         """The session is not wanted any more: all that the peer has sent goes."""
         if peer.is_up:
             self._lose(peer, reason, now, LossCause.STOPPED)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from calicopy.config.resolve import NodeConfig
-from calicopy.core.commands import Command, Log, SetSessions
+from calicopy.core.commands import Command, Log, ResetPeer, SetSessions
 from calicopy.core.events import SessionsSet
 from calicopy.core.host import Host
 from calicopy.core.peering.limits import PeerLimits
@@ -78,6 +78,14 @@ class WantedSessions:
         if self.error and self._told is not None:
             self._emit(SetSessions(self._told, self.serial))
 
+    def _note_left_out(self, left_out: frozenset[str]) -> None:
+        """Peers that are left out go, as far as the speaker is concerned. One that comes back before the speaker took
+        that may have a session still: whatever it is, it begins anew."""
+        self.dropped.update(dict.fromkeys(left_out - self._left_out, self.serial + 1))
+        for key in (self._left_out - left_out) & self._peers.keys() & self.dropped.keys():
+            self._emit(ResetPeer(key, "the session was stopped and is wanted again"))
+        self._left_out = left_out
+
     def advance(self, node: NodeConfig) -> None:
         """Once our address is on an interface, and we know whether the kernel kept our routes.
 
@@ -90,7 +98,8 @@ class WantedSessions:
         same = self._told is not None and cold is self._cold and left_out == self._left_out
         if same and not self._stale:
             return
-        self._cold, self._left_out, self._stale = cold, left_out, False
+        self._note_left_out(left_out)
+        self._cold, self._stale = cold, False
         before = {spec.peer_address: spec for spec in self._running}
         self._told = self._running = tuple(
             session_spec(peer.configured, node, restarted_without_state=cold)

@@ -1,7 +1,7 @@
 """Pictures of the node as a whole: status, pools, blocks, addresses, and what is wrong."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from calicopy.core.core import Core
 from calicopy.core.drain_state import DrainPhase
@@ -32,12 +32,21 @@ _BLOCK_STATES = {
     IpamState.RETIRING: BlockState.CONFIRMED,
 }
 
+MEANT = {"drained", "draining", "change-under-way", "startup-differs"}
+"""Codes of what an operator should see, but has brought about: the node is well all the same."""
+
 
 def status_view(
-    core: Core, *, version: str, started_at: float, config_file: str, counters: dict[str, int]
+    core: Core,
+    *,
+    version: str,
+    started_at: float,
+    config_file: str,
+    counters: dict[str, int],
+    more: Sequence[ProblemView] = (),
 ) -> NodeStatusView:
-    """The whole status; `counters` are those of the edges, added to the core's own."""
-    found = tuple(problems(core))
+    """The whole status; `counters` and the problems in `more` are those of the edges, added to the core's own."""
+    found = (*problems(core), *more)
     views = core.ipam.blocks()
     counts = core.fib.counts()
     agent = core.node.cluster.agent
@@ -98,8 +107,7 @@ def _tunnel(core: Core) -> TunnelView | None:
 
 
 def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
-    mild = ("waiting", "config-differs")  # what is as it should be for now, or will matter at the next start only
-    if any(not problem.reason.code.startswith(mild) for problem in found if problem.component != "drain"):
+    if any(problem.reason.code not in MEANT and not problem.reason.code.startswith("waiting") for problem in found):
         return Health.DEGRADED
     if core.drainer.phase is not DrainPhase.ACTIVE:
         return Health.DRAINED
@@ -138,7 +146,7 @@ def problems(core: Core) -> Iterator[ProblemView]:
         yield _problem("ipam", str(address.address), "address-conflict", str(address))
     for component, entries in core.host.problems.items():
         for subject, text in entries.items():
-            yield _problem(component, subject, "config-differs" if component == "config" else "not-set", text)
+            yield _problem(component, subject, "not-set", text)
     tunnel = core.host.tunnel
     if tunnel is not None and tunnel.error:
         yield _problem("tunnel", TUNNEL_DEVICE, "tunnel-failed", tunnel.error)

@@ -101,7 +101,7 @@ def _details(core: Core, peer: Peer, clock: Clock) -> PeerDetails:
         stopped=peer.stopped,
         stop_code=peer.stop_code,
         end_of_rib_held=peer.key in core.exports.hold_end_of_rib,
-        leaving=core.linger.reason(peer.key),
+        lingering=core.linger.reason(peer.key),
         capabilities=_capabilities(peer),
         timers=_timers(peer, clock),
         last_notification=None if peer.last_notice is None else _notification(peer.last_notice, clock),

@@ -6,11 +6,12 @@ Theory of operation: each function takes the core as it is and gives a view. Rou
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from heapq import heapify, heappop
 from ipaddress import IPv4Address
 from itertools import islice
 
-from calicopy.bgp import format_community, format_large_community
+from calicopy.bgp import PathAttributes, format_community, format_large_community
 from calicopy.core.core import Core
 from calicopy.core.peering.peer import Peer
 from calicopy.core.views import (
@@ -146,15 +147,25 @@ def path_view(core: Core, view: RibPath, *, received: bool = False) -> PathView:
     """One received path: its attributes as the import policy left them, or, with `received`, as they came."""
     path = view.path
     attributes = path.attributes if received else path.effective
-    return PathView(
-        peer=path.peer.name,
-        peer_address=path.peer.key,
-        path_id=path.path_id,
-        state=_STATES[view.state],
-        reason=path_reason(view),
-        stale=view.stale,
-        next_hop=path.next_hop,
-        owner=_node_name(core, path.owner),
+    return _with_attributes(
+        attributes,
+        PathView(
+            peer=path.peer.name,
+            peer_address=path.peer.key,
+            path_id=path.path_id,
+            state=_STATES[view.state],
+            reason=path_reason(view),
+            stale=view.stale,
+            next_hop=path.next_hop,
+            owner=_node_name(core, path.owner),
+            rule="" if view.rule is None else str(view.rule),
+        ),
+    )
+
+
+def _with_attributes(attributes: PathAttributes, view: PathView) -> PathView:
+    return replace(
+        view,
         origin=str(attributes.origin),
         as_path=str(attributes.as_path),
         local_pref=attributes.local_pref,
@@ -163,7 +174,6 @@ def path_view(core: Core, view: RibPath, *, received: bool = False) -> PathView:
         large_communities=tuple(map(format_large_community, attributes.large_communities)),
         originator_id=str(attributes.originator_id or ""),
         cluster_list=tuple(map(str, attributes.cluster_list)),
-        rule="" if view.rule is None else str(view.rule),
     )
 
 
@@ -188,24 +198,7 @@ def _node_name(core: Core, router_id: int | None) -> str:
 
 def local_path_view(core: Core) -> PathView:
     """The path of a prefix of our own."""
-    return PathView(
-        peer="",
-        peer_address="",
-        path_id=0,
-        state=PathState.LOCAL,
-        reason=None,
-        stale=False,
-        next_hop=None,
-        owner=core.node.name,
-        origin="igp",
-        as_path="",
-        local_pref=None,
-        med=None,
-        communities=(),
-        large_communities=(),
-        originator_id="",
-        cluster_list=(),
-    )
+    return PathView(peer="", peer_address="", path_id=0, state=PathState.LOCAL, owner=core.node.name)
 
 
 def _advertised(core: Core, peer: Peer, route: OutRoute, *, first: bool) -> PathView:
@@ -213,23 +206,16 @@ def _advertised(core: Core, peer: Peer, route: OutRoute, *, first: bool) -> Path
     attributes, reserved = route.out.attributes, owner_community(core.rib.context)[:2]
     owners = [one[2] for one in attributes.large_communities if one[:2] == reserved]
     learned = PathState.BEST if first else PathState.MULTIPATH
-    return PathView(
-        peer=peer.configured.name,
-        peer_address=peer.key,
-        path_id=route.path_id,
-        state=learned if route.source else PathState.LOCAL,
-        reason=None,
-        stale=False,
-        next_hop=route.out.next_hop,
-        owner=_node_name(core, owners[0] if owners else None),
-        origin=str(attributes.origin),
-        as_path=str(attributes.as_path),
-        local_pref=attributes.local_pref,
-        med=attributes.med,
-        communities=tuple(map(format_community, attributes.communities)),
-        large_communities=tuple(map(format_large_community, attributes.large_communities)),
-        originator_id=str(attributes.originator_id or ""),
-        cluster_list=tuple(map(str, attributes.cluster_list)),
+    return _with_attributes(
+        attributes,
+        PathView(
+            peer=peer.configured.name,
+            peer_address=peer.key,
+            path_id=route.path_id,
+            state=learned if route.source else PathState.LOCAL,
+            next_hop=route.out.next_hop,
+            owner=_node_name(core, owners[0] if owners else None),
+        ),
     )
 
 

@@ -141,7 +141,7 @@ class PeerDetails:
 
     `stopped` is why the session is not wanted for now, `stop_code` its stable name. `beyond_limit` counts the
     announcements that were not stored. `end_of_rib_held`: our End-of-RIB waits until we have learned the routes that we
-    pass on. `leaving` is why a session that is not configured any more is still there.
+    pass on. `lingering` is why a session that is not configured any more is still there.
     """
 
     role: PeerRole
@@ -152,7 +152,7 @@ class PeerDetails:
     stopped: str
     stop_code: str
     end_of_rib_held: bool
-    leaving: str
+    lingering: str
     capabilities: CapabilitiesView | None
     timers: TimersView
     last_notification: NotificationView | None

@@ -12,7 +12,7 @@ class SessionEffect(enum.Enum):
 
     ADDED = "added"
     REMOVED = "removed"
-    LEAVING = "leaving"  # removed, but only when it is not needed any more
+    LINGERING = "lingering"  # removed, but only when it is not needed any more
     RESET = "reset"
     CHANGED = "changed"  # in place: the session stays
 

@@ -28,18 +28,18 @@ class PathView:
     peer_address: str
     path_id: int
     state: PathState
-    reason: ReasonView | None
-    stale: bool
-    next_hop: IPAddress | None
-    owner: str
-    origin: str
-    as_path: str
-    local_pref: int | None
-    med: int | None
-    communities: tuple[str, ...]
-    large_communities: tuple[str, ...]
-    originator_id: str
-    cluster_list: tuple[str, ...]
+    reason: ReasonView | None = None
+    stale: bool = False
+    next_hop: IPAddress | None = None
+    owner: str = ""
+    origin: str = "igp"
+    as_path: str = ""
+    local_pref: int | None = None
+    med: int | None = None
+    communities: tuple[str, ...] = ()
+    large_communities: tuple[str, ...] = ()
+    originator_id: str = ""
+    cluster_list: tuple[str, ...] = ()
     rule: str = ""
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -194,6 +195,41 @@ async def test_an_agent_that_ends_during_a_change_leaves_its_note(agent: Agent) 
     assert note.by == "apply of new.yaml"
 
 
+def problems(agent: Agent) -> list[tuple[str, str, str]]:
+    return [(one.object, one.reason.code, one.reason.message) for one in agent.changeover.problems()]
+
+
+async def test_the_status_says_who_changes_the_configuration_and_until_when(agent: Agent) -> None:
+    assert problems(agent) == []
+    await agent.begin(WITH_TOR)
+    ((who, code, text),) = problems(agent)
+    assert (who, code) == ("apply of new.yaml", "change-under-way")
+    assert re.match(r"under way until \d\d:\d\d:\d\d UTC at most, not up yet: session with tor: is not up yet; ", text)
+    assert "`calicopy config confirm`" in text
+    await agent.changeover.confirm()
+    assert problems(agent) == []
+
+
+async def test_the_status_says_that_the_own_file_is_not_what_runs_and_what_a_restart_would_take(agent: Agent) -> None:
+    agent.own.write_text(WITH_TOR)
+    ((where, code, text),) = problems(agent)
+    assert (where, code) == (str(agent.own), "startup-differs")
+    assert "a restart would take it: " in text
+    assert f"`calicopy apply -f {agent.own}`" in text
+
+    agent.changeover.reload()
+    await until(lambda: agent.changeover.under_way())
+    [step async for step in agent.changeover.rollback()]
+    ((_, code, text),) = problems(agent)
+    assert code == "startup-differs"
+    assert "SIGHUP did not come up, so that a restart does not take it: " in text
+
+
+async def test_the_status_says_that_the_own_file_cannot_be_read(agent: Agent) -> None:
+    agent.own.unlink()
+    assert [code for _, code, _ in problems(agent)] == ["startup-unreadable"]
+
+
 async def test_a_sighup_during_a_change_is_done_after_it(agent: Agent) -> None:
     waiting = await agent.begin(WITH_TOR)
     agent.own.write_text(OLD + "bgp: {multipath_relax: true}\n")
@@ -216,33 +252,16 @@ async def test_a_sighup_without_a_change_has_the_keys_read_again(
     assert agent.changeover.under_way() is None
 
 
-async def test_status_says_what_is_under_way_and_why_the_own_file_is_not_what_runs(agent: Agent) -> None:
-    problems = agent.script.core.host.problems
-    waiting = await agent.begin(WITH_TOR)
-    assert problems["config"]["change"].startswith("apply of new.yaml is under way, until ")
-    [step async for step in agent.changeover.rollback()]
-    await waiting
-    assert problems["config"] == {}
-
+async def test_the_status_has_the_first_error_of_a_file_that_sighup_refused(agent: Agent) -> None:
     agent.own.write_text("nodes: 7\npools: 8\n")
     agent.changeover.reload()
-    await until(lambda: problems["config"])
-    assert problems["config"]["file"].startswith(
-        f"{agent.own} is not what runs: SIGHUP was refused: {agent.own}:1:8: nodes: found the number 7"
-    )
-    assert "(and 1 more, see the agent's log)" in problems["config"]["file"]
-
+    await until(lambda: problems(agent)[0][1] == "startup-refused")
+    ((where, _, text),) = problems(agent)
+    assert where == str(agent.own)
+    assert text.startswith(f"it is not what runs, SIGHUP refused it: {agent.own}:1:8: nodes: found the number 7")
+    assert text.endswith("(and 1 more, see the agent's log)")
     assert (await agent.apply(OLD + "bgp: {multipath_relax: true}\n")).stage is ApplyStage.DONE
-    assert problems["config"] == {}
-
-
-async def test_a_text_that_came_by_sighup_and_did_not_come_up_is_named_by_status(agent: Agent) -> None:
-    agent.refuses = "no key file"
-    agent.own.write_text(WITH_TOR)
-    agent.changeover.reload()
-    problems = agent.script.core.host.problems
-    await until(lambda: "file" in problems.get("config", {}))
-    assert "the speaker refuses the sessions" in problems["config"]["file"]
+    assert problems(agent) == []
 
 
 async def test_what_is_missing_is_said_again_with_the_time_that_is_left(

@@ -29,7 +29,7 @@ TEXT = "nodes:\n  - {name: n1, address: 192.0.2.1/24}\npools:\n  - cidr: 10.244.
 TOR, BLOCK = ip_address("192.0.2.9"), Prefix.parse("10.244.0.0/26")
 VIEW = PlanView(
     sessions=(
-        SessionPlan("n2", ip_address("192.0.2.2"), SessionEffect.LEAVING, note="stays for 60 s at least"),
+        SessionPlan("n2", ip_address("192.0.2.2"), SessionEffect.LINGERING, note="stays for 60 s at least"),
         SessionPlan("tor", TOR, SessionEffect.RESET, (
             FieldChange("hold_time_s", "9", "30", True), FieldChange("prefix_limit", "5", "7", False),
         )),
@@ -57,10 +57,10 @@ def test_a_plan_is_an_aligned_table_for_each_kind_of_change(agent, calicopy, fil
     assert agent.backend.configuration.calls == [("plan", TEXT.encode(), file)]
     assert done.lines == [
         "Sessions",
-        "  EFFECT   PEER  ADDRESS    FIELD         BEFORE  AFTER  NOTE",
-        "  leaving  n2    192.0.2.2  -             -       -      stays for 60 s at least",
-        "  reset    tor   192.0.2.9  hold_time_s   9       30     resets the session",
-        "  reset    tor   192.0.2.9  prefix_limit  5       7      -",
+        "  EFFECT     PEER  ADDRESS    FIELD         BEFORE  AFTER  NOTE",
+        "  lingering  n2    192.0.2.2  -             -       -      stays for 60 s at least",
+        "  reset      tor   192.0.2.9  hold_time_s   9       30     resets the session",
+        "  reset      tor   192.0.2.9  prefix_limit  5       7      -",
         "",
         "Announcements",
         "  EFFECT  PEERS  PREFIXES                                              BEFORE  AFTER",
@@ -78,7 +78,7 @@ def test_a_plan_is_an_aligned_table_for_each_kind_of_change(agent, calicopy, fil
 def test_a_plan_for_programs_has_every_field(agent, calicopy, file):
     agent.backend.configuration.view = VIEW
     shown = calicopy("plan", "-f", file, "-o", "json").json
-    assert [session["effect"] for session in shown["sessions"]] == ["leaving", "reset"]
+    assert [session["effect"] for session in shown["sessions"]] == ["lingering", "reset"]
     assert shown["sessions"][1]["fields"][0] == {"name": "hold_time_s", "before": "9", "after": "30", "resets": True}
     assert shown["routes_total"] == 1001
 

@@ -56,6 +56,18 @@ def test_a_family_in_which_we_have_no_address_gets_its_end_of_rib_all_the_same()
     assert [one.family for one in script.seen(do.SendEndOfRib)] == [*both]
 
 
+def test_a_session_that_goes_to_another_as_is_told_nothing_of_the_new_kind_before_it_is_reset() -> None:
+    """Without LOCAL_PREF an internal peer would take everything as withdrawn (RFC 7606 section 7.5)."""
+    script = running()
+    script.done.clear()
+    script.tell(ev.ConfigChanged(with_session(node(), asn=64600)))
+    assert not script.seen(do.Advertise)
+    script.tell(sp.PeerDown(N2, "closing"), sp.PeerUp(N2, script.our_open, simnet.open_body(64600, N2)))
+    told = announced(script, OURS)
+    assert 5 not in told
+    assert told[2] == bytes.fromhex("0201 0000fc00")
+
+
 def test_a_filter_of_the_mesh_decides_what_other_nodes_hear() -> None:
     filters = [{"name": "f", "rules": [{"match": {"prefix": [{"equal": SECOND}]}, "action": "reject"}]}]
     script = running(OURS, SECOND, filters=filters, mesh_export=["f"])

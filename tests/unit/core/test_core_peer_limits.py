@@ -1,6 +1,7 @@
 """Sessions that are given up for a while: prefix limits with their actions, peers that break theirs again and again."""
 from __future__ import annotations
 
+import pytest
 import simnet
 from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
@@ -78,6 +79,15 @@ def test_a_stopped_peer_stays_stopped_until_somebody_resets_it() -> None:
     assert wanted(script) == {N2, N3}
     assert not script.core.peers[N2].stopped
     assert THEIRS in script.up(N2).hear(N2, THEIRS).end_of_rib(N2).routes
+
+
+@pytest.mark.parametrize("error", ["", "disk full"])
+def test_a_session_that_the_speaker_may_never_have_ended_begins_anew_when_it_is_wanted_again(error: str) -> None:
+    script = limited(LimitAction.STOP).hear(N2, *MORE)
+    script.tell(ev.SessionsSet(error, script.core.wanted.serial, unchanged=bool(error)))
+    script.tell(ev.PeerResetRequested(N2))
+    assert [one.peer for one in script.seen(do.ResetPeer)] == ([N2] if error else [])
+    assert wanted(script) == {N2, N3}
 
 
 def test_a_peer_to_be_restarted_is_wanted_again_when_its_time_has_passed() -> None:

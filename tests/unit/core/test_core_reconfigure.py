@@ -103,7 +103,7 @@ def test_it_goes_when_the_linger_time_has_passed_if_it_brings_nothing() -> None:
 
 def test_it_stays_beyond_it_while_there_is_no_other_way_to_what_it_brings() -> None:
     script = given(meshed(), bgp(tor(trust_owner=True, allow_own_as=1))).wait(10 * LINGER_S)
-    assert script.core.linger.reason(N2) == f"leaving: no other way to {THEIRS} yet"
+    assert script.core.linger.reason(N2) == f"lingering: no other way to {THEIRS} yet"
     assert script.routes == {OURS, THEIRS}
 
     script.up(TOR)
@@ -280,7 +280,7 @@ def test_a_plan_says_which_sessions_come_linger_and_go_and_what_that_takes_out()
     effects = {session.name: session.effect for session in view.sessions}
     assert effects == {
         "10.0.0.8": SessionEffect.ADDED, "tor": SessionEffect.REMOVED,
-        "n2": SessionEffect.LEAVING, "n3": SessionEffect.REMOVED,  # never was up
+        "n2": SessionEffect.LINGERING, "n3": SessionEffect.REMOVED,  # never was up
     }  # fmt: skip
     assert [(str(route.prefix), route.effect, route.why) for route in view.routes] == [
         (MORE, Effect.REMOVED, "no session brings it any more")
@@ -295,7 +295,7 @@ def test_a_plan_says_that_a_lower_limit_stops_a_session_and_what_goes_with_it() 
     lower = node(bgp={"prefix_limit": 1})
     view = planned(script, lower)
     notes = {one.name: one.note for one in view.sessions}
-    assert notes == {"n2": "is stopped: it has sent more prefixes than that", "n3": ""}
+    assert notes == {"n2": "is stopped: it has sent more prefixes than its limit", "n3": ""}
     assert {(str(one.prefix), one.effect) for one in view.routes} == {(THEIRS, Effect.REMOVED), (MORE, Effect.REMOVED)}
     assert given(script, lower).routes == {OURS}
 
