@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from calicopy.cli.client import connect
+from calicopy.cli.client import connect, is_lost
 from calicopy.cli.clusterfile import read_new_file
 from calicopy.cli.errors import CliError, ExitCode
 from calicopy.cli.options import Duration, Target, with_target
@@ -71,7 +71,7 @@ def follow(steps: Iterable[ApplyProgress], target: Target, *, wanted: Sequence[s
     except KeyboardInterrupt:
         raise CliError("the change goes on", details=(WHAT_NEXT,)) from None
     except grpc.RpcError as error:
-        if not seen:
+        if not seen or not is_lost(error):
             raise
         raise CliError("the connection to the agent broke", code=ExitCode.UNREACHABLE, details=(LOST,)) from error
     if target.output.structured:

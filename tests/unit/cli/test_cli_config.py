@@ -1,6 +1,7 @@
 """`calicopy plan`, `apply` and `config`, against an API server."""
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -130,6 +131,19 @@ def test_an_interrupted_apply_says_that_the_change_goes_on():
     with pytest.raises(CliError, match="the change goes on") as caught:
         follow(steps(), Target("/none", None, 1.0, Output.TABLE))
     assert "`calicopy config rollback` takes it back" in caught.value.details[0]
+
+
+def test_an_apply_whose_agent_goes_away_says_what_runs_then(agent, calicopy, file):
+    async def cut_short(text, filename, *, confirm_s):
+        yield ProgressView(ApplyStage.RUNNING, "the new configuration runs")
+        agent.end()
+        await asyncio.Event().wait()
+
+    agent.backend.configuration.apply = cut_short
+    done = calicopy("apply", "-f", file)
+    assert done.code == 3
+    assert done.err.splitlines()[0] == "calicopy: the connection to the agent broke"
+    assert "comes back on what ran before" in done.err
 
 
 @pytest.mark.parametrize("command", ["plan", "apply"])
