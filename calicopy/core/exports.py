@@ -37,6 +37,7 @@ from calicopy.seam.speaker import AnnounceGroup, WithdrawGroup
 
 RETRY_S = 1.0
 SLICE = 1000  # prefixes a call, counted once for each update group
+FINISH_SLICE = 250  # for what comes last, however much there is to announce
 ENCODED_SETS = 4096
 
 
@@ -217,7 +218,7 @@ class Exports:
         for key in dict.fromkeys((*due, *fresh)):
             self._join(self._peers[key])
         left = self._tell(SLICE)
-        left = self._finish(left, now)
+        left = self._finish(max(left, FINISH_SLICE), now)
         self.more = self.out.pending or left <= 0
 
     def _join(self, peer: Peer) -> None:
@@ -298,7 +299,10 @@ class Exports:
             if peer is None or sync is None:
                 del self._unfinished[key, family]
                 continue
-            if left <= 0 or self._waits(peer, now):
+            if self._waits(peer, now):
+                self.out.hold(key, family)
+                continue
+            if left <= 0:
                 continue
             deltas, left, done = self.out.finish(key, family, left)
             for delta in deltas:

@@ -2,7 +2,8 @@
 
 Theory of operation: `table` is what the members were told, prefix by prefix. Prefixes that something changed for are
 marked, and worked off in slices: each gets its routes anew, and prefixes that go from the same routes to the same other
-ones go out together, in one command for all members alike. Only the source of a path, the node that it began at and the
+ones go out together, in one command for all members alike. Changes may come without end: what is marked meanwhile waits
+for its turn, and tables get half of a slice. Only the source of a path, the node that it began at and the
 peer that it leads to differ from the others: they do not hear it. A peer that joins is sent the table, in slices too,
 together with those that joined at the same time. `withdrawn` remembers what was ever withdrawn, for members that are
 away, and for those that may not have heard it.
@@ -27,7 +28,7 @@ Peers = tuple[str, ...]
 class Member:
     """A peer of the group. The speaker may hold for it what it is not told: `stale`, as (path id, prefix), and `known`,
     a table that it was told before. `returns`: so it may also be told again what is withdrawn until it is sent the
-    table.
+    table. `due` is the turn after which nothing waits of what did when its stale routes were first to be withdrawn.
     """
 
     key: str
@@ -36,6 +37,7 @@ class Member:
     returns: bool = False
     stale: set[tuple[int, Packed]] = field(default_factory=set)
     known: dict[Packed, OutRoutes] = field(default_factory=dict)
+    due: int | None = None
 
 
 @dataclass(slots=True)
@@ -102,6 +104,8 @@ class UpdateGroup:
         self._uses: Counter[OutRoutes] = Counter()
         self._marked: dict[Packed, None] = {}
         self._queue: list[Packed] = []
+        self._turns = 0  # how often the queue was worked off
+        self._all_marked = 0  # the turn after which no prefix waits that was marked along with all others
         self._newcomers: dict[str, None] = {}
         self._syncs: list[_Sync] = []
         self._indexed = True  # what follows is true to the members
@@ -196,8 +200,9 @@ class UpdateGroup:
 
     def mark_again(self, prefixes: list[Packed]) -> None:
         """The same for many at once: it takes no time that goes with their number."""
-        if self.members:
+        if self.members and prefixes:
             self._queue += prefixes
+            self._all_marked = self._turns + 1
 
     @property
     def pending(self) -> bool:
@@ -205,21 +210,24 @@ class UpdateGroup:
         return bool(self._queue or self._marked or self._newcomers or self._syncs)
 
     def is_told(self, key: str) -> bool:
-        """Whether the member was sent the whole table, and nothing waits."""
-        if self._queue or self._marked or key in self._newcomers:
+        """Whether the member was sent the whole table, and all that waited when this was first asked after that."""
+        if key in self._newcomers or any(key in sync.peers for sync in self._syncs):
             return False
-        return not any(key in sync.peers for sync in self._syncs)
+        member = self.members[key]
+        if member.due is None:
+            member.due = self._turns + bool(self._queue) + bool(self._marked)
+        return self._turns >= max(member.due, self._all_marked)
 
     def advance(self, limit: int) -> tuple[list[OutDelta], int]:
         """Work off up to `limit` prefixes: (what is to be told, how many are left of the limit)."""
         plan = Plan(self.target)
-        limit -= self._take_marked(limit, plan)
-        if limit > 0 and not (self._queue or self._marked):
-            if self._newcomers:
-                self._syncs.append(_Sync(tuple(self._newcomers), list(self.table)))
-                self._newcomers.clear()
-                self._indexed = False
-            limit -= self._take_syncs(limit, plan)
+        kept = min((limit + 1) // 2, sum(len(sync.queue) for sync in self._syncs))
+        limit -= self._take_marked(limit - kept, plan)
+        if self._newcomers and self._turns >= self._all_marked:  # before, the table is that of another time
+            self._syncs.append(_Sync(tuple(self._newcomers), list(self.table)))
+            self._newcomers.clear()
+            self._indexed = False
+        limit -= self._take_syncs(limit, plan)
         return plan.deltas(), limit
 
     def _take_marked(self, limit: int, plan: Plan) -> int:
@@ -231,6 +239,7 @@ class UpdateGroup:
             part = self._queue[done - limit :]
             del self._queue[done - limit :]
             done += len(part)
+            self._turns += not self._queue
             for prefix in part:
                 old, new = self.table.get(prefix), self._routes_of(self, prefix)
                 if new is not old:

@@ -503,6 +503,61 @@ def test_a_table_goes_out_in_slices_and_is_complete_only_at_the_end(world, out):
     assert out.out.finish(N3, V4, 10)[2]
 
 
+def churn(world, out, peer, rounds: int, limit: int = 10) -> None:
+    """Rounds in which eight prefixes change, and about `limit` can be told."""
+    for number in range(rounds):
+        world.announce(peer, *(f"10.244.9.{n}/32" for n in range(8)), med=number, large_communities=(world.owner(2),))
+        out.out.judged(world.settle().judged)
+        out._take(out.out.advance(limit)[0])
+        for each in (N3, N4, TOR):
+            deltas, _, done = out.out.finish(each, V4, limit)
+            out._take(deltas)
+            out.done |= {each} if done else set()
+
+
+def test_changes_without_end_keep_no_group_waiting(world, out):
+    peer = world.node_peer(2, client=True)
+    world.announce(peer, A, B, C)
+    out.up(N3)
+    out.up(TOR, EXTERNAL)
+    churn(world, out, peer, 10)
+    assert out.done == {N3, TOR}
+    assert {A, B, C, "10.244.9.7/32"} <= set(out.hears(TOR)) & set(out.hears(N3))
+    assert min(attributes.attributes.med for attributes in out.hears(N3).values() if attributes.attributes.med) >= 7
+
+
+def test_a_peer_that_comes_amid_changes_without_end_is_sent_the_table_and_what_it_held_goes(world, out):
+    peer = world.node_peer(2, client=True)
+    world.announce(peer, *(f"10.244.1.{n}/32" for n in range(30)), large_communities=(world.owner(2),))
+    out.up(N3)
+    out.run()
+    out.done.clear()
+    out.up(N4)
+    out.out.announced_before(N4, V4, [(0, world.packed(A))])
+    out.held[N4] = {(0, world.packed(A)): None}
+    churn(world, out, peer, 15)
+    assert out.done >= {N3, N4}
+    assert out.hears(N4).keys() == out.hears(N3).keys()
+    assert len(out.hears(N4)) == 38
+
+
+def test_what_waits_when_a_peer_may_be_swept_is_told_before(world, out):
+    """An agent before us announced it: it is found again, and not withdrawn in between."""
+    peer = world.node_peer(2, client=True)
+    out.up(N3)
+    out.run()
+    out.up(N3)
+    out.out.announced_before(N3, V4, [(0, world.packed(A))])
+    out.out.advance(10)
+    world.announce(peer, A)
+    out.out.judged(world.settle().judged)
+    assert out.out.finish(N3, V4, 10) == ([], 10, False)
+    out.run()
+    assert not [delta for delta in out.deltas if delta.withdraw]
+    assert set(out.hears(N3)) == {A}
+    assert N3 in out.done
+
+
 # -- peers that come back
 
 
