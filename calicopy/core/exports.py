@@ -39,6 +39,7 @@ RETRY_S = 1.0
 SLICE = 1000  # prefixes a call, counted once for each update group
 FINISH_SLICE = 250  # for what comes last, however much there is to announce
 ENCODED_SETS = 4096
+AGE_S = 60.0  # so long at least, and about twice that at most, is remembered what was withdrawn
 
 
 class Exports:
@@ -60,6 +61,7 @@ class Exports:
         self._undecided = False
         self._up: set[str] = set()  # peers that `out` knows a session of
         self._retry_at: dict[str, float] = {}
+        self._age_at = 0.0
         self.out = AdjRibOut(rib)
         self.prefixes: frozenset[Prefix] = frozenset()
         self.hold_end_of_rib: frozenset[str] = frozenset()
@@ -217,6 +219,9 @@ class Exports:
                 sync.end_of_rib_sent = False
         for key in dict.fromkeys((*due, *fresh)):
             self._join(self._peers[key])
+        if now >= self._age_at:
+            self._age_at = now + AGE_S
+            self.out.age()
         left = self._tell(SLICE)
         left = self._finish(max(left, FINISH_SLICE), now)
         self.more = self.out.pending or left <= 0

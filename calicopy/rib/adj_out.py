@@ -132,11 +132,13 @@ class AdjRibOut:
         member.stale.update(before.withdrawn)
         known = before.members.get(peer.key) or before.away.get(peer.key)
         if before is not group or known is None or known.router_id != peer.router_id:
-            member.known = dict(before.table)
+            member.known.append(dict(before.table))
         if known is not None:
             member.stale |= known.stale
-            told = known.known.items()
-            member.stale.update((route.path_id, prefix) for prefix, routes in told for route in routes.routes)
+            member.known += known.known
+            if known.held is not None:
+                member.known.append(dict(known.held.table))
+                member.stale.update(known.held.withdrawn)
         return member
 
     def move(self, wanted: Mapping[OutPeer, tuple[ExportTarget, ...]]) -> None:
@@ -200,6 +202,13 @@ class AdjRibOut:
     def announced_before(self, key: str, family: Family, routes: Iterable[tuple[int, Packed]]) -> None:
         """What the speaker holds as announced to the peer, (path id, prefix), from an agent before us."""
         self._before.setdefault((key, family), set()).update(routes)
+
+    def age(self) -> None:
+        """To be called now and then: what was withdrawn before the last call is remembered no longer. A hand-over that
+        fails must be noticed within that time.
+        """
+        for group in self._groups.values():
+            group.age()
 
     # -- the difference
 

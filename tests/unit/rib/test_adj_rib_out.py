@@ -586,6 +586,46 @@ def test_what_was_withdrawn_while_all_were_away_is_withdrawn_too(world, out):
     assert set(out.run().hears(N3)) == {B}
 
 
+def test_what_was_withdrawn_while_a_peer_was_away_for_long_is_withdrawn_when_it_is_back(world, out):
+    peer = world.node_peer(2, client=True)
+    world.announce(peer, A, B, C)
+    out.up(N3)
+    out.up(N4)
+    out.run()
+    world.withdraw(peer, C)
+    out.run().out.leave(N3)
+    for prefix in (A, None, None):
+        if prefix is not None:
+            world.withdraw(peer, prefix)
+        out.run().out.age()
+    out.up(N3)
+    assert set(out.run().hears(N3)) == {B}
+    assert N3 in out.done
+
+
+def test_what_was_withdrawn_long_ago_is_not_withdrawn_again_when_a_peer_is_back(world, out):
+    """Else each return of a peer costs a withdrawal of all that ever was."""
+    peer = world.node_peer(2, client=True)
+    world.announce(peer, A, B, C)
+    out.up(N3)
+    out.up(N4)
+    out.run()
+    world.withdraw(peer, A)
+    out.run().out.age()
+    out.out.age()
+    out.out.leave(N3)
+    for number in range(50):  # comes and goes while it is away
+        host = f"10.244.9.{number}/32"
+        world.announce(peer, host, large_communities=(world.owner(2),))
+        out.run()
+        world.withdraw(peer, host)
+        out.run().out.age()
+    out.up(N3)
+    assert set(out.run().hears(N3)) == {B, C}
+    withdrawn = [prefix for delta in out.deltas for batch in delta.withdraw for prefix in batch.prefixes]
+    assert set(withdrawn) <= {world.packed("10.244.9.0/32"), world.packed("10.244.9.49/32")}
+
+
 def test_a_peer_that_became_the_source_while_it_was_away_does_not_keep_the_path_of_another(world, out):
     host = "10.244.1.5/32"
     world.announce(world.node_peer(3, client=True), host, large_communities=(world.owner(3),))
