@@ -28,12 +28,11 @@ class DecodedAttributes:
     """The attributes that are not MP_REACH/MP_UNREACH: values (of those that were sound), the codes seen, and the
     faults.
 
-    `codes` has every type code that occurred, broken ones included; `sound` those whose value stands in `attributes`.
+    `codes` has every type code that occurred, broken ones included.
     """
 
     attributes: PathAttributes
     codes: frozenset[int]
-    sound: frozenset[int]
     faults: tuple[Fault, ...]
 
 
@@ -151,7 +150,6 @@ def _decode_plain(plain: list[RawAttribute], session: SessionOptions) -> Decoded
     draft = Draft(session)
     faults: list[Fault] = []
     codes: set[int] = set()
-    sound: set[int] = set()
     for attribute in plain:
         if attribute.code in codes:  # RFC 7606 section 3 g: all but the first are discarded
             text = f"attribute {attribute.code} is there again"
@@ -159,11 +157,9 @@ def _decode_plain(plain: list[RawAttribute], session: SessionOptions) -> Decoded
             continue
         codes.add(attribute.code)
         fault = _read_one(draft, attribute)
-        if fault is None:
-            sound.add(attribute.code)
-        else:
+        if fault is not None:
             faults.append(fault)
-    return DecodedAttributes(draft.finish(), frozenset(codes), frozenset(sound), tuple(faults))
+    return DecodedAttributes(draft.finish(), frozenset(codes), tuple(faults))
 
 
 def _read_one(draft: Draft, attribute: RawAttribute) -> Fault | None:

@@ -17,7 +17,6 @@ from calicopy.cli.paint import Tone, paint
 if TYPE_CHECKING:
     from calicopy.v1.config_pb2 import ApplyProgress
 
-DEFAULT_CONFIRM_S = 60
 ENDING_S = 30.0  # to restore, or to write the file
 WHAT_NEXT = "`calicopy status` shows it, `calicopy config rollback` takes it back, `calicopy config confirm` keeps it"
 LOST = "an agent that runs goes on with it; one that ended comes back on what ran before: see `calicopy config show`"
@@ -25,10 +24,10 @@ TONES = {"done": Tone.GOOD, "waiting": Tone.CHANGING, "not-saved": Tone.BAD, "re
 confirm_option = click.option(
     "--confirm",
     "confirm_s",
-    type=Duration(least_s=1.0),
+    type=Duration(least_s=1),
     default="60s",
     show_default=True,
-    metavar="TIME",
+    metavar="DURATION",
     help="How long it may take to come up, unless `calicopy config confirm` says that it holds.",
 )
 

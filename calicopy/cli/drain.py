@@ -15,16 +15,15 @@ from calicopy.cli.paint import Tone, paint
 if TYPE_CHECKING:
     from calicopy.v1.node_pb2 import DrainResponse
 
-DEFAULT_WAIT_S = 10.0
 _TONES = {"no-alternative": Tone.CHANGING, "store-failed": Tone.BAD, "drained": Tone.GOOD, "undrained": Tone.BAD}
 
 
 @click.command()
 @click.option("--force", is_flag=True, help="Although addresses are in use: who has one is cut off.")
-@click.option("--wait", type=Duration(), default=DEFAULT_WAIT_S, metavar="DURATION",
-              help="How long to wait for other paths of shared prefixes at most.  [default: 10s]")
+@click.option("--wait", type=Duration(), default="10s", show_default=True, metavar="DURATION",
+              help="How long to wait for other paths of shared prefixes at most.")
 @with_target
-def drain(target: Target, *, force: bool, wait: float) -> None:
+def drain(target: Target, *, force: bool, wait: int) -> None:
     """Take this node out of service: others turn to what else they have, then everything is withdrawn.
 
     First all is announced with GRACEFUL_SHUTDOWN (65535:0, RFC 8326) and LOCAL_PREF 0; when each shared prefix has

@@ -56,26 +56,26 @@ class Target:
         return self.server.address if self.server is not None else self.socket
 
 
-class Duration(click.ParamType[float]):
+class Duration(click.ParamType[int]):
     """`30s`, `2m` or `1h`, as the cluster file writes it, to seconds: 24 hours at most."""
 
     name = "duration"
-    _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}  # noqa: RUF012 - never changed
-    _MOST_S = 24 * 3600.0
+    _UNITS = {"s": 1, "m": 60, "h": 3600}  # noqa: RUF012 - never changed
+    _MOST_S = 24 * 3600
 
-    def __init__(self, least_s: float = 0.0) -> None:
+    def __init__(self, least_s: int = 0) -> None:
         self._least_s = least_s
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Seconds as they are; text by its unit."""
-        if isinstance(value, float):
+        if isinstance(value, int):
             return value
         text = str(value)
         if not (text[:-1].isdecimal() and text.isascii() and text[-1] in self._UNITS):
             self.fail(f"{text!r} is no duration with its unit, such as 30s, 2m or 1h", param, ctx)
         seconds = int(text[:-1][:9]) * self._UNITS[text[-1]]
         if not self._least_s <= seconds <= self._MOST_S:
-            self.fail(f"{text!r} is not from {self._least_s:.0f}s to 24h", param, ctx)
+            self.fail(f"{text!r} is not from {self._least_s}s to 24h", param, ctx)
         return seconds
 
 

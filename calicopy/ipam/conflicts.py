@@ -149,7 +149,7 @@ def block_conflicts(state: State) -> tuple[BlockConflict, ...]:
             winner, rule = cluster.winner(block, cluster.me, rival)
             used = len(state.ledger.use(block).used)
             won = winner is cluster.me and record.rival is None
-            found.append(BlockConflict(block, rival.name, rival.router_id, won, rule, used))
+            found.append(BlockConflict(block, rival.name, won, rule, used))
     return tuple(found)
 
 
@@ -163,5 +163,5 @@ def address_conflicts(state: State) -> tuple[AddressConflict, ...]:
             if record is not None and record.handle is not None:
                 rival = state.cluster.by_router_id.get(router_id)
                 name = "a node that is not in the file" if rival is None else rival.name
-                found.append(AddressConflict(record.address, record.handle, name, router_id))
+                found.append(AddressConflict(record.address, record.handle, name))
     return tuple(found)

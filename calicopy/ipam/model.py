@@ -108,7 +108,6 @@ class BlockConflict:
 
     block: Prefix
     rival: str
-    rival_router_id: int
     won: bool
     rule: ConflictRule
     in_use: int
@@ -126,7 +125,6 @@ class AddressConflict:
     address: IPAddress
     handle: str
     rival: str
-    rival_router_id: int
 
     def __str__(self) -> str:
         return f"address {self.address} is used by {self.handle} here and announced by {self.rival} too"

@@ -48,12 +48,7 @@ def cluster(*peers: str, more: str = "") -> str:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     """Two nodes, each with a directory of its own for its file, and a router that announces a block to n1."""
     directory = tmp_path_factory.mktemp("lab")
-    plan: dict[str, Any] = {}
-    for name in NODES:
-        (directory / name).mkdir()
-        (directory / name / "cluster.yaml").write_text(cluster())
-        plan[name] = labs.node(f"192.0.2.{name[1]}/24")
-        plan[name]["binds"] = [f"{name}:/etc/calicopy"]
+    plan = {name: labs.node_with_files(directory, name, f"192.0.2.{name[1]}/24", cluster()) for name in NODES}
     bird = "bird -f -c /etc/bird.conf -s /run/bird.ctl"
     plan["tor"] = labs.router("192.0.2.9/24", bird, binds=["bird.conf:/etc/bird.conf:ro"])
     topology = labs.one_ethernet(f"ap{os.getpid()}", plan)

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
 import faults
 import labs
@@ -40,12 +39,8 @@ def cluster(*, reflectors: bool) -> str:
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     """Four nodes in a mesh, each with a directory of its own for its file."""
     directory = tmp_path_factory.mktemp("lab")
-    plan: dict[str, Any] = {}
-    for name in NODES:
-        (directory / name).mkdir()
-        (directory / name / "cluster.yaml").write_text(cluster(reflectors=False))
-        plan[name] = labs.node(f"192.0.2.{name[1]}/24")
-        plan[name]["binds"] = [f"{name}:/etc/calicopy"]
+    mesh = cluster(reflectors=False)
+    plan = {name: labs.node_with_files(directory, name, f"192.0.2.{name[1]}/24", mesh) for name in NODES}
     with labs.running(directory, labs.one_ethernet(f"mr{os.getpid()}", plan), files={}, mgmt=False) as made:
         made.wait_healthy(*NODES, within=60)
         yield made

@@ -9,8 +9,10 @@ import simnet
 from calicopy.config.resolve import NodeConfig, resolve
 from calicopy.core import commands as do
 from calicopy.core import events as ev
+from calicopy.core.change.plan import plan
 from calicopy.core.core import Core
 from calicopy.core.drain_state import DrainRecord
+from calicopy.core.views import PlanView
 from calicopy.fib import Hop, KernelDump, RouteKind, RouteTarget, WriteResult
 from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
@@ -32,6 +34,17 @@ def attributes(number: int) -> tuple[sp.RawAttribute, ...]:
     """What an internal peer announces with its blocks."""
     values = {1: b"\0", 2: b"", 5: (100).to_bytes(4, "big")}
     return (*(sp.RawAttribute(flags=0x40, code=code, value=value) for code, value in values.items()), owner(number))
+
+
+def planned(core: Core, config: NodeConfig) -> PlanView:
+    """What `plan` comes to, all its slices one after the other."""
+    steps = plan(core, config)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            view: PlanView = done.value
+            return view
 
 
 class Script:

@@ -156,6 +156,13 @@ def node(address: str, *, image: str = "calicopy-node:latest", **more: Any) -> d
     }
 
 
+def node_with_files(directory: Path, name: str, address: str, cluster: str) -> dict[str, Any]:
+    """The same, with a directory of its own for its file, which it may write: `NAME/cluster.yaml` in `directory`."""
+    (directory / name).mkdir()
+    (directory / name / "cluster.yaml").write_text(cluster)
+    return node(address, binds=[f"{name}:/etc/calicopy"])
+
+
 def router(address: str, cmd: str, *, binds: Sequence[str] = (), **more: Any) -> dict[str, Any]:
     """A node that runs something else."""
     return {"kind": "linux", "image": "debian:bookworm-slim", "cmd": cmd, "binds": list(binds),

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 
 from rawpeer import RawPeer
 from speakers import Agent
@@ -13,7 +14,14 @@ from calicopy.seam.speaker import AnnounceGroup, SessionSpec
 
 BOTH = (Family.IPV4, Family.IPV6)
 PORT, LISTEN = 31790, 31179
-LOCAL = "127.9.0.1"
+
+
+def loopback(host: str) -> str:
+    """An address of the loopback; each process of pytest-xdist has a /16 of its own, since the ports are the same."""
+    return f"127.{9 + int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])}.{host}"
+
+
+LOCAL = loopback("0.1")
 RESTART = GracefulRestart(120, tuple((family, True) for family in BOTH))
 PLAIN = Capabilities(families=BOTH, asn4=64512, route_refresh=True)
 FULL = dataclasses.replace(
@@ -21,7 +29,7 @@ FULL = dataclasses.replace(
     add_path=tuple((family, PathMode.BOTH) for family in BOTH),
 )  # fmt: skip
 SPEC = SessionSpec(
-    name="raw", peer_address="127.9.2.1", local_address=LOCAL, local_as=64512, peer_as=64512, router_id="10.9.0.1",
+    name="raw", peer_address=loopback("2.1"), local_address=LOCAL, local_as=64512, peer_as=64512, router_id="10.9.0.1",
     families=BOTH, listen_port=LISTEN, peer_port=PORT,
 )  # fmt: skip
 P1, P2 = "10.1.0.0/26", "10.1.0.64/26"

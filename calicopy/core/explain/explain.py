@@ -2,7 +2,7 @@
 
 Theory of operation: reading only, never on the hot path. What decides is searched from the length asked for down to 0,
 a few look-ups per length, so that a large table costs nothing: for a prefix itself, for an address the longest one that
-is used. Each part is made where its knowledge is (`explain_paths`: the decision, `explain_parts`: the rest); the
+is used. Each part is made where its knowledge is (`paths`: the decision, `parts`: the rest); the
 verdict is drawn from the parts alone, so that it cannot say anything that they do not.
 """
 from __future__ import annotations

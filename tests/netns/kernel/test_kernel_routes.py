@@ -16,6 +16,7 @@ from calicopy.fib.types import (
     RouteTarget,
     workload_target,
 )
+from calicopy.kernel.events import RoutesChanged
 from calicopy.kernel.kernel import Kernel
 from calicopy.net import Family, Prefix, pack
 
@@ -123,7 +124,8 @@ async def test_adding_what_is_there_already_changes_nothing_and_sends_no_event(n
         assert (result.failures, result.foreign) == ([], [])
         assert watcher._monitor is not None
         watcher._monitor._readable()
-        assert watcher._monitor._take() == []
+        about_routes = [one for one in watcher._monitor._take() if isinstance(one, RoutesChanged)]
+        assert about_routes == []  # the devices' own IPv6 addresses may still come up
     finally:
         await watcher.close()
 

@@ -47,7 +47,9 @@ async def test_the_first_change_after_the_first_watcher_came_is_told() -> None:
     tasks = [asyncio.create_task(loop.run()), asyncio.create_task(changes.run())]
     try:
         loop.post(SpeakerAttached("one", 1, ()))
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(5):
+            while not core.sessions.attached:  # noqa: ASYNC110 - as below
+                await asyncio.sleep(0.01)
         sink = Sink()
         backend.subscribe(sink)
         loop.post(PeerState("192.0.2.2", FsmState.CONNECT))

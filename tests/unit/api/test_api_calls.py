@@ -185,7 +185,7 @@ async def test_a_change_goes_on_when_its_caller_gives_up(channel, backend):
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    await asyncio.sleep(0.05)
+    await stub.ListWorkloads(workload_pb2.ListWorkloadsRequest())  # what came before it on the connection is done
     go_on.set()
     await asyncio.wait_for(done.wait(), 5)
     assert [workload.name for workload in backend.workload_list] == ["pod1"]

@@ -1,19 +1,18 @@
 """A node is taken out of service: refused, on disk, last resort, wait, withdrawn; and back."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import simnet
-from corescript import N2, N3, Script, node, owner, snapshot
+from corescript import N2, N3, Script, node, owner, planned, snapshot
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core import show
-from calicopy.core.change.plan import plan
 from calicopy.core.core import Core
 from calicopy.core.drain_state import DrainCleared, DrainPhase, DrainRecord, DrainSaved
-from calicopy.core.views import Health, PlanView
+from calicopy.core.views import Health
 from calicopy.net import Family, Prefix
 from calicopy.seam import speaker as sp
 
@@ -278,14 +277,4 @@ def test_the_status_says_that_it_is_drained_and_since_when() -> None:
 
 def test_a_plan_of_the_file_that_runs_is_empty_on_a_drained_node_too() -> None:
     script = ask(running()).wait(3)
-    assert outcome(plan(script.core, script.node)).announcements == ()
-
-
-def outcome(steps: Iterator[None]) -> PlanView:
-    """What a plan comes to, all its slices one after the other."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            view: PlanView = done.value
-            return view
+    assert planned(script.core, script.node).announcements == ()

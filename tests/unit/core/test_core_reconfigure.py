@@ -4,13 +4,13 @@ from __future__ import annotations
 from typing import Any
 
 import simnet
-from corescript import N2, N3, Script, attributes, node, snapshot
+from corescript import N2, N3, Script, attributes, node, planned, snapshot
 
 from calicopy.config.resolve import NodeConfig, resolve
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.change import come_up
-from calicopy.core.change.plan import needs_restart, plan
+from calicopy.core.change.plan import needs_restart
 from calicopy.core.peering.linger import CHECK_S
 from calicopy.core.views import Effect, PlanView, SessionEffect
 from calicopy.net import Family
@@ -68,16 +68,6 @@ def _withdrawn(command: do.Advertise) -> list[str]:
     for one in command.withdraw:
         found += [str(simnet.Prefix(command.family, one))] if isinstance(one, bytes) else [*one.prefixes]
     return found
-
-
-def planned(script: Script, config: NodeConfig) -> PlanView:
-    steps = plan(script.core, config)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            view: PlanView = done.value
-            return view
 
 
 # -- sessions that linger
@@ -267,8 +257,8 @@ def test_what_the_speaker_refuses_is_known_at_once_and_what_it_refused_before_do
 
 def test_a_plan_of_what_runs_is_empty() -> None:
     script = meshed()
-    assert planned(script, node()).empty
-    assert planned(script, script.node) == PlanView()
+    assert planned(script.core, node()).empty
+    assert planned(script.core, script.node) == PlanView()
 
 
 def test_a_plan_says_which_sessions_come_linger_and_go_and_what_that_takes_out() -> None:
@@ -276,7 +266,7 @@ def test_a_plan_says_which_sessions_come_linger_and_go_and_what_that_takes_out()
     body = simnet.update_body([MORE], next_hop=TOR, attributes=through(64600))
     script.hear(N2, THEIRS).tell(sp.UpdatesReceived(TOR, (body,))).end_of_rib(N2, TOR)
     assert script.routes == {OURS, THEIRS, MORE}
-    view = planned(script, bgp({"address": "10.0.0.8", "as": 64601}))
+    view = planned(script.core, bgp({"address": "10.0.0.8", "as": 64601}))
     effects = {session.name: session.effect for session in view.sessions}
     assert effects == {
         "10.0.0.8": SessionEffect.ADDED, "tor": SessionEffect.REMOVED,
@@ -293,7 +283,7 @@ def test_a_plan_says_which_sessions_come_linger_and_go_and_what_that_takes_out()
 def test_a_plan_says_that_a_lower_limit_stops_a_session_and_what_goes_with_it() -> None:
     script = meshed().hear(N2, MORE)
     lower = node(bgp={"prefix_limit": 1})
-    view = planned(script, lower)
+    view = planned(script.core, lower)
     notes = {one.name: one.note for one in view.sessions}
     assert notes == {"n2": "is stopped: it has sent more prefixes than its limit", "n3": ""}
     assert {(str(one.prefix), one.effect) for one in view.routes} == {(THEIRS, Effect.REMOVED), (MORE, Effect.REMOVED)}
@@ -311,34 +301,34 @@ def test_a_plan_says_that_a_session_is_stopped_whose_surplus_was_not_stored_so_f
 
 def test_a_plan_says_which_field_resets_a_session_and_which_does_not() -> None:
     script = Script(bgp(tor()), snapshot(OURS)).boot()
-    view = planned(script, bgp(tor(hold_time_s=30, prefix_limit=7)))
+    view = planned(script.core, bgp(tor(hold_time_s=30, prefix_limit=7)))
     (session,) = view.sessions
     assert session.effect is SessionEffect.RESET
     assert [(field.name, field.before, field.after, field.resets) for field in session.fields] == [
         ("hold_time_s", "9", "30", True), ("prefix_limit", "250000", "7", False),
     ]  # fmt: skip
-    (session,) = planned(script, bgp(tor(prefix_limit=7))).sessions
+    (session,) = planned(script.core, bgp(tor(prefix_limit=7))).sessions
     assert session.effect is SessionEffect.CHANGED
 
 
 def test_a_plan_shows_routes_that_get_another_encapsulation_or_are_refused() -> None:
     script = meshed()
     pools = [{"cidr": "10.244.0.0/22", "block_size": 26, "encapsulation": "ipip"}]
-    (route,) = planned(script, node(pools=pools)).routes
+    (route,) = planned(script.core, node(pools=pools)).routes
     assert route.effect is Effect.CHANGED
     assert (route.before, route.after) == (f"via {N2} dev eth0", f"via {N2} dev tunl0 onlink")
     pools = [{"cidr": "10.244.0.0/24", "block_size": 26}]
-    (route,) = planned(script, node(pools=pools)).routes
+    (route,) = planned(script.core, node(pools=pools)).routes
     assert (route.effect, route.why) == (Effect.REMOVED, "the prefix lies in no pool")
     reject = {"filters": [{"name": "none", "default": "reject"}], "mesh_import": ["none"]}
-    (route,) = planned(script, node(bgp=reject)).routes
+    (route,) = planned(script.core, node(bgp=reject)).routes
     assert route.why == "a filter of the cluster file refuses it: filter none, its default"
 
 
 def test_a_plan_shows_announcements_with_other_attributes_once_for_all_who_hear_them() -> None:
     script = meshed()
     marked = {"communities": [{"prefix": "10.244.0.0/16", "communities": ["64512:100"]}]}
-    (change,) = planned(script, node(bgp=marked)).announcements
+    (change,) = planned(script.core, node(bgp=marked)).announcements
     assert (change.peers, change.effect, change.prefixes) == (
         ("n2", "n3"), Effect.CHANGED, (simnet.Prefix.parse(OURS),),
     )  # fmt: skip
@@ -352,14 +342,14 @@ def test_a_plan_shows_announcements_with_other_attributes_once_for_all_who_hear_
 def test_a_plan_of_what_runs_is_empty_also_while_a_session_lingers() -> None:
     script = given(meshed(), bgp(tor()))
     assert N2 in script.core.peers
-    assert planned(script, script.node).empty
+    assert planned(script.core, script.node).empty
 
 
 def test_a_plan_of_what_would_be_is_what_comes_about() -> None:
     """The routes of the plan are the difference of before and after."""
     script = meshed()
     config = node(pools=[{"cidr": "10.244.0.0/22", "block_size": 26, "encapsulation": "ipip"}])
-    view = planned(script, config)
+    view = planned(script.core, config)
     before = dict(script.core.fib.desired(Family.IPV4))
     given(script, config).wait(1.0)
     after = dict(script.core.fib.desired(Family.IPV4))

@@ -10,23 +10,17 @@ from calicopy.speaker import launcher
 
 launcher.prepare_environment()  # before exabgp is loaded
 
-from exabgp.bgp.message import Action, Open, Update  # noqa: E402 - after the environment
-from exabgp.bgp.message.open import RouterID, Version  # noqa: E402 - as above
-from exabgp.bgp.message.open.capability import Capabilities, Negotiated  # noqa: E402 - as above
-from exabgp.configuration.configuration import Configuration  # noqa: E402 - as above
-from exabgp.environment import getenv  # noqa: E402 - as above
-from exabgp.logger import log  # noqa: E402 - as above
+from exabgp.bgp.message import Action, Update  # noqa: E402 - after the environment
 from exabgp.reactor.api import API  # noqa: E402 - as above
 from exabgp.reactor.api.command.limit import extract_neighbors, match_neighbors  # noqa: E402 - as above
+from exabgp_negotiation import negotiate  # noqa: E402 - as above
 
 from calicopy.bgp import RawAttribute  # noqa: E402 - as above
 from calicopy.net import Family, Prefix  # noqa: E402 - as above
 from calicopy.seam.speaker import AnnounceGroup, SessionSpec, WithdrawGroup  # noqa: E402 - as above
 from calicopy.speaker.adj_out import parse_adj_rib_out  # noqa: E402 - as above
 from calicopy.speaker.commands import announce_lines, withdraw_lines  # noqa: E402 - as above
-from calicopy.speaker.render import render  # noqa: E402 - as above
 
-log.init(getenv())
 BOTH = (Family.IPV4, Family.IPV6)
 SPEC = SessionSpec(
     name="n2", peer_address="10.9.0.2", local_address="10.9.0.1", local_as=64512, peer_as=64512, router_id="10.9.0.1",
@@ -38,20 +32,9 @@ PREFERENCE = RawAttribute(0x40, 5, bytes(4))
 LONG = b"\2\xff" + b"".join((65536 + i).to_bytes(4, "big") for i in range(255)) + b"\2\1\0\0\0\7"
 
 
-def negotiate(directory: Path, *, add_path: bool = False, asn4: bool = True) -> Any:
-    """A negotiation of the session with itself, as an old peer would have it."""
-    config = directory / "exabgp.conf"
-    config.write_text(render([SPEC], socket_path="/run/x.sock").text)
-    configuration = Configuration([str(config)])
-    assert configuration.reload(), configuration.error
-    (neighbor,) = configuration.neighbors.values()
-    capabilities = Capabilities().new(neighbor, True)
-    if not add_path:
-        del capabilities[69]
-    opened = Open(Version(4), neighbor["local-as"], neighbor["hold-time"], RouterID("10.9.0.2"), capabilities)
-    negotiated = Negotiated(neighbor)
-    negotiated.sent(opened)
-    negotiated.received(opened)
+def as_an_old_peer(directory: Path, *, add_path: bool = False, asn4: bool = True) -> Any:
+    """A negotiation of the session with itself, but for what an old peer lacks."""
+    negotiated = negotiate(SPEC, directory, add_path=add_path)
     negotiated.asn4 = asn4
     return negotiated
 
@@ -119,13 +102,13 @@ def test_every_attribute_arrives_byte_for_byte(attribute: RawAttribute, tmp_path
     given = [one for one in wanted if one.code != 3]
     attributes = on_the_wire(*wanted)
     expected = b"\0\0" + len(attributes).to_bytes(2, "big") + attributes + bytes.fromhex("1a0a010000")
-    assert body(announced(*given), negotiate(tmp_path)) == expected
+    assert body(announced(*given), as_an_old_peer(tmp_path)) == expected
 
 
 def test_an_old_peer_gets_two_octets_and_the_attributes_that_carry_the_rest(tmp_path: Path) -> None:
     path = RawAttribute(0x40, 2, bytes.fromhex("02020001000000000007" "0101000100ff"))
     aggregator = RawAttribute(0xC0, 7, bytes.fromhex("000100010a090001"))
-    sent = body(announced(path, aggregator), negotiate(tmp_path, asn4=False))
+    sent = body(announced(path, aggregator), as_an_old_peer(tmp_path, asn4=False))
     assert bytes.fromhex("4002 0a 0202 5ba0 0007 0101 5ba0") in sent
     assert bytes.fromhex("c011 10 0202 00010000 00000007 0101 000100ff") in sent
     assert bytes.fromhex("c007 06 5ba0 0a090001") in sent
@@ -136,10 +119,10 @@ def test_an_old_peer_gets_two_octets_and_the_attributes_that_carry_the_rest(tmp_
 def test_a_path_id_goes_out_where_it_was_negotiated_and_nowhere_else(family: Family, tmp_path: Path) -> None:
     prefix = bytes.fromhex("1a0a010000" if family is Family.IPV4 else "40fd01000000000000")
     line = announced(path_id=0x01020304, family=family)
-    with_ids = body(line, negotiate(tmp_path, add_path=True))
+    with_ids = body(line, as_an_old_peer(tmp_path, add_path=True))
     assert bytes.fromhex("01020304") + prefix in with_ids
-    assert bytes.fromhex("01020304") not in body(line, negotiate(tmp_path))
-    assert bytes(4) + prefix in body(announced(family=family), negotiate(tmp_path, add_path=True))
+    assert bytes.fromhex("01020304") not in body(line, as_an_old_peer(tmp_path))
+    assert bytes(4) + prefix in body(announced(family=family), as_an_old_peer(tmp_path, add_path=True))
 
 
 @pytest.mark.parametrize("path_id", [0, 5, 0xFFFFFFFF])
@@ -147,7 +130,7 @@ def test_a_withdrawal_names_the_path_id_of_its_announcement(path_id: int, tmp_pa
     gone = WithdrawGroup(family=Family.IPV4, path_id=path_id, prefixes=("10.1.0.0/26",))
     (line,) = withdraw_lines(["10.9.0.2"], [gone])
     expected = b"\0\x09" + path_id.to_bytes(4, "big") + bytes.fromhex("1a0a010000" "0000")
-    assert body(line, negotiate(tmp_path, add_path=True)) == expected
+    assert body(line, as_an_old_peer(tmp_path, add_path=True)) == expected
     (withdrawn,), (before,) = changes_of(line), changes_of(announced(path_id=path_id))
     assert withdrawn.index() == before.index()
 

@@ -17,23 +17,18 @@ from calicopy.speaker import launcher
 
 launcher.prepare_environment()  # before exabgp is loaded
 
-from exabgp.bgp.message import Message, Open, Update  # noqa: E402 - after the environment
+from exabgp.bgp.message import Message, Update  # noqa: E402 - after the environment
 from exabgp.bgp.message.direction import Direction  # noqa: E402 - as above
 from exabgp.bgp.message.notification import Notify  # noqa: E402 - as above
-from exabgp.bgp.message.open import RouterID, Version  # noqa: E402 - as above
-from exabgp.bgp.message.open.capability import Capabilities, Capability, Negotiated  # noqa: E402 - as above
+from exabgp.bgp.message.open.capability import Capabilities, Capability  # noqa: E402 - as above
 from exabgp.bgp.message.update.attribute import Attribute  # noqa: E402 - as above
-from exabgp.configuration.configuration import Configuration  # noqa: E402 - as above
-from exabgp.environment import getenv  # noqa: E402 - as above
-from exabgp.logger import log  # noqa: E402 - as above
+from exabgp_negotiation import negotiate  # noqa: E402 - as above
 
 from calicopy.net import Family  # noqa: E402 - as above
 from calicopy.seam.speaker import SessionSpec  # noqa: E402 - as above
 from calicopy.speaker.opaque import OpaqueUpdate, check_nlri  # noqa: E402 - as above
 from calicopy.speaker.peering import HonestCapabilities, ShortDelay  # noqa: E402 - as above
-from calicopy.speaker.render import render  # noqa: E402 - as above
 
-log.init(getenv())
 SPEC = SessionSpec(
     name="n2", peer_address="10.9.0.2", local_address="10.9.0.1", local_as=64512, peer_as=64512, router_id="10.9.0.1",
     families=(Family.IPV4, Family.IPV6),
@@ -43,24 +38,9 @@ NEXT_HOP, LOCAL_PREF = bytes.fromhex("4003040a090002"), bytes.fromhex("400504000
 USUAL = ORIGIN + AS_PATH + NEXT_HOP + LOCAL_PREF
 
 
-def negotiate(directory: Path) -> Any:
-    """A real negotiation of the session with itself."""
-    config = directory / "exabgp.conf"
-    config.write_text(render([SPEC], socket_path="/run/x.sock").text)
-    configuration = Configuration([str(config)])
-    assert configuration.reload(), configuration.error
-    (neighbor,) = configuration.neighbors.values()
-    capabilities = Capabilities().new(neighbor, True)
-    opened = Open(Version(4), neighbor["local-as"], neighbor["hold-time"], RouterID("10.9.0.2"), capabilities)
-    negotiated = Negotiated(neighbor)
-    negotiated.sent(opened)
-    negotiated.received(opened)
-    return negotiated
-
-
 @pytest.fixture(scope="session")
 def negotiated(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return negotiate(tmp_path_factory.mktemp("exabgp"))
+    return negotiate(SPEC, tmp_path_factory.mktemp("exabgp"))
 
 
 def update(withdrawn: bytes, attributes: bytes, announced: bytes) -> bytes:

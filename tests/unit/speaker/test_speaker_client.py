@@ -192,7 +192,7 @@ async def test_the_unit_waits_for_the_file_and_for_its_addresses(client: Speaker
     await control.apply([elsewhere])
     assert listen_addresses(config.read_text()) == ["192.0.2.1"]
     assert "192.0.2.1" in (unbindable("192.0.2.1") or "")
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # time enough for several looks at the file
     assert not waiting.done()
     await control.apply([SPEC])
     assert "127.0.0.2" in await asyncio.wait_for(waiting, 5)

@@ -1,4 +1,4 @@
-"""What the tests of the speaker's sessions share: a speaker on the loopback, and peers of our own."""
+"""What the tests of the speaker share: one on the loopback with peers of our own, or one beside BIRD."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from rawpeer import RawPeer
-from speakers import Agent, Host
+from speakers import Agent, Host, Pair, eventually
 
 
 @pytest.fixture
@@ -14,6 +14,17 @@ def host(tmp_path: Path) -> Iterator[Host]:
     created = Host(tmp_path)
     yield created
     created.tear_down()
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    created = Pair(tmp_path)
+    try:
+        created.set_up()
+        await eventually(lambda: "Started" in created.log())
+        yield created
+    finally:
+        created.tear_down()
 
 
 @pytest.fixture

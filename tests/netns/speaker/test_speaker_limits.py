@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 from rawpeer import NOTIFICATION, OPEN, UPDATE, RawPeer
-from rawsessions import BOTH, FULL, P1, PLAIN, PORT, SPEC, group, held, listening
+from rawsessions import BOTH, FULL, P1, PLAIN, PORT, SPEC, group, held, listening, loopback
 from speakers import Agent, eventually
 
 from calicopy.bgp import Capabilities, decode_notification, decode_open, encode_end_of_rib
@@ -20,7 +20,7 @@ async def test_a_teardown_says_nothing_where_we_offer_graceful_restart_and_a_cea
     agent: Agent, peers: list[RawPeer]
 ) -> None:
     """It is our offer that counts for ExaBGP, not whether the peer has it too."""
-    specs = [dataclasses.replace(SPEC, name=f"n{number}", peer_address=f"127.9.2.{number}") for number in (1, 2, 3)]
+    specs = [dataclasses.replace(SPEC, name=f"n{number}", peer_address=loopback(f"2.{number}")) for number in (1, 2, 3)]
     specs[2] = dataclasses.replace(specs[2], graceful_restart_time_s=0)
     both, ours, none = [
         await listening(peers, spec, one) for spec, one in zip(specs, (FULL, PLAIN, FULL), strict=True)
@@ -40,7 +40,7 @@ async def test_a_session_that_is_taken_out_is_closed_without_a_word_with_and_wit
     agent: Agent, peers: list[RawPeer]
 ) -> None:
     """So withdraw first: under graceful restart the peer keeps what it has for the restart time."""
-    other = dataclasses.replace(SPEC, name="other", peer_address="127.9.2.2")
+    other = dataclasses.replace(SPEC, name="other", peer_address=loopback("2.2"))
     graceful, plain = await listening(peers, SPEC, FULL), await listening(peers, other)
     await agent.control.apply([SPEC, other])
     await eventually(lambda: len(agent.of(PeerUp)) == 2)

@@ -6,7 +6,6 @@ import dataclasses
 import socket
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from speakers import OWNER, SPEC, Agent, Pair, eventually
@@ -71,17 +70,6 @@ def repeats_soon() -> bool:
         except OSError:
             return False
     return True
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    created = Pair(tmp_path)
-    try:
-        created.set_up()
-        await eventually(lambda: "Started" in created.log())
-        yield created
-    finally:
-        created.tear_down()
 
 
 @pytest.fixture
@@ -178,7 +166,7 @@ async def test_a_key_that_changes_in_its_file_resets_that_session_alone(pair: Pa
     key.write_text("after\n")
     await eventually(lambda: ups(agent, SPEC.peer_address) == 2)
     key.unlink()  # it stays as it is
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(1.5)  # three looks at the file that is gone
     assert downs(agent, SPEC.peer_address) == 1
     key.write_text("third")
     await eventually(lambda: downs(agent, SPEC.peer_address) >= 2)

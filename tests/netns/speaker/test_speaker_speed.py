@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
 import pytest
 from rawpeer import UPDATE, RawPeer
+from rawsessions import BOTH, LOCAL, PORT, loopback
 from speakers import OWNER, Agent, Host, eventually
 
 from calicopy.bgp import Capabilities, PathMode, RawAttribute
@@ -17,16 +18,14 @@ from calicopy.seam.speaker import AnnounceGroup, CommandResult, SessionSpec, Wit
 pytestmark = pytest.mark.netns
 
 PEERS, ROUTES, SETS = 16, 1000, 16
-PORT = 31790
-BOTH = (Family.IPV4, Family.IPV6)
 CAPABLE = Capabilities(
     families=BOTH, asn4=64512, route_refresh=True, extended_message=True,
     add_path=tuple((family, PathMode.RECEIVE) for family in BOTH),
 )  # fmt: skip
-ADDRESSES = [f"127.9.1.{number}" for number in range(1, PEERS + 1)]
+ADDRESSES = [loopback(f"1.{number}") for number in range(1, PEERS + 1)]
 SPECS = [
     SessionSpec(
-        name=f"client{number}", peer_address=address, local_address="127.9.0.1", local_as=64512, peer_as=64512,
+        name=f"client{number}", peer_address=address, local_address=LOCAL, local_as=64512, peer_as=64512,
         router_id="10.9.0.1", families=BOTH, listen_port=None, peer_port=PORT, add_path_send=BOTH,
     )
     for number, address in enumerate(ADDRESSES)
@@ -34,14 +33,7 @@ SPECS = [
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    created = Host(tmp_path)
-    yield created
-    created.tear_down()
-
-
-@pytest.fixture
-async def peers(host: Host) -> AsyncIterator[list[RawPeer]]:
+async def peers() -> AsyncIterator[list[RawPeer]]:
     created = []
     for number, address in enumerate(ADDRESSES):
         peer = RawPeer(64512, f"10.9.1.{number + 1}", CAPABLE)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from rawpeer import KEEPALIVE, NOTIFICATION, OPEN, REFRESH, UPDATE, RawPeer
-from rawsessions import BOTH, FULL, LISTEN, P1, P2, PLAIN, PORT, SPEC, bound, dialling, group, held, listening
+from rawsessions import BOTH, FULL, LISTEN, P1, P2, PLAIN, PORT, SPEC, bound, dialling, group, held, listening, loopback
 from speakers import Agent, Host, eventually
 
 from calicopy.bgp import (
@@ -64,7 +64,8 @@ async def test_keepalives_are_never_rarer_than_a_third_of_the_negotiated_hold_ti
 async def test_sessions_listen_on_an_address_and_port_of_their_own_each(agent: Agent, peers: list[RawPeer]) -> None:
     specs = [
         dataclasses.replace(
-            SPEC, name=f"n{number}", peer_address=f"127.9.2.{number}", local_address=f"127.9.0.{number}", passive=True,
+            SPEC, name=f"n{number}", peer_address=loopback(f"2.{number}"),
+            local_address=loopback(f"0.{number}"), passive=True,
             listen_port=LISTEN + number,
         )
         for number in (1, 2, 3)
@@ -80,7 +81,7 @@ async def test_ttl_security_of_a_session_is_its_own_on_an_address_and_port_that_
     agent: Agent, peers: list[RawPeer]
 ) -> None:
     near = dataclasses.replace(SPEC, name="near", passive=True, incoming_ttl=255, outgoing_ttl=255)
-    far = dataclasses.replace(SPEC, name="far", peer_address="127.9.2.2", passive=True)
+    far = dataclasses.replace(SPEC, name="far", peer_address=loopback("2.2"), passive=True)
     await agent.control.apply([near, far])
     await bound(agent)
     for ttl in (64, 254):
@@ -112,7 +113,7 @@ async def test_a_session_without_a_port_takes_no_connection_that_its_address_get
     agent: Agent, peers: list[RawPeer]
 ) -> None:
     deaf = dataclasses.replace(SPEC, name="deaf", listen_port=None)
-    other = dataclasses.replace(SPEC, name="other", peer_address="127.9.2.2", passive=True)
+    other = dataclasses.replace(SPEC, name="other", peer_address=loopback("2.2"), passive=True)
     await agent.control.apply([deaf, other])
     await bound(agent)
     refused = await dialling(peers, deaf)
@@ -166,7 +167,7 @@ async def test_without_graceful_restart_the_old_session_stays_and_the_new_connec
     old = await listening(peers, SPEC)
     await agent.control.apply([SPEC])
     await eventually(lambda: agent.of(PeerUp))
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(1.1)  # as above
     new = await dialling(peers, SPEC)
     await eventually(lambda: new.closed)
     assert (old.closed, new.opened) == (0, 0)
@@ -189,7 +190,7 @@ async def test_one_command_tells_several_peers_each_in_the_form_that_it_negotiat
 ) -> None:
     specs = [
         dataclasses.replace(
-            SPEC, name=f"n{number}", peer_address=f"127.9.2.{number}", add_path_send=BOTH, add_path_receive=BOTH
+            SPEC, name=f"n{number}", peer_address=loopback(f"2.{number}"), add_path_send=BOTH, add_path_receive=BOTH
         )
         for number in (1, 2, 3)
     ]
@@ -241,9 +242,9 @@ async def test_a_command_to_peers_that_are_no_sessions_reaches_the_others_and_is
     peer = await listening(peers, SPEC)
     await agent.control.apply([SPEC])
     await eventually(lambda: agent.of(PeerUp))
-    assert await agent.client.announce(["127.9.2.77", SPEC.peer_address], [group(P1)]) is CommandResult.DONE
+    assert await agent.client.announce([loopback("2.77"), SPEC.peer_address], [group(P1)]) is CommandResult.DONE
     await eventually(lambda: held(peer) == {(0, P1)})
-    assert await agent.client.announce(["127.9.2.77"], [group(P2)]) is CommandResult.ERROR
+    assert await agent.client.announce([loopback("2.77")], [group(P2)]) is CommandResult.ERROR
 
 
 async def test_exabgp_without_our_classes_says_the_same(host: Host, peers: list[RawPeer]) -> None:
@@ -251,7 +252,7 @@ async def test_exabgp_without_our_classes_says_the_same(host: Host, peers: list[
     agent = Agent(host)
     specs = [
         dataclasses.replace(
-            SPEC, name=f"n{number}", peer_address=f"127.9.2.{number}", add_path_send=BOTH, add_path_receive=BOTH,
+            SPEC, name=f"n{number}", peer_address=loopback(f"2.{number}"), add_path_send=BOTH, add_path_receive=BOTH,
             keepalive_s=1,
         )
         for number in (1, 2)
@@ -280,7 +281,7 @@ async def test_exabgp_without_our_classes_says_the_same(host: Host, peers: list[
 async def test_a_command_is_as_fast_as_ever_while_another_session_is_down(agent: Agent, peers: list[RawPeer]) -> None:
     """ExaBGP's own loop sleeps 50 ms a turn as long as a closed socket is in its poll set."""
     specs = [
-        dataclasses.replace(SPEC, name=f"n{number}", peer_address=f"127.9.2.{number}", passive=True)
+        dataclasses.replace(SPEC, name=f"n{number}", peer_address=loopback(f"2.{number}"), passive=True)
         for number in (1, 2)
     ]
     await agent.control.apply(specs)
@@ -296,7 +297,7 @@ async def test_a_command_is_as_fast_as_ever_while_another_session_is_down(agent:
         to = [specs[1].peer_address]
         assert await agent.client.announce(to, [group(f"10.3.{number}.0/24")]) is CommandResult.DONE
         took.append(time.monotonic() - began)
-        await asyncio.sleep(0.07)
+        await asyncio.sleep(0.07)  # so that each finds ExaBGP asleep
     assert sorted(took)[len(took) // 2] < 0.03
 
 
