@@ -121,7 +121,7 @@ def _stops(core: Core, change: SessionChange) -> str:
     """What is said of a session that another limit ends."""
     limited = not {"prefix_limit", "prefix_limit_action"}.isdisjoint(change.in_place)
     key = str(change.new.address)
-    stops = limited and passes_limit(change.new, core.rib.received(key), beyond=core.rib.counters(key).over_limit)
+    stops = limited and passes_limit(change.new, core.rib.received(key), beyond=core.rib.beyond_limit(key))
     return "is stopped: it has sent more prefixes than its limit" if stops else ""
 
 

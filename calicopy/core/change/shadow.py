@@ -101,7 +101,7 @@ def feed(shadow: Shadow, core: Core, sessions: Iterable[tuple[str, SessionConfig
         received = core.rib.received(key)
         if peer is None or peer.opened is None or not any(received.values()):
             continue
-        if passes_limit(session, received, beyond=core.rib.counters(key).over_limit):
+        if passes_limit(session, received, beyond=core.rib.beyond_limit(key)):
             continue
         # what is stored beyond a lower limit stays, with WARN
         shadow.rib.peer_up(replace(peer_info(session, int(peer.opened.router_id)), prefix_limit=None))
