@@ -319,13 +319,12 @@ def _remove(directory: LabDirectory) -> None:
                 failures.append(str(error))
     if failures:
         raise LabError(f"lab {directory.lab}: {'; '.join(failures)}")
-    for _ in record.nodes if record is not None else ():
+    for left in reversed(range(2 * len(record.nodes) + 1 if record is not None else 1)):
         try:
             shutil.rmtree(directory.path)
-            return
-        except OSError as error:  # the monitor of a node that was killed wrote its exit code meanwhile
-            if error.errno != errno.ENOTEMPTY:
+            break
+        except OSError as error:  # the monitor of a node that was killed wrote, or renamed, its exit code meanwhile
+            if not left or error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                 raise
-    shutil.rmtree(directory.path)
     with suppress(OSError):
         STATE_ROOT.rmdir()

@@ -133,10 +133,11 @@ def problems(core: Core) -> Iterator[ProblemView]:
     yield from session_problems(core)
     counts = core.fib.counts()
     if counts.failed:
-        text = f"{counts.failed} routes could not be written: `calicopy routes` says which and why"
+        text = f"{_count(counts.failed, 'route')} could not be written: `calicopy routes` says which and why"
         yield _problem("kernel", "", "routes-failed", text)
     if counts.unprogrammed:
-        text = f"{counts.unprogrammed} learned prefixes have no usable way: `calicopy routes` says why"
+        text = f"no usable way for {_count(counts.unprogrammed, 'prefix', 'prefixes')} that others announce: "
+        text += "`calicopy routes` says why"
         yield _problem("kernel", "", "routes-unprogrammed", text)
     if core.requests.store_error:
         yield _problem("ipam", "store", "store-failed", core.requests.store_error)
@@ -159,6 +160,10 @@ def _drain_problem(core: Core) -> Iterator[ProblemView]:
         yield _problem("drain", "", "drained", text)
     elif drainer.phase is DrainPhase.DRAINING:
         yield _problem("drain", "", "draining", f"draining {drainer.since}: everything is announced as a last resort")
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"1 {one}" if number == 1 else f"{number} {many or one + 's'}"
 
 
 def _problem(component: str, subject: str, code: str, message: str) -> ProblemView:
