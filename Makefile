@@ -51,7 +51,7 @@ dev: .venv/.dev
 
 .PHONY: demo demo-down
 demo: deps-demo venv
-	@$(CALICOPY) lab up $(DEMO_LAB)
+	@$(CALICOPY) lab up $(DEMO_LAB) || { echo "make demo-down removes the lab of an earlier demo" >&2; exit 1; }
 	@$(PYTHON_IN_VENV) containerlab/demo.py
 
 demo-down: venv

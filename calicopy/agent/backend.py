@@ -248,7 +248,8 @@ class AgentBackend:
         """Ends a session, to begin it anew; a stopped one is wanted again. Raises RefusedError."""
         peer = self._peer(name)
         if not peer.stopped and not peer.is_up:
-            message = f"the session with {peer.configured.name} is not up, and is dialled all the time already"
+            waits = "the peer is the one to dial" if peer.configured.passive else "it is dialled all the time already"
+            message = f"the session with {peer.configured.name} is not up, and {waits}"
             raise RefusedError(RefusalKind.CONFLICT, "peer-down", message, subject=name)
         self._post(ev.PeerResetRequested(peer.key))
         return show.peer_view(self._core, peer, self.clock)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from calicopy.agent.config_files import ConfigFiles
-from calicopy.agent.config_problems import clock_text, config_problems
+from calicopy.agent.config_problems import Refusal, clock_text, config_problems
 from calicopy.api.backend import ConfigKind, RefusalKind, RefusedError
 from calicopy.config.load import LoadResult, load_bytes
 from calicopy.config.resolve import NodeConfig, NodeNotFoundError, resolve
@@ -98,7 +98,7 @@ class Changeover:
         self._reading = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._reload_again = False
-        self._startup_problem = ""  # why the agent's own file is not what runs
+        self._refusal: Refusal | None = None
         self._stepped = asyncio.Event()
 
     def stepped(self) -> None:
@@ -138,7 +138,7 @@ class Changeover:
 
     def problems(self) -> tuple[ProblemView, ...]:
         """What the status says of the configuration."""
-        return tuple(config_problems(self._files, self._text, self.under_way(), why=self._startup_problem))
+        return tuple(config_problems(self._files, self._text, self.under_way(), self._refusal))
 
     async def _judge(self, text: bytes, filename: str) -> Candidate:
         """Load and resolve it, in a thread. Raises RefusedError with every error and its place."""
@@ -231,10 +231,6 @@ class Changeover:
         else:
             outcome = await asyncio.to_thread(self._hold, change)
         self._change = None
-        if outcome.stage is not ApplyStage.RESTORED:
-            self._startup_problem = "" if outcome.stage is ApplyStage.DONE else outcome.message
-        elif await asyncio.to_thread(self._files.startup) == change.candidate.text:
-            self._startup_problem = outcome.message
         level = logging.WARNING if outcome.stage is ApplyStage.DONE else logging.ERROR
         log.log(level, "configuration: %s: %s", change.by, "; ".join((outcome.message, *outcome.missing)))
         change.say(outcome)
@@ -290,9 +286,8 @@ class Changeover:
             self._files.save(change.candidate.text)
         except OSError as error:
             self._files.restored()
-            message = f"{how}, but the agent's own file could not be written: {error.filename}: {error.strerror}"
-            if error.errno == errno.EBUSY:
-                message += " (it is mounted on its own: mount its directory)"
+            hint = " (it is mounted on its own: mount its directory)" if error.errno == errno.EBUSY else ""
+            message = f"{how}, but the agent's own file could not be written: {error.filename}: {error.strerror}{hint}"
             return ProgressView(ApplyStage.NOT_SAVED, f"{message}. The startup configuration differs", missing)
         self._files.end()
         return ProgressView(ApplyStage.DONE, f"{how}; it is in {self._files.own}", missing)
@@ -341,7 +336,6 @@ class Changeover:
             return
         if text == self._text:
             log.info("configuration: SIGHUP: nothing has changed in %s; keys are read again", self._files.own)
-            self._startup_problem = ""
             self._post(ev.ConfigChanged(self._core.node))
             return
         try:
@@ -352,7 +346,7 @@ class Changeover:
                 return
             first, *more = str(error).splitlines()
             counted = f" (and {len(more)} more, see the agent's log)" if more else ""
-            self._startup_problem = f"SIGHUP was refused: {first}{counted}"
+            self._refusal = Refusal(text, f"{first}{counted}")
             log.error("configuration: SIGHUP: refused, nothing has changed: %s", error)
 
     async def stop(self) -> None:

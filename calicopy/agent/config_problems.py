@@ -2,10 +2,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from calicopy.agent.config_files import ConfigFiles
 from calicopy.core.views import ProblemView, ReasonView, UnderWayView
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A text of the own file that SIGHUP refused, and why."""
+
+    text: bytes
+    why: str
 
 
 def clock_text(when: float) -> str:
@@ -14,11 +23,9 @@ def clock_text(when: float) -> str:
 
 
 def config_problems(
-    files: ConfigFiles, running: bytes, change: UnderWayView | None, *, why: str = ""
+    files: ConfigFiles, running: bytes, change: UnderWayView | None, refusal: Refusal | None
 ) -> Iterator[ProblemView]:
-    """Each with what to do about it. That the own file differs while a change is under way is as it should be. `why`:
-    what became of it when it was last tried.
-    """
+    """Each with what to do about it. That the own file differs while a change is under way is as it should be."""
     if change is not None:
         yield _problem(change.by, "change-under-way", _under_way(change))
         return
@@ -26,8 +33,10 @@ def config_problems(
     if startup is None:
         text = "it cannot be read, and a restart needs it: `calicopy config show --running` prints what runs"
         yield _problem(str(files.own), "startup-unreadable", text)
+    elif refusal is not None and startup == refusal.text != running:
+        yield _problem(str(files.own), "startup-refused", f"it is not what runs, SIGHUP refused it: {refusal.why}")
     elif startup != running:
-        yield _problem(str(files.own), "startup-differs", _differs(files, startup, why))
+        yield _problem(str(files.own), "startup-differs", _differs(files, startup))
 
 
 def _under_way(change: UnderWayView) -> str:
@@ -38,14 +47,13 @@ def _under_way(change: UnderWayView) -> str:
     return f"{text}; `calicopy config confirm` keeps it, `calicopy config rollback` ends it"
 
 
-def _differs(files: ConfigFiles, startup: bytes, why: str) -> str:
+def _differs(files: ConfigFiles, startup: bytes) -> str:
     note = files.distrusted(startup)
     taken = "a restart would take it"
     if note is not None:
         taken = f"{note.by} did not come up, so that a restart does not take it"
-    reason = f" ({why})" if why else ""
     return (
-        f"it is not what runs{reason}, and {taken}: `calicopy apply -f {files.own}` makes it run, "
+        f"it is not what runs, and {taken}: `calicopy apply -f {files.own}` makes it run, "
         f"`calicopy config show --running` prints what does"
     )
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from calicopy.cli.client import connect
-from calicopy.cli.clusterfile import Duration, read_new_file
+from calicopy.cli.client import connect, is_lost
+from calicopy.cli.clusterfile import read_new_file
 from calicopy.cli.errors import CliError, ExitCode
-from calicopy.cli.options import Target, with_target
+from calicopy.cli.options import Duration, Target, with_target
 from calicopy.cli.output import print_items, printable, word
 from calicopy.cli.paint import Tone, paint
 
@@ -18,15 +18,13 @@ if TYPE_CHECKING:
     from calicopy.v1.config_pb2 import ApplyProgress
 
 ENDING_S = 30.0  # to restore, or to write the file
-WHAT_NEXT = (
-    "`calicopy config show` shows it, `calicopy config rollback` takes it back, `calicopy config confirm` keeps it"
-)
-LOST = "the change goes on; an agent that has ended comes back on what ran before: `calicopy config show`"
+WHAT_NEXT = "`calicopy status` shows it, `calicopy config rollback` takes it back, `calicopy config confirm` keeps it"
+LOST = "an agent that runs goes on with it; one that ended comes back on what ran before: see `calicopy config show`"
 TONES = {"done": Tone.GOOD, "waiting": Tone.CHANGING, "not-saved": Tone.BAD, "restored": Tone.BAD}
 confirm_option = click.option(
     "--confirm",
     "confirm_s",
-    type=Duration(),
+    type=Duration(least_s=1),
     default="60s",
     show_default=True,
     metavar="DURATION",
@@ -38,7 +36,7 @@ confirm_option = click.option(
 @click.option("-f", "--file", "path", required=True, metavar="NEW", help="The new cluster file.")
 @confirm_option
 @with_target
-def apply(target: Target, path: str, confirm_s: int) -> None:
+def apply(target: Target, path: str, confirm_s: float) -> None:
     """Make the cluster file NEW the running configuration, and the agent's own file when it has come up.
 
     What ran before is restored (exit code 1) when NEW does not come up in time. Interrupting this command does not
@@ -53,7 +51,7 @@ def apply(target: Target, path: str, confirm_s: int) -> None:
     with connect(target, reading=False) as channel:
         from calicopy.v1 import config_pb2, config_pb2_grpc
 
-        request = config_pb2.ApplyRequest(text=text, filename=path, confirm_s=confirm_s)
+        request = config_pb2.ApplyRequest(text=text, filename=path, confirm_s=int(confirm_s))
         stub = config_pb2_grpc.ConfigServiceStub(channel)
         answers = stub.Apply(request, timeout=confirm_s + ENDING_S)
         follow((answer.progress for answer in answers), target)
@@ -72,7 +70,7 @@ def follow(steps: Iterable[ApplyProgress], target: Target, *, wanted: Sequence[s
     except KeyboardInterrupt:
         raise CliError("the change goes on", details=(WHAT_NEXT,)) from None
     except grpc.RpcError as error:
-        if not seen:
+        if not seen or not is_lost(error):
             raise
         raise CliError("the connection to the agent broke", code=ExitCode.UNREACHABLE, details=(LOST,)) from error
     if target.output.structured:

@@ -53,6 +53,13 @@ def connect(target: Target, *, reading: bool = True) -> Iterator[grpc.Channel]:
             raise _explained(error, target) from error
 
 
+def is_lost(error: grpc.RpcError) -> bool:
+    """Whether the agent went away, so that what it was asked for may go on."""
+    import grpc
+
+    return isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.UNAVAILABLE
+
+
 def call(method: Callable[..., Response], request: object, target: Target) -> Response:
     """One call with the user's deadline."""
     return method(request, timeout=target.timeout_s)

@@ -1,29 +1,10 @@
 """A new cluster file on the command line: checked here, so that every error comes at once, before the agent sees it."""
 from __future__ import annotations
 
-import re
-
 import click
 
 from calicopy.cli.errors import ExitCode
 from calicopy.cli.output import printable
-
-UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-LONGEST_S = 24 * 3600
-
-
-class Duration(click.ParamType[int]):
-    """A time such as 60s, 2m or 1h, as whole seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Text to seconds."""
-        found = re.fullmatch(r"(\d{1,6})([smh]?)", str(value))
-        seconds = int(found[1]) * UNITS[found[2]] if found else 0
-        if not 1 <= seconds <= LONGEST_S:
-            self.fail(f"{value!r} is no time such as 60s, 2m or 1h (1s to 24h)", param, ctx)
-        return seconds
 
 
 def read_new_file(path: str) -> bytes:

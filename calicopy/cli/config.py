@@ -122,7 +122,7 @@ def confirm(target: Target) -> None:
 @config.command()
 @confirm_option
 @with_target
-def rollback(target: Target, confirm_s: int) -> None:
+def rollback(target: Target, confirm_s: float) -> None:
     """Restore what ran before: end the change that is under way, else apply the configuration before the running one.
 
     \b
@@ -132,6 +132,6 @@ def rollback(target: Target, confirm_s: int) -> None:
     with connect(target, reading=False) as channel:
         from calicopy.v1 import config_pb2, config_pb2_grpc
 
-        request = config_pb2.RollbackRequest(confirm_s=confirm_s)
+        request = config_pb2.RollbackRequest(confirm_s=int(confirm_s))
         answers = config_pb2_grpc.ConfigServiceStub(channel).Rollback(request, timeout=confirm_s + ENDING_S)
         follow((answer.progress for answer in answers), target, wanted=("done", "restored"))

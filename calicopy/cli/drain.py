@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from calicopy.cli.client import call, connect
-from calicopy.cli.errors import CliError
+from calicopy.cli.client import call, connect, is_lost
+from calicopy.cli.errors import CliError, ExitCode
 from calicopy.cli.options import Duration, Target, with_target
 from calicopy.cli.output import print_message, print_plain, printable
 from calicopy.cli.paint import Tone, paint
@@ -42,6 +42,8 @@ def drain(target: Target, *, force: bool, wait: int) -> None:
     patient = replace(target, timeout_s=target.timeout_s + wait)
     last: DrainResponse | None = None
     with connect(target, reading=False) as channel:
+        import grpc
+
         request = node_pb2.DrainRequest(force=force, wait_s=wait)
         try:
             for step in call(node_pb2_grpc.NodeServiceStub(channel).Drain, request, patient):
@@ -50,6 +52,14 @@ def drain(target: Target, *, force: bool, wait: int) -> None:
                     click.echo(paint(printable(f"{step.step}: {step.message}"), _TONES.get(step.step, Tone.PLAIN)))
         except KeyboardInterrupt:
             raise CliError("the drain goes on: `calicopy status` shows it, `calicopy undrain` takes it back") from None
+        except grpc.RpcError as error:
+            if last is None or not is_lost(error):
+                raise
+            raise CliError(
+                "the connection to the agent broke: the drain goes on, also when the agent is started again",
+                code=ExitCode.UNREACHABLE,
+                details=("`calicopy status` shows it, `calicopy undrain` takes it back",),
+            ) from error
     if last is None or not last.last:
         raise CliError("the agent ended the stream before the drain was over: it goes on when the agent does")
     if target.output.structured:

@@ -57,10 +57,14 @@ class Target:
 
 
 class Duration(click.ParamType[int]):
-    """`30s`, `2m` or `1h`, as the cluster file writes it, to seconds."""
+    """`30s`, `2m` or `1h`, as the cluster file writes it, to seconds: 24 hours at most."""
 
     name = "duration"
     _UNITS = {"s": 1, "m": 60, "h": 3600}  # noqa: RUF012 - never changed
+    _MOST_S = 24 * 3600
+
+    def __init__(self, least_s: int = 0) -> None:
+        self._least_s = least_s
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Seconds as they are; text by its unit."""
@@ -69,7 +73,10 @@ class Duration(click.ParamType[int]):
         text = str(value)
         if not (text[:-1].isdecimal() and text.isascii() and text[-1] in self._UNITS):
             self.fail(f"{text!r} is no duration with its unit, such as 30s, 2m or 1h", param, ctx)
-        return int(text[:-1]) * self._UNITS[text[-1]]
+        seconds = int(text[:-1][:9]) * self._UNITS[text[-1]]
+        if not self._least_s <= seconds <= self._MOST_S:
+            self.fail(f"{text!r} is not from {self._least_s}s to 24h", param, ctx)
+        return seconds
 
 
 _FILE = click.Path(exists=True, dir_okay=False)

@@ -88,9 +88,7 @@ class TunnelSet:
 
 @dataclass(frozen=True, slots=True)
 class HostChecked:
-    """Settings of the host (sysctl, nft) that could not be made, or what `config` is not as the agent's own file has
-    it: one sentence each, by object.
-    """
+    """Settings of the host (sysctl, nft) that could not be made: one sentence each, by object."""
 
     component: str
     problems: Mapping[str, str]

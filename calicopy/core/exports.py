@@ -37,7 +37,9 @@ from calicopy.seam.speaker import AnnounceGroup, WithdrawGroup
 
 RETRY_S = 1.0
 SLICE = 1000  # prefixes a call, counted once for each update group
+FINISH_SLICE = 250  # for what comes last, however much there is to announce
 ENCODED_SETS = 4096
+AGE_S = 60.0  # so long at least, and about twice that at most, is remembered what was withdrawn
 
 
 class Exports:
@@ -59,6 +61,7 @@ class Exports:
         self._undecided = False
         self._up: set[str] = set()  # peers that `out` knows a session of
         self._retry_at: dict[str, float] = {}
+        self._age_at = 0.0
         self.out = AdjRibOut(rib)
         self.prefixes: frozenset[Prefix] = frozenset()
         self.hold_end_of_rib: frozenset[str] = frozenset()
@@ -216,8 +219,11 @@ class Exports:
                 sync.end_of_rib_sent = False
         for key in dict.fromkeys((*due, *fresh)):
             self._join(self._peers[key])
+        if now >= self._age_at:
+            self._age_at = now + AGE_S
+            self.out.age()
         left = self._tell(SLICE)
-        left = self._finish(left, now)
+        left = self._finish(max(left, FINISH_SLICE), now)
         self.more = self.out.pending or left <= 0
 
     def _join(self, peer: Peer) -> None:
@@ -298,7 +304,10 @@ class Exports:
             if peer is None or sync is None:
                 del self._unfinished[key, family]
                 continue
-            if left <= 0 or self._waits(peer, now):
+            if self._waits(peer, now):
+                self.out.hold(key, family)
+                continue
+            if left <= 0:
                 continue
             deltas, left, done = self.out.finish(key, family, left)
             for delta in deltas:

@@ -132,11 +132,13 @@ class AdjRibOut:
         member.stale.update(before.withdrawn)
         known = before.members.get(peer.key) or before.away.get(peer.key)
         if before is not group or known is None or known.router_id != peer.router_id:
-            member.known = dict(before.table)
+            member.known.append(dict(before.table))
         if known is not None:
             member.stale |= known.stale
-            told = known.known.items()
-            member.stale.update((route.path_id, prefix) for prefix, routes in told for route in routes.routes)
+            member.known += known.known
+            if known.held is not None:
+                member.known.append(dict(known.held.table))
+                member.stale.update(known.held.withdrawn)
         return member
 
     def move(self, wanted: Mapping[OutPeer, tuple[ExportTarget, ...]]) -> None:
@@ -201,6 +203,13 @@ class AdjRibOut:
         """What the speaker holds as announced to the peer, (path id, prefix), from an agent before us."""
         self._before.setdefault((key, family), set()).update(routes)
 
+    def age(self) -> None:
+        """To be called now and then: what was withdrawn before the last call is remembered no longer. A hand-over that
+        fails must be noticed within that time.
+        """
+        for group in self._groups.values():
+            group.age()
+
     # -- the difference
 
     @property
@@ -211,18 +220,20 @@ class AdjRibOut:
     def advance(self, limit: int) -> tuple[list[OutDelta], int]:
         """What peers are to be told next, about `limit` prefixes at most: (deltas, how many are left of the limit)."""
         deltas: list[OutDelta] = []
-        for group in self._groups.values():
+        for target, group in list(self._groups.items()):
             if limit <= 0:
                 break
             if group.members and group.pending:
                 found, limit = group.advance(limit)
                 deltas += found
+                self._groups[target] = self._groups.pop(target)  # the others come first the next time
         return deltas, limit
 
     def finish(self, key: str, family: Family, limit: int) -> tuple[list[OutDelta], int, bool]:
         """Withdraw what the peer may have heard before and is not told, once it was told all else.
 
-        Gives (deltas, how many are left of `limit`, whether the peer knows everything now).
+        Gives (deltas, how many are left of `limit`, whether the peer knows everything now). What waits to be told at
+        the first call counts, what comes after it does not; `hold` begins anew.
         """
         group = self._of.get((key, family))
         if group is None or key not in group.members or not group.is_told(key):
@@ -230,7 +241,16 @@ class AdjRibOut:
         member = group.members[key]
         member.stale |= self._before.pop((key, family), set())
         deltas, limit = group.take_stale(key, limit)
-        return deltas, limit, not (member.stale or member.known)
+        if member.stale or member.known:
+            return deltas, limit, False
+        member.due = None
+        return deltas, limit, True
+
+    def hold(self, key: str, family: Family) -> None:
+        """It is not known yet what the peer is to hear."""
+        group = self._of.get((key, family))
+        if group is not None and key in group.members:
+            group.members[key].due = None
 
     def withdraw_all(self, key: str, family: Family) -> list[OutDelta]:
         """What tells the peer that all is gone."""

@@ -122,8 +122,8 @@ class ExportReason(enum.Enum):
 
 
 _EXPORT: dict[ExportReason, tuple[str, str]] = {
-    ExportReason.DRAINED: ("this node is drained", _OWN),
-    ExportReason.NOT_OWN: ("only our own prefixes are announced there: `advertise: own`", _OWN),
+    ExportReason.DRAINED: ("this node is drained", ""),
+    ExportReason.NOT_OWN: ("only our own prefixes are announced there (advertise: own)", ""),
     ExportReason.FROM_THERE: ("it was learned from there", "RFC 4456 6"),
     ExportReason.BEGAN_THERE: ("it began there", "RFC 4456 8"),
     ExportReason.LEADS_THERE: ("its next hop is the peer itself", "RFC 4271 5.1.3"),

@@ -2,15 +2,16 @@
 
 Theory of operation: `table` is what the members were told, prefix by prefix. Prefixes that something changed for are
 marked, and worked off in slices: each gets its routes anew, and prefixes that go from the same routes to the same other
-ones go out together, in one command for all members alike. Only the source of a path, the node that it began at and the
+ones go out together, in one command for all members alike. Changes may come without end: what is marked meanwhile waits
+for its turn, and tables get half of a slice. Only the source of a path, the node that it began at and the
 peer that it leads to differ from the others: they do not hear it. A peer that joins is sent the table, in slices too,
-together with those that joined at the same time. `withdrawn` remembers what was ever withdrawn, for members that are
-away, and for those that may not have heard it.
+together with those that joined at the same time. `withdrawn` remembers what was withdrawn lately, for those that may
+not have heard it; who is away for longer keeps the table of then as what it may hold (`age`).
 """
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -23,11 +24,20 @@ NOBODY: frozenset[str] = frozenset()
 Peers = tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What those that went away in some minute may hold: a table, and what had been withdrawn shortly before."""
+
+    table: Mapping[Packed, OutRoutes]
+    withdrawn: Mapping[tuple[int, Packed], None]
+
+
 @dataclass(slots=True)
 class Member:
     """A peer of the group. The speaker may hold for it what it is not told: `stale`, as (path id, prefix), and `known`,
-    a table that it was told before. `returns`: so it may also be told again what is withdrawn until it is sent the
-    table.
+    tables that it was told before; while it is away, `held` too. `returns`: so it may also be told again what is
+    withdrawn until it is sent the table. `due` is the turn after which nothing waits of what did when its stale routes
+    were first to be withdrawn.
     """
 
     key: str
@@ -35,7 +45,9 @@ class Member:
     address: IPAddress
     returns: bool = False
     stale: set[tuple[int, Packed]] = field(default_factory=set)
-    known: dict[Packed, OutRoutes] = field(default_factory=dict)
+    known: list[dict[Packed, OutRoutes]] = field(default_factory=list)
+    held: Held | None = None
+    due: int | None = None
 
 
 @dataclass(slots=True)
@@ -95,13 +107,16 @@ class UpdateGroup:
         self.generation = object()  # who caches the exporter's answers: another exporter, another generation
         self.members: dict[str, Member] = {}
         self.table: dict[Packed, OutRoutes] = {}
-        self.withdrawn: dict[tuple[int, Packed], None] = {}
+        self._withdrawn: dict[tuple[int, Packed], None] = {}  # since `age`, and before
+        self._withdrawn_before: dict[tuple[int, Packed], None] = {}
         self.away: dict[str, Member] = {}  # were members, and are told again by the speaker itself when they are back
         self._routes_of = routes_of
         self._interned: WeakValueDictionary[tuple[OutRoute, ...], OutRoutes] = WeakValueDictionary()
         self._uses: Counter[OutRoutes] = Counter()
         self._marked: dict[Packed, None] = {}
         self._queue: list[Packed] = []
+        self._turns = 0  # how often the queue was worked off
+        self._all_marked = 0  # the turn after which no prefix waits that was marked along with all others
         self._newcomers: dict[str, None] = {}
         self._syncs: list[_Sync] = []
         self._indexed = True  # what follows is true to the members
@@ -144,6 +159,22 @@ class UpdateGroup:
         self._newcomers.pop(key, None)
         self._drop_sync(key)
         self._indexed = False
+
+    @property
+    def withdrawn(self) -> dict[tuple[int, Packed], None]:
+        """What was withdrawn lately, as (path id, prefix)."""
+        return self._withdrawn_before | self._withdrawn
+
+    def age(self) -> None:
+        """Forget what was withdrawn before the last call. Who is away holds no more than the table now, and what was
+        withdrawn lately.
+        """
+        away = [member for member in self.away.values() if member.held is None]
+        if away:
+            held = Held(dict(self.table), self.withdrawn)
+            for member in away:
+                member.held = held
+        self._withdrawn_before, self._withdrawn = self._withdrawn, {}
 
     def _drop_sync(self, key: str) -> None:
         for sync in self._syncs:
@@ -196,8 +227,9 @@ class UpdateGroup:
 
     def mark_again(self, prefixes: list[Packed]) -> None:
         """The same for many at once: it takes no time that goes with their number."""
-        if self.members:
+        if self.members and prefixes:
             self._queue += prefixes
+            self._all_marked = self._turns + 1
 
     @property
     def pending(self) -> bool:
@@ -205,21 +237,24 @@ class UpdateGroup:
         return bool(self._queue or self._marked or self._newcomers or self._syncs)
 
     def is_told(self, key: str) -> bool:
-        """Whether the member was sent the whole table, and nothing waits."""
-        if self._queue or self._marked or key in self._newcomers:
+        """Whether the member was sent the whole table, and all that waited when this was first asked after that."""
+        if key in self._newcomers or any(key in sync.peers for sync in self._syncs):
             return False
-        return not any(key in sync.peers for sync in self._syncs)
+        member = self.members[key]
+        if member.due is None:
+            member.due = self._turns + bool(self._queue) + bool(self._marked)
+        return self._turns >= max(member.due, self._all_marked)
 
     def advance(self, limit: int) -> tuple[list[OutDelta], int]:
         """Work off up to `limit` prefixes: (what is to be told, how many are left of the limit)."""
         plan = Plan(self.target)
-        limit -= self._take_marked(limit, plan)
-        if limit > 0 and not (self._queue or self._marked):
-            if self._newcomers:
-                self._syncs.append(_Sync(tuple(self._newcomers), list(self.table)))
-                self._newcomers.clear()
-                self._indexed = False
-            limit -= self._take_syncs(limit, plan)
+        kept = min((limit + 1) // 2, sum(len(sync.queue) for sync in self._syncs))
+        limit -= self._take_marked(limit - kept, plan)
+        if self._newcomers and self._turns >= self._all_marked:  # before, the table is that of another time
+            self._syncs.append(_Sync(tuple(self._newcomers), list(self.table)))
+            self._newcomers.clear()
+            self._indexed = False
+        limit -= self._take_syncs(limit, plan)
         return plan.deltas(), limit
 
     def _take_marked(self, limit: int, plan: Plan) -> int:
@@ -231,6 +266,7 @@ class UpdateGroup:
             part = self._queue[done - limit :]
             del self._queue[done - limit :]
             done += len(part)
+            self._turns += not self._queue
             for prefix in part:
                 old, new = self.table.get(prefix), self._routes_of(self, prefix)
                 if new is not old:
@@ -274,7 +310,7 @@ class UpdateGroup:
     def _withdraw(self, peers: Peers, path_id: int, prefixes: list[Packed], plan: Plan) -> None:
         plan.withdraw(peers, path_id, prefixes)
         gone = dict.fromkeys((path_id, prefix) for prefix in prefixes)
-        self.withdrawn.update(gone)
+        self._withdrawn.update(gone)
         for key in self._newcomers:
             if self.members[key].returns:
                 self.members[key].stale.update(gone)
@@ -321,8 +357,11 @@ class UpdateGroup:
         told: dict[Packed, OutRoute] = {}
         while limit > 0 and (member.known or member.stale):
             limit -= 1
+            if member.known and not member.known[-1]:
+                member.known.pop()
+                continue
             if member.known:
-                prefix, routes = member.known.popitem()
+                prefix, routes = member.known[-1].popitem()
                 pairs = [(route.path_id, prefix) for route in routes.routes]
             else:
                 pairs = [member.stale.pop()]
@@ -333,7 +372,7 @@ class UpdateGroup:
                         told.update((prefix, route) for route in now.routes if key not in self.deaf(route))
         for path_id, prefixes in gone.items():
             plan.withdraw((key,), path_id, prefixes)
-            self.withdrawn.update(dict.fromkeys((path_id, prefix) for prefix in prefixes))
+            self._withdrawn.update(dict.fromkeys((path_id, prefix) for prefix in prefixes))
         for prefix, route in told.items():
             plan.withdraw((key,), route.path_id, (prefix,))
             again.announce((key,), route, (prefix,))

@@ -129,6 +129,11 @@ class Cluster:
         """What is handed over next for this peer does not get through."""
         self.lossy.add(number)
 
+    def minute_passes(self):
+        """What failed is noticed within a minute."""
+        self.tell_again()
+        self.out.age()
+
     def tell_again(self):
         """What failed is noticed, and told again."""
         for number in sorted(self.failed & self.up.keys()):
@@ -214,7 +219,7 @@ def act(cluster: Cluster, dice: random.Random) -> None:
     """One thing that happens; what matters most happens most."""
     number, prefix = dice.choice(list(PEERS)), dice.choice(PREFIXES)
     some = set(dice.sample(PREFIXES, dice.randint(1, 3)))
-    match dice.randrange(21):
+    match dice.randrange(23):
         case 0 | 1 | 2:
             cluster.announce(number, {prefix}, dice.choice([None, None, 1]), 0, number)
         case 3 | 4 | 5:
@@ -242,6 +247,8 @@ def act(cluster: Cluster, dice: random.Random) -> None:
             cluster.new_speaker()
         case 20:
             cluster.tell_again()
+        case 21 | 22:
+            cluster.minute_passes()
 
 
 @settings(max_examples=250, deadline=None)

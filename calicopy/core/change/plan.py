@@ -120,7 +120,8 @@ def _sessions(core: Core, new: NodeConfig, changes: SessionChanges) -> Iterator[
 def _stops(core: Core, change: SessionChange) -> str:
     """What is said of a session that another limit ends."""
     limited = not {"prefix_limit", "prefix_limit_action"}.isdisjoint(change.in_place)
-    stops = limited and passes_limit(change.new, core.rib.received(str(change.new.address)))
+    key = str(change.new.address)
+    stops = limited and passes_limit(change.new, core.rib.received(key), beyond=core.rib.beyond_limit(key))
     return "is stopped: it has sent more prefixes than its limit" if stops else ""
 
 

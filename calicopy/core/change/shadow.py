@@ -99,7 +99,9 @@ def feed(shadow: Shadow, core: Core, sessions: Iterable[tuple[str, SessionConfig
     for key, session in sessions:
         peer = core.peers.get(key)
         received = core.rib.received(key)
-        if peer is None or peer.opened is None or not any(received.values()) or passes_limit(session, received):
+        if peer is None or peer.opened is None or not any(received.values()):
+            continue
+        if passes_limit(session, received, beyond=core.rib.beyond_limit(key)):
             continue
         # what is stored beyond a lower limit stays, with WARN
         shadow.rib.peer_up(replace(peer_info(session, int(peer.opened.router_id)), prefix_limit=None))
@@ -111,10 +113,12 @@ def feed(shadow: Shadow, core: Core, sessions: Iterable[tuple[str, SessionConfig
     yield from _decide(shadow)
 
 
-def passes_limit(session: SessionConfig, received: Mapping[Family, Sized]) -> bool:
-    """Whether the peer has sent more than it may with these settings, so that its session is stopped at once."""
-    passed = any(len(items) > session.prefix_limit for items in received.values())
-    return passed and session.prefix_limit_action is not LimitAction.WARN
+def passes_limit(session: SessionConfig, received: Mapping[Family, Sized], *, beyond: int) -> bool:
+    """Whether the peer has sent more than it may with these settings, so that its session is stopped at once. `beyond`:
+    how many of its announcements were not stored.
+    """
+    most = max((len(items) for items in received.values()), default=0) + min(beyond, 1)
+    return most > session.prefix_limit and session.prefix_limit_action is not LimitAction.WARN
 
 
 def _updates(family: Family, items: Iterable[tuple[Packed | tuple[int, Packed], Path]]) -> Iterable[Update]:

@@ -252,24 +252,16 @@ async def test_a_sighup_without_a_change_has_the_keys_read_again(
     assert agent.changeover.under_way() is None
 
 
-async def test_status_says_why_the_own_file_is_not_what_runs(agent: Agent) -> None:
+async def test_the_status_has_the_first_error_of_a_file_that_sighup_refused(agent: Agent) -> None:
     agent.own.write_text("nodes: 7\npools: 8\n")
     agent.changeover.reload()
-    await until(lambda: any("SIGHUP" in one.reason.message for one in agent.changeover.problems()))
-    ((code, message),) = [(one.reason.code, one.reason.message) for one in agent.changeover.problems()]
-    assert code == "startup-differs"
-    assert f"SIGHUP was refused: {agent.own}:1:8: nodes: found the number 7" in message
-    assert "(and 1 more, see the agent's log)" in message
-
+    await until(lambda: problems(agent)[0][1] == "startup-refused")
+    ((where, _, text),) = problems(agent)
+    assert where == str(agent.own)
+    assert text.startswith(f"it is not what runs, SIGHUP refused it: {agent.own}:1:8: nodes: found the number 7")
+    assert text.endswith("(and 1 more, see the agent's log)")
     assert (await agent.apply(OLD + "bgp: {multipath_relax: true}\n")).stage is ApplyStage.DONE
-    assert agent.changeover.problems() == ()
-
-
-async def test_a_text_that_came_by_sighup_and_did_not_come_up_is_named_by_status(agent: Agent) -> None:
-    agent.refuses = "no key file"
-    agent.own.write_text(WITH_TOR)
-    agent.changeover.reload()
-    await until(lambda: any("the speaker refuses" in one.reason.message for one in agent.changeover.problems()))
+    assert problems(agent) == []
 
 
 async def test_what_is_missing_is_said_again_with_the_time_that_is_left(

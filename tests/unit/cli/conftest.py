@@ -61,6 +61,10 @@ class Agent:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    def end(self) -> None:
+        """From within a call: the server ends."""
+        self._stopping.set()
+
     def stop(self) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stopping.set)

@@ -1,6 +1,7 @@
 """`calicopy plan`, `apply` and `config`, against an API server."""
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -132,6 +133,19 @@ def test_an_interrupted_apply_says_that_the_change_goes_on():
     assert "`calicopy config rollback` takes it back" in caught.value.details[0]
 
 
+def test_an_apply_whose_agent_goes_away_says_what_runs_then(agent, calicopy, file):
+    async def cut_short(text, filename, *, confirm_s):
+        yield ProgressView(ApplyStage.RUNNING, "the new configuration runs")
+        agent.end()
+        await asyncio.Event().wait()
+
+    agent.backend.configuration.apply = cut_short
+    done = calicopy("apply", "-f", file)
+    assert done.code == 3
+    assert done.err.splitlines()[0] == "calicopy: the connection to the agent broke"
+    assert "comes back on what ran before" in done.err
+
+
 @pytest.mark.parametrize("command", ["plan", "apply"])
 def test_a_file_without_an_end_is_refused_and_not_read(calicopy, command):
     done = calicopy(command, "-f", "/dev/zero")
@@ -146,7 +160,7 @@ def test_a_refused_apply_ends_with_4_and_its_reason(agent, calicopy, file):
     assert "a change is under way: SIGHUP" in done.err
 
 
-@pytest.mark.parametrize("time", ["0s", "5x", "-1s", "25h"])
+@pytest.mark.parametrize("time", ["0s", "5x", "-1s", "25h", "60", "9999999999999h"])
 def test_a_wrong_time_is_a_wrong_usage(calicopy, file, time):
     assert calicopy("apply", "-f", file, "--confirm", time).code == 2
 

@@ -1,6 +1,7 @@
 """`calicopy drain`, `undrain`, and what status and watch say of them."""
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,18 @@ def test_a_drain_that_somebody_takes_back_is_an_error(calicopy, agent):
     agent.backend.drain = taken_back
     done = calicopy("drain")
     assert (done.code, done.err) == (1, "calicopy: the node is not drained: in service again\n")
+
+
+def test_a_drain_whose_agent_goes_away_goes_on(calicopy, agent):
+    async def cut_short(*, force, wait_s):
+        yield DrainStep("recorded", "it holds", DrainView(DrainPhase.DRAINING, 0, 0))
+        agent.end()
+        await asyncio.Event().wait()
+
+    agent.backend.drain = cut_short
+    done = calicopy("drain")
+    assert (done.code, done.out) == (3, "recorded: it holds\n")
+    assert done.err.splitlines()[0].startswith("calicopy: the connection to the agent broke: the drain goes on")
 
 
 def test_the_read_only_socket_refuses_both(calicopy, agent):

@@ -52,7 +52,7 @@ def test_the_first_line_is_the_verdict_and_all_that_led_to_it_follows(calicopy, 
         "  holds 10.244.1.0/26 via 10.0.0.2 dev eth0",
         "",
         "Announced",
-        "  not to n2, n3: only our own prefixes are announced there: `advertise: own` (calicopy)",
+        "  not to n2, n3: only our own prefixes are announced there (advertise: own)",
     ]
 
 

@@ -116,3 +116,17 @@ def test_a_large_table_goes_to_a_new_client_in_slices_with_end_of_rib_after_the_
     assert max(sizes) <= SLICE
     assert sum(sizes) == len(blocks)
     assert all(one.peers == (N3,) for one in told)
+
+
+def test_changes_without_end_hold_back_neither_the_table_nor_end_of_rib_of_a_new_peer() -> None:
+    script = Script(node(), snapshot(OURS)).boot().up(N2).end_of_rib(N2)
+    core, seen = script.core, list[do.Command]()
+    hosts = [Prefix.parse(f"10.244.{8 + n // 250}.{n % 250}/32") for n in range(2 * SLICE)]
+    events: list[ev.CoreEvent] = [sp.PeerUp(N3, script.our_open, simnet.open_body(64512, N3))]
+    for number in range(12):
+        core.exports.set_prefixes(frozenset((Prefix.parse(OURS), *hosts[number % 2 :: 2])))
+        seen += core.handle(events, script.now)
+        events = [ev.Ticked()]
+    told = [group for one in seen if isinstance(one, do.Advertise) and N3 in one.peers for group in one.announce]
+    assert any(OURS in group.prefixes for group in told)
+    assert do.SendEndOfRib(N3, V4) in seen

@@ -503,6 +503,61 @@ def test_a_table_goes_out_in_slices_and_is_complete_only_at_the_end(world, out):
     assert out.out.finish(N3, V4, 10)[2]
 
 
+def churn(world, out, peer, rounds: int, limit: int = 10) -> None:
+    """Rounds in which eight prefixes change, and about `limit` can be told."""
+    for number in range(rounds):
+        world.announce(peer, *(f"10.244.9.{n}/32" for n in range(8)), med=number, large_communities=(world.owner(2),))
+        out.out.judged(world.settle().judged)
+        out._take(out.out.advance(limit)[0])
+        for each in (N3, N4, TOR):
+            deltas, _, done = out.out.finish(each, V4, limit)
+            out._take(deltas)
+            out.done |= {each} if done else set()
+
+
+def test_changes_without_end_keep_no_group_waiting(world, out):
+    peer = world.node_peer(2, client=True)
+    world.announce(peer, A, B, C)
+    out.up(N3)
+    out.up(TOR, EXTERNAL)
+    churn(world, out, peer, 10)
+    assert out.done == {N3, TOR}
+    assert {A, B, C, "10.244.9.7/32"} <= set(out.hears(TOR)) & set(out.hears(N3))
+    assert min(attributes.attributes.med for attributes in out.hears(N3).values() if attributes.attributes.med) >= 7
+
+
+def test_a_peer_that_comes_amid_changes_without_end_is_sent_the_table_and_what_it_held_goes(world, out):
+    peer = world.node_peer(2, client=True)
+    world.announce(peer, *(f"10.244.1.{n}/32" for n in range(30)), large_communities=(world.owner(2),))
+    out.up(N3)
+    out.run()
+    out.done.clear()
+    out.up(N4)
+    out.out.announced_before(N4, V4, [(0, world.packed(A))])
+    out.held[N4] = {(0, world.packed(A)): None}
+    churn(world, out, peer, 15)
+    assert out.done >= {N3, N4}
+    assert out.hears(N4).keys() == out.hears(N3).keys()
+    assert len(out.hears(N4)) == 38
+
+
+def test_what_waits_when_a_peer_may_be_swept_is_told_before(world, out):
+    """An agent before us announced it: it is found again, and not withdrawn in between."""
+    peer = world.node_peer(2, client=True)
+    out.up(N3)
+    out.run()
+    out.up(N3)
+    out.out.announced_before(N3, V4, [(0, world.packed(A))])
+    out.out.advance(10)
+    world.announce(peer, A)
+    out.out.judged(world.settle().judged)
+    assert out.out.finish(N3, V4, 10) == ([], 10, False)
+    out.run()
+    assert not [delta for delta in out.deltas if delta.withdraw]
+    assert set(out.hears(N3)) == {A}
+    assert N3 in out.done
+
+
 # -- peers that come back
 
 
@@ -529,6 +584,46 @@ def test_what_was_withdrawn_while_all_were_away_is_withdrawn_too(world, out):
     out.run()
     out.up(N3)
     assert set(out.run().hears(N3)) == {B}
+
+
+def test_what_was_withdrawn_while_a_peer_was_away_for_long_is_withdrawn_when_it_is_back(world, out):
+    peer = world.node_peer(2, client=True)
+    world.announce(peer, A, B, C)
+    out.up(N3)
+    out.up(N4)
+    out.run()
+    world.withdraw(peer, C)
+    out.run().out.leave(N3)
+    for prefix in (A, None, None):
+        if prefix is not None:
+            world.withdraw(peer, prefix)
+        out.run().out.age()
+    out.up(N3)
+    assert set(out.run().hears(N3)) == {B}
+    assert N3 in out.done
+
+
+def test_what_was_withdrawn_long_ago_is_not_withdrawn_again_when_a_peer_is_back(world, out):
+    """Else each return of a peer costs a withdrawal of all that ever was."""
+    peer = world.node_peer(2, client=True)
+    world.announce(peer, A, B, C)
+    out.up(N3)
+    out.up(N4)
+    out.run()
+    world.withdraw(peer, A)
+    out.run().out.age()
+    out.out.age()
+    out.out.leave(N3)
+    for number in range(50):  # comes and goes while it is away
+        host = f"10.244.9.{number}/32"
+        world.announce(peer, host, large_communities=(world.owner(2),))
+        out.run()
+        world.withdraw(peer, host)
+        out.run().out.age()
+    out.up(N3)
+    assert set(out.run().hears(N3)) == {B, C}
+    withdrawn = [prefix for delta in out.deltas for batch in delta.withdraw for prefix in batch.prefixes]
+    assert set(withdrawn) <= {world.packed("10.244.9.0/32"), world.packed("10.244.9.49/32")}
 
 
 def test_a_peer_that_became_the_source_while_it_was_away_does_not_keep_the_path_of_another(world, out):
