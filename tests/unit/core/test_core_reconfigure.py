@@ -293,7 +293,7 @@ def test_a_plan_says_that_a_lower_limit_stops_a_session_and_what_goes_with_it() 
 def test_a_plan_says_that_a_session_is_stopped_whose_surplus_was_not_stored_so_far() -> None:
     script = Script(node(bgp={"prefix_limit": 1, "prefix_limit_action": "warn"}), snapshot(OURS)).boot().up(N2)
     script.hear(N2, THEIRS).hear(N2, MORE).end_of_rib(N2)
-    view = planned(script, node(bgp={"prefix_limit": 1}))
+    view = planned(script.core, node(bgp={"prefix_limit": 1}))
     notes = {one.name: one.note for one in view.sessions}
     assert notes == {"n2": "is stopped: it has sent more prefixes than its limit", "n3": ""}
     assert [(str(one.prefix), one.effect) for one in view.routes] == [(THEIRS, Effect.REMOVED)]
