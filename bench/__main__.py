@@ -23,7 +23,7 @@ def run_one(name: str) -> list[Row]:
     print(f"==> {name}: {(module.__doc__ or '').splitlines()[0]}", file=sys.stderr, flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="calicopy-bench-") as directory:
-        rows = [each if isinstance(each, Row) else Row(**each) for each in module.measure(Path(directory))]
+        rows: list[Row] = module.measure(Path(directory))
     print(f"    took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return rows
 

@@ -1,17 +1,14 @@
 """`plan` for a cluster of 500 nodes, from mesh to reflectors: reading the file, working it out, and the longest step.
 
-    bench/bench_plan.py [--json]
-
-`measure` gives rows for the table of `make bench`.
+    python -m bench.bench_plan      # needs no root
 """
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+from bench.report import Row, print_table, row
 from calicopy.bgp import PathAttributes
 from calicopy.bgp.capabilities import Capabilities
 from calicopy.bgp.open import Open
@@ -89,12 +86,12 @@ def steps(core: Core, new: NodeConfig) -> Iterator[float]:
         yield time.perf_counter() - began
 
 
-def measure(_directory: object = None) -> list[dict[str, object]]:
-    """Rows of {name, unit, calicopy, peers, ratio, target, met}: at a client, and at a reflector."""
+def measure(_directory: object = None) -> list[Row]:
+    """At a client, and at a reflector."""
     return [*_rows("client", f"n{NODES - 1}"), *_rows("reflector", "n0")]
 
 
-def _rows(role: str, name: str) -> list[dict[str, object]]:
+def _rows(role: str, name: str) -> list[Row]:
     core, text = running(name), cluster_file(reflectors=True)
     reading: list[float] = []
     planning: list[float] = []
@@ -114,25 +111,10 @@ def _rows(role: str, name: str) -> list[dict[str, object]]:
         ("longest step", min(longest), "ms", STEP_TARGET_MS),
     )
     return [
-        {
-            "name": f"plan for {NODES} nodes at a {role}: {what}", "unit": unit, "calicopy": round(value, 3),
-            "peers": {},
-            "ratio": None, "target": target, "met": None if target is None else value <= target,
-        }
+        row(f"plan for {NODES} nodes at a {role}: {what}", unit, value, target=target)
         for what, value, unit, target in rows
-    ]  # fmt: skip
-
-
-def main() -> int:
-    """Print the rows as a table, or as JSON."""
-    rows = measure()
-    if "--json" in sys.argv[1:]:
-        print(json.dumps(rows, indent=2))
-        return 0
-    for row in rows:
-        print(f"{row['name']:48} {row['calicopy']:8} {row['unit']:3} target {row['target']}")
-    return 0
+    ]
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print_table(measure())

@@ -1,25 +1,24 @@
 """Policy and decision for 100,000 prefixes in 16 attribute sets, with one and two paths each, without and with filters.
 
-    bench/bench_rib.py [--json]
+    python -m bench.bench_rib       # needs no root
 
 Figures are microseconds of CPU time per path, the best of a few runs, from the decoded UPDATE to the selection: stored
 in Adj-RIB-In and judged by the import policy (which cannot be told apart: a path is judged as it is stored), then
 decided. With the filter that looks at prefixes these come in no order, so that every UPDATE has some of each class.
 Beside them stands the same in turns of a fixed pure-Python loop (`calibrate`), so that they can be compared between
 machines. The target, 1.5 us a path for policy and decision, stands for a machine that does the loop in `REFERENCE_US` a
-turn. `measure` gives rows for the table of `make bench`.
+turn. RATIO is a figure in such turns.
 """
 from __future__ import annotations
 
 import gc
-import json
 import random
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+from bench.report import Row, print_table, row
 from calicopy.agent import GC_THRESHOLD
 from calicopy.bgp import NlriBatch, PathAttributes, Update
 from calicopy.core.core import DECIDE_SLICE
@@ -124,8 +123,8 @@ def one_run(paths: int, filters: tuple[Filter, ...], messages: list[Update]) -> 
     return stored, decided, slices[0], decide(rib)
 
 
-def measure(_directory: object = None) -> list[dict[str, object]]:
-    """Rows of {name, unit, calicopy, peers, ratio, target, met}; `ratio`: in turns of the calibration loop."""
+def measure(_directory: object = None) -> list[Row]:
+    """`ratio`: in turns of the calibration loop."""
     prefixes = [block.packed for block, _ in zip(POOL.subnets(26), range(PREFIXES), strict=False)]
     ordered = updates(prefixes)
     random.Random(1).shuffle(prefixes)
@@ -151,26 +150,10 @@ def measure(_directory: object = None) -> list[dict[str, object]]:
     return rows
 
 
-def _row(name: str, unit: str, value: float, turn: float, target: float | None = None) -> dict[str, object]:
-    return {
-        "name": f"rib: {name}", "unit": unit, "calicopy": round(value, 3), "peers": {},
-        "ratio": round(value / turn, 2) if unit == "us" else None,
-        "target": None if target is None else round(target, 3),
-        "met": None if target is None else value <= target,
-    }  # fmt: skip
-
-
-def main() -> int:
-    """Print the rows as a table, or as JSON."""
-    rows = measure()
-    if "--json" in sys.argv[1:]:
-        print(json.dumps(rows, indent=2))
-        return 0
-    for row in rows:
-        figure = f"{row['name']:68} {row['calicopy']:8} {row['unit']:3}"
-        print(f"{figure} target {row['target']!s:8} loop turns {row['ratio']}")
-    return 0
+def _row(name: str, unit: str, value: float, turn: float, target: float | None = None) -> Row:
+    made = row(f"rib: {name}", unit, value, target=target)
+    return replace(made, ratio=round(value / turn, 2) if unit == "us" else None)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print_table(measure())

@@ -75,6 +75,12 @@ def under_way(lab: labs.TestLab) -> Any:
     return lab.cli("n1", "config", "show")["change"]
 
 
+def said_of_the_file(lab: labs.TestLab) -> list[tuple[str, str]]:
+    """What `status` says of the configuration."""
+    found = [each for each in lab.status("n1")["problems"] if each["component"] == "config"]
+    return [(each["object"], each["reason"]["code"]) for each in found]
+
+
 def running(lab: labs.TestLab) -> str:
     return str(lab.cli("n1", "config", "show", "--running")["text"])
 
@@ -174,9 +180,11 @@ def test_what_does_not_come_up_may_be_confirmed_and_rolled_back(lab: labs.TestLa
 
 def test_a_rollback_ends_a_change_that_is_under_way(lab: labs.TestLab, tmp_path: Path) -> None:
     output = begin(lab, cluster(NOBODY), tmp_path)
+    assert said_of_the_file(lab) == [("apply of /etc/calicopy/new.yaml", "change-under-way")]
     lab.run("n1", "calicopy", "config", "rollback")
     labs.wait_until(lambda: "restored" in output.read_text(), what="the apply ends with what ran before")
     assert running(lab) == cluster()
+    assert said_of_the_file(lab) == []
 
 
 def test_an_agent_that_is_killed_during_a_change_comes_back_on_what_ran_before(
@@ -199,6 +207,7 @@ def test_so_does_one_that_was_changed_by_sighup(lab: labs.TestLab) -> None:
     shown = lab.cli("n1", "config", "show", "--running")
     assert shown["text"] == cluster()
     assert not shown["same"]
+    assert said_of_the_file(lab) == [("/etc/calicopy/cluster.yaml", "startup-differs")]
     faults.restart_agent(lab, "n1")
     assert running(lab) == cluster()
 
