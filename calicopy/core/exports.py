@@ -39,7 +39,7 @@ RETRY_S = 1.0
 SLICE = 1000  # prefixes a call, counted once for each update group
 FINISH_SLICE = 250  # for what comes last, however much there is to announce
 ENCODED_SETS = 4096
-AGE_S = 60.0  # so long at least, and about twice that at most, is remembered what was withdrawn
+AGE_S = 300.0  # what was withdrawn is remembered so long at least: a hand-over that fails is noticed earlier
 
 
 class Exports:
