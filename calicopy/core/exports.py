@@ -148,8 +148,8 @@ class Exports:
         """Snapshots of what is announced to those that hear what we learn; a prefix may be in several."""
         return self.out.learned()
 
-    def desired(self, key: str, family: Family) -> dict[Packed, OutAttributes]:
-        """What the peer hears when all is told, the best path of each prefix; what is not negotiated yet is taken to be
+    def desired(self, key: str, family: Family) -> dict[Packed, tuple[OutAttributes, ...]]:
+        """What the peer hears when all is told, the paths of each prefix; what is not negotiated yet is taken to be
         as it is configured.
         """
         target = self.target(key, family)
