@@ -39,7 +39,7 @@ RETRY_S = 1.0
 SLICE = 1000  # prefixes a call, counted once for each update group
 FINISH_SLICE = 250  # for what comes last, however much there is to announce
 ENCODED_SETS = 4096
-AGE_S = 60.0  # so long at least, and about twice that at most, is remembered what was withdrawn
+AGE_S = 300.0  # what was withdrawn is remembered so long at least: a hand-over that fails is noticed earlier
 
 
 class Exports:
@@ -148,8 +148,8 @@ class Exports:
         """Snapshots of what is announced to those that hear what we learn; a prefix may be in several."""
         return self.out.learned()
 
-    def desired(self, key: str, family: Family) -> dict[Packed, OutAttributes]:
-        """What the peer hears when all is told, the best path of each prefix; what is not negotiated yet is taken to be
+    def desired(self, key: str, family: Family) -> dict[Packed, tuple[OutAttributes, ...]]:
+        """What the peer hears when all is told, the paths of each prefix; what is not negotiated yet is taken to be
         as it is configured.
         """
         target = self.target(key, family)

@@ -277,18 +277,20 @@ class AdjRibOut:
 
     def desired(
         self, target: ExportTarget, peer: OutPeer, *, among: Iterable[Packed] | None = None
-    ) -> dict[Packed, OutAttributes]:
-        """What a peer of this target hears when all is told, the best path of each prefix (`among`: only of these)."""
+    ) -> dict[Packed, tuple[OutAttributes, ...]]:
+        """What a peer of this target hears when all is told, the paths of each prefix, best first (`among`: only of
+        these).
+        """
         group = self._group_of_one(target, peer)
         prefixes = among
         if prefixes is None:
             prefixes = {*self._own[target.family], *(self._rib.prefixes(target.family) if group.learns else ())}
-        found: dict[Packed, OutAttributes] = {}
+        found: dict[Packed, tuple[OutAttributes, ...]] = {}
         for prefix in prefixes:
             routes = self._routes(group, prefix)
-            heard = () if routes is None else (one.out for one in routes.routes if peer.key not in group.deaf(one))
-            if (best := next(iter(heard), None)) is not None:
-                found[prefix] = best
+            heard = () if routes is None else tuple(one.out for one in routes.routes if peer.key not in group.deaf(one))
+            if heard:
+                found[prefix] = heard
         return found
 
     def refusal(self, target: ExportTarget, peer: OutPeer, prefix: Packed) -> ExportReason | None:

@@ -210,7 +210,8 @@ class Cluster:
             told = self.out.told(key, V4)
             assert set(told) == {prefix for _, prefix in held}
             assert len(told) == len(set(told))
-            assert dict(told) == self.out.desired(self.up[number], out_peer(number))
+            paths = {prefix: tuple(route.out for route in told.routes(prefix)) for prefix in told}
+            assert paths == self.out.desired(self.up[number], out_peer(number))
             for prefix in {*self.own, *(each for each in PREFIXES if self.rib.selection(V4, each))}:
                 assert (self.out.refusal(self.up[number], out_peer(number), prefix) is None) == (prefix in told)
 

@@ -8,18 +8,20 @@ the new file (`shadow`), and compared. A session that is new brings nothing, sin
 from __future__ import annotations
 
 import enum
-from collections.abc import Generator, Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from heapq import nsmallest
 from ipaddress import IPv4Address
-from itertools import islice
+from itertools import islice, zip_longest
 
 from calicopy.bgp import format_community, format_large_community
 from calicopy.config.diff import SessionChange, SessionChanges, diff_sessions, file_key
-from calicopy.config.resolve import NodeConfig, SessionConfig
+from calicopy.config.resolve import NodeConfig
 from calicopy.core.change.shadow import Shadow, build, feed, passes_limit
 from calicopy.core.core import Core
 from calicopy.core.exports import Exports
+from calicopy.core.peering.linger import kept, may_linger
 from calicopy.core.peering.peer import Peer
 from calicopy.core.views import (
     AnnouncementPlan,
@@ -41,6 +43,7 @@ EXPORT_SLICE = 100
 PEERS_SLICE = 100
 ANYBODY = OutPeer("anybody", IPv4Address(0), -1)
 """A peer that nothing came from."""
+Pair = tuple[OutAttributes | None, OutAttributes | None]
 AT_RUN_TIME = frozenset({"log_level", "resync_interval_s"})
 """The settings of the agent that can change while it runs."""
 
@@ -67,13 +70,10 @@ def plan(core: Core, new: NodeConfig) -> Generator[None, None, PlanView]:
     sessions = list(_sessions(core, new, changes))
     yield
     shadow = yield from build(core, new)
-    lingering = {str(one.address) for one in sessions if one.effect is SessionEffect.LINGERING}
-    sources = [(str(session.address), session) for session in new.sessions]
-    lingering |= {key for key, peer in core.peers.items() if peer.lingering_since is not None}
-    lingering -= {key for key, _ in sources}
-    sources += [(key, core.peers[key].configured) for key in sorted(lingering)]
-    yield from feed(shadow, core, sources)
-    announcements = yield from _announcements(core, shadow)
+    peers = _peers(core, new)
+    yield
+    yield from feed(shadow, core, [(key, peer.configured) for key, peer in peers.items()])
+    announcements = yield from _announcements(core, shadow, peers)
     routes, routes_total = yield from _routes(core, shadow)
     return PlanView(
         sessions=tuple(sessions[:LISTED]),
@@ -83,15 +83,38 @@ def plan(core: Core, new: NodeConfig) -> Generator[None, None, PlanView]:
         announcements_total=len(announcements),
         routes_total=routes_total,
         restarts=restarts,
-        notes=tuple(_notes(changes)),
+        notes=tuple(_notes(new, changes, peers)),
     )
 
 
-def _notes(changes: SessionChanges) -> Iterator[str]:
+def _peers(core: Core, new: NodeConfig) -> dict[str, Peer]:
+    """The peers right after `new` was applied, by key: those of the file, and those that linger."""
+    peers: dict[str, Peer] = {}
+    for session in new.sessions:
+        key = str(session.address)
+        known = core.peers.get(key)
+        peers[key] = (
+            Peer(session) if known is None else replace(known, configured=kept(known, session, new.mesh_linger_s))
+        )
+    names = frozenset(node.name for node in new.nodes)
+    dropped = ((key, peer) for key, peer in core.peers.items() if key not in peers)
+    peers.update((key, peer) for key, peer in dropped if may_linger(peer, names, new.mesh_linger_s))
+    return peers
+
+
+def _notes(new: NodeConfig, changes: SessionChanges, peers: Mapping[str, Peer]) -> Iterator[str]:
     if changes.added:
-        names = ", ".join(session.name for session in islice(changes.added.values(), 5))
-        more = f" and {len(changes.added) - 5} more" if len(changes.added) > 5 else ""
-        yield f"what {names}{more} will bring is not known before the sessions are up"
+        names = _few([session.name for session in changes.added.values()])
+        yield f"what {names} will bring is not known before the sessions are up"
+    both = ((peers[str(session.address)].configured, session) for session in new.sessions)
+    reflected = [session.name for kept_for_now, session in both if kept_for_now != session]
+    if reflected:
+        yield f"what is reflected to {_few(reflected)} is withdrawn after {new.mesh_linger_s:g} s (mesh_linger)"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 # -- sessions ---------------------------------------------------------------------------------------------------
@@ -102,9 +125,10 @@ def _sessions(core: Core, new: NodeConfig, changes: SessionChanges) -> Iterator[
         peer = core.peers.get(str(session.address))
         note = "stays: it was lingering" if peer is not None else ""
         yield SessionPlan(session.name, session.address, SessionEffect.ADDED, note=note)
-    names = {node.name for node in new.nodes}
+    names = frozenset(node.name for node in new.nodes)
     for session in changes.removed.values():
-        if session.node in names and new.mesh_linger_s and _is_alive(core, session):
+        peer = core.peers.get(str(session.address))
+        if peer is not None and may_linger(peer, names, new.mesh_linger_s):
             note = f"stays until its prefixes have another way, {new.mesh_linger_s:g} s at least (mesh_linger)"
             yield SessionPlan(session.name, session.address, SessionEffect.LINGERING, note=note)
         else:
@@ -123,11 +147,6 @@ def _stops(core: Core, change: SessionChange) -> str:
     key = str(change.new.address)
     stops = limited and passes_limit(change.new, core.rib.received(key), beyond=core.rib.beyond_limit(key))
     return "is stopped: it has sent more prefixes than its limit" if stops else ""
-
-
-def _is_alive(core: Core, session: SessionConfig) -> bool:
-    peer = core.peers.get(str(session.address))
-    return peer is not None and (peer.is_up or peer.stale_until is not None)
 
 
 def _fields(change: SessionChange, old: NodeConfig, new: NodeConfig) -> Iterator[FieldChange]:
@@ -163,12 +182,14 @@ def _text(value: object) -> str:
 # -- announcements ----------------------------------------------------------------------------------------------
 
 
-def _announcements(core: Core, shadow: Shadow) -> Generator[None, None, list[AnnouncementPlan]]:
-    """Those to the peers of both files, and to those that come and go: once for all peers that hear the same."""
-    old = _exports(core, core.node, core.rib, core.exports.prefixes)
+def _announcements(
+    core: Core, shadow: Shadow, peers: dict[str, Peer]
+) -> Generator[None, None, list[AnnouncementPlan]]:
+    """Those to the peers that there are now and then: once for all peers that hear the same."""
+    old = _exports(core, core.node, core.rib, core.peers, core.exports.prefixes)
     yield
-    new = _exports(core, shadow.node, shadow.rib, shadow.ipam.announcements())
-    names = {str(session.address): session.name for session in (*core.node.sessions, *shadow.node.sessions)}
+    new = _exports(core, shadow.node, shadow.rib, peers, shadow.ipam.announcements())
+    names = {key: peer.configured.name for key, peer in {**core.peers, **peers}.items()}
     groups: dict[tuple[Family, ExportTarget | None, ExportTarget | None], list[str]] = {}
     for number, (key, name) in enumerate(names.items()):
         if number % PEERS_SLICE == 0:
@@ -176,36 +197,38 @@ def _announcements(core: Core, shadow: Shadow) -> Generator[None, None, list[Ann
         for family in Family:
             groups.setdefault((family, old.target(key, family), new.target(key, family)), []).append(name)
     found: list[AnnouncementPlan] = []
-    for (family, before, after), peers in groups.items():
+    for (family, before, after), hear in groups.items():
         if before is None and after is None:
             continue
         learns = any(target is not None and target.scope is AdvertiseScope.ALL for target in (before, after))
         prefixes = {prefix.packed for prefix in old.prefixes | new.prefixes if prefix.family is family}
         if learns:
             prefixes.update(core.rib.prefixes(family), shadow.rib.prefixes(family))
-        rows: dict[tuple[OutAttributes | None, OutAttributes | None], list[Prefix]] = {}
+        rows: dict[Pair, list[Prefix]] = {}
         ordered = iter(prefixes)
         while part := list(islice(ordered, EXPORT_SLICE)):
             yield
             told = {} if before is None else old.out.desired(before, ANYBODY, among=part)
             tell = {} if after is None else new.out.desired(after, ANYBODY, among=part)
             for packed in part:
-                if (pair := (told.get(packed), tell.get(packed)))[0] != pair[1]:
-                    rows.setdefault(pair, []).append(Prefix(family, packed))
+                if (paths := (told.get(packed, ()), tell.get(packed, ())))[0] != paths[1]:
+                    for pair in _differences(*paths):
+                        rows.setdefault(pair, []).append(Prefix(family, packed))
         changes = iter(rows.items())
         while some := list(islice(changes, PEERS_SLICE)):
             yield
-            found += [_announcement(tuple(peers), pair, prefixes) for pair, prefixes in some]
+            found += [_announcement(tuple(hear), pair, prefixes) for pair, prefixes in some]
     return found
 
 
-def _exports(core: Core, node: NodeConfig, rib: Rib, own: frozenset[Prefix]) -> Exports:
-    """What peers hear under a file, with what is known of their sessions."""
-    peers: dict[str, Peer] = {}
-    for session in node.sessions:
-        key = str(session.address)
-        known = core.peers.get(key)
-        peers[key] = Peer(session) if known is None else replace(known, configured=session, later=None)
+def _differences(before: tuple[OutAttributes, ...], after: tuple[OutAttributes, ...]) -> Iterator[Pair]:
+    """The paths of a prefix that go, come, or take the place of another; their order is not announced."""
+    old, new = Counter(before), Counter(after)
+    return zip_longest((old - new).elements(), (new - old).elements())
+
+
+def _exports(core: Core, node: NodeConfig, rib: Rib, peers: dict[str, Peer], own: frozenset[Prefix]) -> Exports:
+    """What peers hear under a file."""
     exports = Exports(node, rib, peers, emit=lambda _: None)
     exports.drain = core.drainer.phase
     exports.set_prefixes(own)
@@ -213,7 +236,7 @@ def _exports(core: Core, node: NodeConfig, rib: Rib, own: frozenset[Prefix]) -> 
 
 
 def _announcement(
-    peers: tuple[str, ...], pair: tuple[OutAttributes | None, OutAttributes | None], prefixes: list[Prefix]
+    peers: tuple[str, ...], pair: Pair, prefixes: list[Prefix]
 ) -> AnnouncementPlan:
     before, after = pair
     shown = tuple(sorted(prefixes)[:LISTED])

@@ -12,7 +12,7 @@ state alone; a scan of many prefixes is cut in slices. Nothing here does I/O; `n
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from calicopy.config.resolve import NodeConfig, SessionConfig
@@ -44,6 +44,21 @@ class Gone:
     more: bool = False
 
 
+def may_linger(peer: Peer, nodes: Collection[str], time_s: float) -> bool:
+    """Whether a session that a file with these nodes drops lingers: there is something to keep."""
+    return peer.configured.node in nodes and time_s > 0 and (peer.is_up or peer.stale_until is not None)
+
+
+def kept(peer: Peer, session: SessionConfig, time_s: float) -> SessionConfig:
+    """What a file says of a session with a node, with what is reflected to the peer until the linger time has passed.
+    """
+    if session.node is None or not time_s or not peer.is_up:
+        return session
+    before = peer.configured
+    scope = AdvertiseScope.ALL if before.advertise is AdvertiseScope.ALL else session.advertise
+    return replace(session, advertise=scope, client=before.client or session.client)
+
+
 class Linger:
     """The sessions that linger, out of `peers`."""
 
@@ -62,8 +77,7 @@ class Linger:
 
     def drop(self, peer: Peer, now: float) -> bool:
         """The file has dropped the session: whether it lingers."""
-        alive = peer.is_up or peer.stale_until is not None
-        if peer.configured.node not in self._nodes or not self.time_s or not alive:
+        if not may_linger(peer, self._nodes, self.time_s):
             return False
         if peer.lingering_since is None:
             peer.lingering_since = now
@@ -74,10 +88,8 @@ class Linger:
         """The file has the session, as `session`: what it reflects goes on until the linger time has passed."""
         peer.lingering_since = None
         self._scans.pop(peer.key, None)
-        before = peer.configured
-        scope = AdvertiseScope.ALL if before.advertise is AdvertiseScope.ALL else session.advertise
-        both = replace(session, advertise=scope, client=before.client or session.client)
-        if session.node is None or not self.time_s or not peer.is_up or both == session:
+        both = kept(peer, session, self.time_s)
+        if both == session:
             self._settle(peer, session)
             return
         if peer.later is None:

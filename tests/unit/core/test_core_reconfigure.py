@@ -4,8 +4,9 @@ from __future__ import annotations
 from typing import Any
 
 import simnet
-from corescript import N2, N3, Script, attributes, node, planned, snapshot
+from corescript import N1, N2, N3, Script, attributes, node, planned, snapshot
 
+from calicopy.bgp.capabilities import PathMode
 from calicopy.config.resolve import NodeConfig, resolve
 from calicopy.core import commands as do
 from calicopy.core import events as ev
@@ -17,7 +18,9 @@ from calicopy.net import Family
 from calicopy.seam import speaker as sp
 
 OURS, THEIRS, MORE = "10.244.0.0/26", "10.244.1.0/26", "10.244.1.64/26"
-TOR = "10.0.0.9"
+HOST = "10.244.1.7/32"
+N4, TOR = "10.0.0.4", "10.0.0.9"
+V4 = Family.IPV4
 LINGER_S = 60.0
 
 
@@ -276,7 +279,8 @@ def test_a_plan_says_which_sessions_come_linger_and_go_and_what_that_takes_out()
         (MORE, Effect.REMOVED, "no session brings it any more")
     ]
     announced = {(peer, one.effect) for one in view.announcements for peer in one.peers}
-    assert {("10.0.0.8", Effect.ADDED), ("tor", Effect.REMOVED), ("n2", Effect.REMOVED)} <= announced
+    assert {("10.0.0.8", Effect.ADDED), ("tor", Effect.REMOVED)} <= announced
+    assert "n2" not in {peer for peer, _ in announced}
     assert view.notes == ("what 10.0.0.8 will bring is not known before the sessions are up",)
 
 
@@ -337,6 +341,56 @@ def test_a_plan_shows_announcements_with_other_attributes_once_for_all_who_hear_
     given(script, node(bgp=marked))
     assert said(script, N2) == [OURS]
     assert script.core.peers[N2].counters.sessions_established == 1
+
+
+def reflector(nodes_reflect: bool = True, **more: Any) -> NodeConfig:
+    """n1 reflects to n2, n3 and n4; or they are a mesh."""
+    nodes: list[dict[str, Any]] = [{"name": f"n{n}", "address": f"10.0.0.{n}/24"} for n in (1, 2, 3, 4)]
+    if not nodes_reflect:
+        return node(nodes=nodes, bgp={"mesh": True, **more})
+    nodes[0] |= {"route_reflector": True, "labels": {"role": "rr"}}
+    return node(nodes=nodes, bgp={"mesh": False, "peers": [{"name": "rr", "peer_selector": {"role": "rr"}}], **more})
+
+
+def reflecting(**more: Any) -> Script:
+    """An address of n2 is heard by n1, the reflector, from n2 and by n3; n4 hears both paths of it."""
+    script = Script(reflector(**more), snapshot(OURS)).boot()
+    for peer in (N2, N3, N4):
+        opens = (simnet.open_body(64512, router_id, add_path=((V4, PathMode.BOTH),)) for router_id in (N1, peer))
+        script.tell(sp.PeerUp(peer, *opens))
+    script.end_of_rib(N2, N3, N4)
+    by_another = sp.RawAttribute(flags=0x80, code=9, value=bytes((10, 0, 0, 2)))
+    for peer, more_attributes in ((N2, ()), (N3, (by_another,))):
+        parts = (*attributes(2), *more_attributes)
+        body = simnet.update_body([HOST], next_hop=peer, attributes=parts, path_id=1)
+        script.tell(sp.UpdatesReceived(peer, (body,)))
+    return script
+
+
+def test_a_plan_shows_the_further_paths_of_a_session_with_add_path() -> None:
+    refuse = {"name": "f", "rules": [{"match": {"from": ["n3"]}, "action": "reject"}]}
+    script = reflecting()
+    assert len(script.core.exports.out.told(N4, V4).routes(simnet.Prefix.parse(HOST).packed)) == 2
+    view = planned(script.core, reflector(filters=[refuse], **{"import": ["f"]}))
+    assert [(one.effect, one.prefixes) for one in view.announcements if "n4" in one.peers] == [
+        (Effect.REMOVED, (simnet.Prefix.parse(HOST),))
+    ]
+    assert "next hop 10.0.0.3" in view.announcements[0].before
+
+
+def test_a_plan_does_not_withdraw_what_lingers() -> None:
+    script = reflecting()
+    config = reflector(nodes_reflect=False)
+    view = planned(script.core, config)
+    assert not view.announcements
+    assert view.notes[-1] == "what is reflected to n2, n3, n4 is withdrawn after 60 s (mesh_linger)"
+    script.done.clear()
+    assert not any("-" in one for one in said(given(script, config), N4))
+    assert planned(script.core, config).empty
+    at_once = planned(script.core, reflector(nodes_reflect=False, mesh_linger="0s"))
+    assert {(one.effect, one.prefixes) for one in at_once.announcements if "n4" in one.peers} == {
+        (Effect.REMOVED, (simnet.Prefix.parse(HOST),))
+    }
 
 
 def test_a_plan_of_what_runs_is_empty_also_while_a_session_lingers() -> None:

@@ -706,4 +706,4 @@ def test_what_was_told_can_be_looked_up_and_counted(world, out):
     assert told.get(world.packed(B)) is None
     assert [(family, set(found)) for family, found in out.out.learned()] == [(V4, {world.packed(A), world.packed(C)})]
     peer = OutPeer(N3, ip_address(N3), int(ip_address(N3)))
-    assert out.out.desired(CLIENT, peer) == dict(told)
+    assert out.out.desired(CLIENT, peer) == {prefix: (attributes,) for prefix, attributes in told.items()}
