@@ -57,12 +57,14 @@ class Node:
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir
         self.started: list[subprocess.Popen[bytes]] = []
+        self.services: dict[int, str] = {}  # those at each start, by pid: a test may remove their locks
 
     def start(self, agent: str = SLEEPER) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "REPORT": str(self.run_dir / "report")}
         process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(self.run_dir), agent], env=environment)
         self.started.append(process)
         eventually(lambda: self.is_up(process))
+        self.services |= {self.pid(name): (self.run_dir / f"{name}.lock").read_text() for name in ("speaker", "agent")}
         return process
 
     def is_up(self, process: subprocess.Popen[bytes]) -> bool:
@@ -85,6 +87,10 @@ class Node:
         for name in ("speaker", "agent"):
             if self.is_alive(name):
                 os.kill(self.pid(name), signal.SIGKILL)
+        for pid, identity in self.services.items():
+            with contextlib.suppress(OSError):
+                if process_identity(pid) == identity:
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture
