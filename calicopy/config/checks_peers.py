@@ -78,6 +78,7 @@ def _ends(peer: PeerEntry, at: Path) -> Iterator[Problem]:
         ("passive", peer.passive, "of two nodes the one with the lower router id waits"),
         ("route_reflector_client", peer.route_reflector_client, "`route_reflector` of the nodes says who reflects"),
         ("trust_owner", peer.trust_owner, "nodes of this file are trusted"),
+        ("next_hops", bool(peer.next_hops), "the addresses of this file are next hops anyway"),
     ):
         if given:
             yield Problem((*at, key), f"expected none with `peer_selector`: {why}", (selector,))
@@ -102,6 +103,9 @@ def _held_by(peer: PeerEntry, at: Path, nodes: Sequence[NodeEntry]) -> Iterator[
     families = FirstUse("the family {} is named twice")
     for position, family in enumerate(peer.families or ()):
         yield from families.use(family, (*at, "families", position))
+    next_hops = FirstUse("the next hop {} is named twice")
+    for position, next_hop in enumerate(peer.next_hops):
+        yield from next_hops.use(next_hop, (*at, "next_hops", position))
 
 
 def _addresses(peer: PeerEntry, at: Path, nodes: Sequence[NodeEntry], holders: Sequence[int]) -> Iterator[Problem]:

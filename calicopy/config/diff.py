@@ -18,8 +18,8 @@ RESET_FIELDS = (
 )  # fmt: skip
 """The fields of SessionConfig that reset the session when they change, and it alone."""
 IN_PLACE_FIELDS = (
-    "name", "node", "mesh", "client", "advertise", "next_hop", "allow_own_as", "trust_owner", "prefix_limit",
-    "prefix_limit_action", "prefix_limit_restart_s", "flush_on_hold_expiry", "keepalive_s",
+    "name", "node", "mesh", "client", "advertise", "next_hop", "next_hops", "allow_own_as", "trust_owner",
+    "prefix_limit", "prefix_limit_action", "prefix_limit_restart_s", "flush_on_hold_expiry", "keepalive_s",
     "import_filters", "export_filters",
 )  # fmt: skip
 """The fields of SessionConfig that change while the session stays."""

@@ -67,6 +67,8 @@ class SessionConfig:
     advertise: AdvertiseScope = AdvertiseScope.OWN
     next_hop: NextHopMode | None = None
     """Of learned paths; None as the RFCs have it: our address towards eBGP, unchanged within the AS."""
+    next_hops: tuple[IPAddress, ...] = ()
+    """Further next hops that the peer's paths may have."""
     allow_own_as: int = 0
     add_path: bool = False
     """Whether several paths of a prefix are sent and taken (RFC 7911), in every family of the session."""

@@ -74,6 +74,7 @@ class _Common(TypedDict):
     listen_port: int
     least_ttl: int | None
     next_hop: NextHopMode | None
+    next_hops: tuple[IPAddress, ...]
     allow_own_as: int
     prefix_limit: int
     prefix_limit_action: LimitAction
@@ -90,6 +91,7 @@ def _common(bgp: BgpSection, peer: PeerEntry) -> _Common:
         listen_port=peer.listen_port or bgp.listen_port,
         least_ttl=None if peer.ttl_security is None else 256 - peer.ttl_security,
         next_hop=peer.next_hop,
+        next_hops=peer.next_hops,
         allow_own_as=peer.allow_own_as,
         prefix_limit=peer.prefix_limit or bgp.prefix_limit,
         prefix_limit_action=peer.prefix_limit_action or bgp.prefix_limit_action,

@@ -75,6 +75,9 @@ class PeerEntry(Section):
     next_hop: NextHopField | None = None
     """The next hop of learned paths towards this peer: `self` (our address) or `keep` (as it was). Default: our address
     towards eBGP, as it was within the AS."""
+    next_hops: tuple[Address, ...] = ()
+    """Further next hops that this peer's paths may have: its address of the other family behind routers, other routers
+    that a route server names. Without: the peer itself and the nodes of this file."""
     advertise: AdvertiseField | None = None
     """What this peer hears: `own` (this node's prefixes) or `all` (also what it learned, as RFC 4271 and RFC 4456 let
     it). Default: `all` from a route reflector to its iBGP peers, else `own`."""

@@ -49,6 +49,7 @@ def peer_info(session: SessionConfig, router_id: int) -> PeerInfo:
         trust_owner=session.trust_owner,
         prefix_limit=session.prefix_limit,
         allow_own_as=session.allow_own_as,
+        next_hops=frozenset(session.next_hops),
         mesh=session.mesh,
         client=session.client,
         import_filters=session.import_filters,

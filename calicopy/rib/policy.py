@@ -113,7 +113,9 @@ class PathPolicy:
             return ImportReason.NEXT_HOP_MARTIAN
         if next_hop in self._own:
             return ImportReason.NEXT_HOP_SELF
-        if next_hop == peer.address or next_hop in self._nodes or self._may_be_of(peer, next_hop):
+        if next_hop == peer.address or next_hop in self._nodes or next_hop in peer.next_hops:
+            return None
+        if self._may_be_of(peer, next_hop):
             return None
         return ImportReason.NEXT_HOP_FOREIGN
 

@@ -80,6 +80,7 @@ def test_what_the_session_is_made_of_resets_it(keys: str, field: str) -> None:
     ("keys", "field"),
     [
         (", allow_own_as: 1", "allow_own_as"),
+        (", next_hops: [192.0.2.8]", "next_hops"),
         (", keepalive_s: 2", "keepalive_s"),
         (", trust_owner: true", "trust_owner"),
         (", advertise: all", "advertise"),
@@ -150,6 +151,7 @@ OTHER: dict[str, object] = {
     "advertise": AdvertiseScope.ALL,
     "next_hop": NextHopMode.KEEP,
     "allow_own_as": 3,
+    "next_hops": (IPv4Address("192.0.2.8"),),
     "trust_owner": True,
     "prefix_limit": 7,
     "prefix_limit_action": LimitAction.WARN,

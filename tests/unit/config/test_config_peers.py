@@ -128,6 +128,9 @@ ERRORS = [
         "held by n3",
     ),
     Case("our AS eleven times", P + ", allow_own_as: 11", f"{AT}.allow_own_as", "10 or less"),
+    Case("a next hop twice", P + ", next_hops: [192.0.2.8, 192.0.2.8]", f"{AT}.next_hops[1]", "named twice"),
+    Case("no next hop", P + ", next_hops: [tor]", f"{AT}.next_hops[0]", "address"),
+    Case("next hops with a selector", "peer_selector: {x: y}, next_hops: [192.0.2.8]", f"{AT}.next_hops", "anyway"),
     Case("another next hop", P + ", next_hop: peer", f"{AT}.next_hop", "one of self, keep"),
     Case("another scope", P + ", advertise: some", f"{AT}.advertise", "one of own, all"),
     Case(

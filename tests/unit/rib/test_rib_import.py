@@ -102,6 +102,18 @@ def test_another_node_may_be_the_next_hop_as_a_reflector_leaves_it(world):
     assert world.state(BLOCK) == "best"
 
 
+def test_a_peer_may_be_given_further_next_hops(world):
+    """A route server names other routers; behind routers a peer's IPv6 address is in no subnet of ours."""
+    server = world.peer("10.0.0.99", asn=65001, next_hops=frozenset(map(ip_address, ("10.0.0.77", "fd00:1::99"))))
+    world.announce(server, BLOCK, next_hop="10.0.0.77")
+    world.announce(server, SIX, next_hop="fd00:1::99")
+    assert (world.state(BLOCK), world.state(SIX)) == ("losing: next-hop", "losing: next-hop")
+    world.announce(server, BLOCK, next_hop="10.0.0.78")
+    assert world.state(BLOCK) == "rejected: next-hop-foreign"
+    world.rib.set_peer(replace(server, next_hops=frozenset()))
+    assert world.state(SIX) == "rejected: next-hop-foreign"
+
+
 def test_our_as_in_the_path_is_a_loop_over_ebgp_and_ibgp(world):
     world.announce(world.peer("10.0.0.9", asn=65001), BLOCK, as_path=(65001, 64512))
     assert world.state(BLOCK) == "rejected: as-loop"
