@@ -33,9 +33,9 @@ class PeerInfo:
 
     `key` is the peer's address as text. `node` names the node of the cluster file that it is, None for any other peer.
     `trust_owner`: its owner communities are believed although it is no node. `prefix_limit` counts stored paths, per
-    family; None is no limit. `allow_own_as` is how often our AS may stand in a received AS_PATH. `next_hops` are further
-    ones that its paths may have. `mesh`: the session belongs to the mesh of nodes. `client`: we reflect for it (RFC
-    4456). `import_filters` is its chain.
+    family; None is no limit. `allow_own_as` is how often our AS may stand in a received AS_PATH. `next_hops`: further
+    ones that its paths may have. `mesh`: the session belongs to the mesh of nodes. `client`: we are its route reflector
+    (RFC 4456). `import_filters` is its chain.
     """
 
     key: str

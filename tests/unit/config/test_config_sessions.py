@@ -155,8 +155,8 @@ bgp:
   peers:
   - {name: tor, address: 192.0.2.9, as: 65000, nodes: [a], local_as: 65009, allow_own_as: 2, next_hop: self,
      advertise: all, add_path: true, ttl_security: 1, graceful_restart_time_s: 0, keepalive_s: 1, hold_time_s: 6,
-     next_hops: ["2001:db8::9"], prefix_limit: 10, prefix_limit_action: warn, on_hold_expiry: flush, port: 1179,
-     listen_port: 2179}
+     next_hops: ["2001:db8::9"],
+     prefix_limit: 10, prefix_limit_action: warn, on_hold_expiry: flush, port: 1179, listen_port: 2179}
   - {name: far, address: 198.51.100.1, as: 65000, multihop: 4, nodes: [a]}
   - {name: near, address: "2001:db8::9", as: 65000, source_address: "2001:db8::1", nodes: [a]}
   - {name: bird, address: 192.0.2.8, as: 64512, nodes: [a], route_reflector_client: true}
