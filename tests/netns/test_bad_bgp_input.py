@@ -29,7 +29,7 @@ OUTSIDE, INSIDE, SMALL, LARGE = (f"192.0.2.{number}" for number in (9, 10, 11, 1
 GOOD, OTHER = "10.244.255.0/26", "10.244.255.64/26"
 LIMIT = 10
 FLAPS_A_SECOND = 1000
-FLAP_S = float(os.environ.get("CALICOPY_FLAP_SECONDS", "10"))  # the full minute: 60
+FLAP_S = float(os.environ.get("CALICOPY_FLAP_SECONDS", "60"))
 
 CLUSTER = f"""
 nodes:
