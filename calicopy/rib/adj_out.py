@@ -20,8 +20,6 @@ from calicopy.rib.rib import Rib
 from calicopy.rib.routes import OutAttributes, OutDelta, OutRoute, OutRoutes, OwnCommunities
 from calicopy.rib.update_group import Member, Plan, UpdateGroup
 
-KEPT_EXPORTS = 256
-
 
 @dataclass(frozen=True, slots=True)
 class OutPeer:
@@ -94,8 +92,8 @@ class AdjRibOut:
             return None
         exports, key = outcome.exports, (group.generation, prefix_class)
         if key not in exports:
-            if len(exports) >= KEPT_EXPORTS:  # of groups and exporters that are no more
-                exports.clear()
+            for old in [old for old in exports if old[0]() is None]:  # its exporter is no more
+                del exports[old]
             exports[key] = group.intern(group.exporter.learned(outcome, prefix_class))
         return exports[key]
 

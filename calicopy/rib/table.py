@@ -12,7 +12,7 @@ Theory of operation: most prefixes share their attributes with thousands of othe
 """
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from weakref import WeakValueDictionary
 
 from calicopy.net import Family, IPAddress, Packed
@@ -32,7 +32,7 @@ class Outcome:
 
     `owner` is that of a block (None for a host prefix), where a node of the cluster file was accepted as such; `unheld`
     says that the block is not held by that owner (yet). `exports` is for those who announce: what the exporter
-    of an update group made of it for a class of prefixes.
+    of an update group, by a weak reference to it, made of it for a class of prefixes.
     """
 
     __slots__ = ("conflicts", "exports", "foreign_host", "losing", "owner", "rejected", "selection", "unheld", "uses")
@@ -49,7 +49,7 @@ class Outcome:
         self.conflicts = conflicts
         self.foreign_host = foreign_host
         self.unheld = unheld
-        self.exports: dict[tuple[object, PrefixClass], OutRoutes | None] = {}
+        self.exports: dict[tuple[Callable[[], object], PrefixClass], OutRoutes | None] = {}
         self.uses = 0
 
 

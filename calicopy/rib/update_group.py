@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from calicopy.net import IPAddress, Packed
 from calicopy.policy import AdvertiseScope
@@ -104,7 +104,7 @@ class UpdateGroup:
     ) -> None:
         self.target = target
         self.exporter = exporter
-        self.generation = object()  # who caches the exporter's answers: another exporter, another generation
+        self.generation = ref(exporter)  # what its answers are kept by, while it lives
         self.members: dict[str, Member] = {}
         self.table: dict[Packed, OutRoutes] = {}
         self._withdrawn: dict[tuple[int, Packed], None] = {}  # since `age`, and before
@@ -132,7 +132,7 @@ class UpdateGroup:
 
     def set_exporter(self, exporter: Exporter) -> None:
         """Other attributes, or others who hear: the caller marks every prefix."""
-        self.exporter, self.generation = exporter, object()
+        self.exporter, self.generation = exporter, ref(exporter)
 
     def intern(self, routes: tuple[OutRoute, ...]) -> OutRoutes | None:
         """The one object for these routes; None for none."""

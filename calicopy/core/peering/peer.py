@@ -5,7 +5,8 @@ Theory of operation. ExaBGP holds the session; this holds what follows from it. 
 - DOWN: no session. Paths may be retained as stale (RFC 4724 section 4.2) until `Peer.stale_until`.
 - LEARNING: a new session; the peer sends its table, and End-of-RIB at its end.
 - REFRESHING: the agent attached to a running session and asked for the table again; complete at EoRR (RFC 7313) where
-  negotiated, else after QUIET_S without an UPDATE, MAX_S at most.
+  negotiated, MAX_S without it at most, else after QUIET_S without an UPDATE. UPDATEs that keep coming put that off, our
+  restart time at most: what they have not brought yet is not gone.
 - IN_SYNC: complete. Only now is anything of the peer swept.
 
 A peer that cannot send End-of-RIB (no graceful restart capability) is taken as complete after QUIET_S of silence; one
@@ -44,7 +45,8 @@ class FamilySync:
     phase: Phase = Phase.DOWN
     expects_mark: bool = False  # End-of-RIB, or EoRR when refreshing, will come
     last_update_at: float = 0.0
-    limit_at: float = 0.0
+    limit_at: float = 0.0  # for a mark
+    most_at: float = 0.0  # whatever comes
     end_of_rib_received: bool = False
     end_of_rib_sent: bool = False
     answered: bool = True  # an UPDATE or a mark came since the table was asked for
@@ -55,28 +57,30 @@ class FamilySync:
         self.phase = Phase.LEARNING
         self.expects_mark = expects_mark
         self.last_update_at = now
-        self.limit_at = now + limit_s
+        self.limit_at = self.most_at = now + limit_s
         self.end_of_rib_received = False
         self.end_of_rib_sent = False
 
-    def refresh(self, now: float, *, enhanced: bool, limit_s: float = MAX_S) -> None:
-        """The table comes again on a running session, with marks around it if `enhanced` (RFC 7313)."""
+    def refresh(self, now: float, *, enhanced: bool, most_s: float, limit_s: float = MAX_S) -> None:
+        """The table comes again on a running session, with marks around it if `enhanced` (RFC 7313). It is waited for
+        until `most_s` at most, while UPDATEs come.
+        """
         self.phase = Phase.REFRESHING
         self.expects_mark = enhanced
         self.answered = False
         self.last_update_at = now
-        self.limit_at = now + limit_s
+        self.limit_at, self.most_at = now + limit_s, now + max(limit_s, most_s)
 
     def await_mark(self, now: float, *, limit_s: float) -> None:
         """The refresh proved nothing: the table is complete at End-of-RIB, or in `limit_s` seconds."""
         self.phase = Phase.LEARNING
         self.expects_mark = True
-        self.limit_at = now + limit_s
+        self.limit_at = self.most_at = now + limit_s
 
     def put_off(self, now: float) -> None:
         """Listen for QUIET_S more."""
         self.last_update_at = now
-        self.limit_at = max(self.limit_at, now + QUIET_S)
+        self.limit_at, self.most_at = max(self.limit_at, now + QUIET_S), max(self.most_at, now + QUIET_S)
 
     def heard(self, now: float) -> None:
         """An UPDATE came, or the mark before a table."""
@@ -87,9 +91,10 @@ class FamilySync:
         """When the phase ends if nothing else happens."""
         if self.phase not in (Phase.LEARNING, Phase.REFRESHING):
             return None
-        if self.expects_mark:
-            return self.limit_at
-        return min(self.limit_at, self.last_update_at + QUIET_S)
+        quiet_at = self.last_update_at + QUIET_S
+        if not self.expects_mark:
+            return min(self.most_at, quiet_at)
+        return self.limit_at if self.phase is Phase.LEARNING else min(self.most_at, max(self.limit_at, quiet_at))
 
 
 @dataclass(slots=True)

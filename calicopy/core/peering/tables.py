@@ -78,15 +78,15 @@ class Tables:
             sync.heard(now)
             self._rib.begin_refresh(peer.key, refresh.family)
             if sync.phase is Phase.IN_SYNC:  # the peer's own wish
-                limit = max(MAX_S, peer.configured.graceful_restart_time_s)
-                sync.refresh(now, enhanced=True, limit_s=limit)
+                limit = _patience_s(peer)
+                sync.refresh(now, enhanced=True, limit_s=limit, most_s=limit)
         elif refresh.kind is RefreshKind.END:
             self._complete(peer, refresh.family, now)
 
     def learn(self, peer: Peer, sync: FamilySync, now: float) -> None:
         """A new session: the peer sends its table. Without its End-of-RIB its own restart time ends the wait."""
         restart = peer.negotiated.graceful_restart if peer.negotiated else None
-        limit = max(MAX_S, restart.restart_time_s) if restart is not None else MAX_S
+        limit = max(MAX_S, restart.restart_time_s) if restart is not None else _patience_s(peer)
         sync.learn(now, expects_mark=restart is not None, limit_s=limit)
 
     def ask(self, peer: Peer) -> bool:
@@ -115,7 +115,7 @@ class Tables:
 
     def _refresh(self, peer: Peer, sync: FamilySync, now: float, *, enhanced: bool) -> None:
         self._rib.begin_refresh(peer.key, sync.family)
-        sync.refresh(now, enhanced=enhanced)
+        sync.refresh(now, enhanced=enhanced, most_s=_patience_s(peer))
         self._send_refresh(peer, sync.family)
 
     def _send_refresh(self, peer: Peer, family: Family) -> None:
@@ -182,3 +182,8 @@ class Tables:
         if peer.negotiated is None or peer.negotiated.graceful_restart is None:
             return False
         return not peer.counters.updates_received or bool(self._rib.prefixes(sync.family, peer=peer.key))
+
+
+def _patience_s(peer: Peer) -> float:
+    """How long a table may take that is coming: what is kept meanwhile is what a restart of ours would keep."""
+    return max(MAX_S, peer.configured.graceful_restart_time_s)

@@ -212,13 +212,34 @@ def test_without_enhanced_refresh_a_second_of_silence_is_in_sync() -> None:
     assert script.wait(0.2).routes == {OURS, THEIRS}
 
 
-def test_a_peer_that_never_falls_silent_is_in_sync_after_five_seconds() -> None:
+def test_a_table_that_takes_long_is_not_swept_before_the_peer_falls_silent() -> None:
+    for marks in (False, True):
+        script = restarted(enhanced_refresh=marks).end_of_rib(N3)
+        for _ in range(10):
+            script.hear(N2, THEIRS).wait(0.9)
+        assert script.core.peers[N2].families[V4].phase is Phase.REFRESHING
+        assert MORE in script.routes
+        assert script.hear(N2, MORE).wait(1.1).core.peers[N2].in_sync
+        assert script.routes >= {THEIRS, MORE}
+
+
+def test_a_peer_that_never_falls_silent_is_in_sync_after_our_restart_time() -> None:
     script = restarted().hear(N2, THEIRS)
-    for _ in range(9):
-        script.wait(0.5).hear(N2, THEIRS)
+    for _ in range(149):
+        script.wait(0.8).hear(N2, THEIRS)
     assert script.core.peers[N2].families[V4].phase is Phase.REFRESHING
-    script.wait(0.6)
+    script.wait(0.9)
     assert script.core.peers[N2].families[V4].phase is Phase.IN_SYNC
+
+
+def test_lost_events_of_a_peer_without_marks_sweep_nothing_that_is_still_to_come() -> None:
+    script = Script(node(), snapshot(OURS)).boot().up(N2).up(N3).hear(N2, THEIRS, MORE).end_of_rib(N2, N3)
+    script.tell(sp.EventsLost(N2, "a gap"))
+    for _ in range(8):
+        script.wait(0.9).hear(N2, THEIRS)
+    assert MORE in script.routes
+    assert script.hear(N2, MORE).wait(1.1).routes == {OURS, THEIRS, MORE}
+    assert script.core.peers[N2].in_sync
 
 
 def test_end_of_refresh_that_never_comes_is_waited_for_five_seconds() -> None:

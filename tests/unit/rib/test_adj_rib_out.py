@@ -558,6 +558,17 @@ def test_what_waits_when_a_peer_may_be_swept_is_told_before(world, out):
     assert N3 in out.done
 
 
+def test_what_was_found_for_another_policy_or_a_question_is_not_kept(world, out):
+    world.announce(world.node_peer(2, client=True), A)
+    out.up(N3)
+    out.run()
+    for number in range(20):
+        out.out.set_policy(world.context, draining=number % 2 == 0, silent=False)
+        out.run()
+        out.out.refusal(NON_CLIENT, OutPeer(N4, ip_address(N4), 4), world.packed(A))
+    assert len(world.rib.outcome(V4, world.packed(A)).exports) <= 2
+
+
 # -- peers that come back
 
 
