@@ -88,7 +88,9 @@ def _has_just_restarted(peer: Peer) -> bool:
 
 def defer(peers: Collection[Peer], now: float) -> Deferral:
     """Whose End-of-RIB waits. Of a peer that has restarted itself (R bit) nobody waits for the table: section 4.1. That
-    was when its session began: one that we ask for its table again is waited for.
+    was when its session began: one that we ask for its table again is waited for. A session that ran on while only our
+    agent restarted waits for nothing of ours, so there all peers are given the whole time: what the agent before us
+    announced is withdrawn with the mark.
     """
     candidates = [
         peer
@@ -102,9 +104,10 @@ def defer(peers: Collection[Peer], now: float) -> Deferral:
         return Deferral()
     awaited = {peer.key for peer in peers if peer.is_up and not peer.in_sync and not _has_just_restarted(peer)}
     absent = {peer.key for peer in peers if not peer.is_up and not peer.stopped}
+    missing = {peer.key for peer in peers if not peer.in_sync and not peer.stopped}
     held: dict[str, float] = {}
     for peer in candidates:
-        if awaited - {peer.key}:
+        if (missing if peer.adopted else awaited) - {peer.key}:
             held[peer.key] = peer.changed_at + DEFERRAL_S
         elif absent and now < peer.changed_at + ABSENT_S:
             held[peer.key] = peer.changed_at + ABSENT_S

@@ -140,6 +140,7 @@ class Peer:
     options: SessionOptions = field(default_factory=SessionOptions)
     families: dict[Family, FamilySync] = field(default_factory=dict)
     stale_until: float | None = None
+    adopted: bool = False  # the session ran on while only our agent restarted
     lost_by_us: bool = False  # what is stale is so because we restarted, not the peer
     malformed_at: float | None = None  # when a malformed UPDATE was last said
     malformed: str = ""  # the malformed UPDATE that ends the session

@@ -217,7 +217,7 @@ class SessionEvents:
             self.fresh.append(peer.key)
             for sync in peer.families.values():
                 self._learn(peer, sync, now)
-        peer.lost_by_us = False
+        peer.lost_by_us, peer.adopted = False, running and not known
         if not peer.families:
             self.marks.append(peer.key)
             self._say(peer, "no-common-family", "no address family in common", "warning")
