@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 
 import pytest
+from exporting import Out
 
 from calicopy.bgp import AsPath, NlriBatch, PathAttributes, Update
 from calicopy.net import Family, Prefix
@@ -142,3 +143,8 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+@pytest.fixture
+def out(world: World) -> Out:
+    return Out(world)
