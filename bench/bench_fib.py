@@ -69,7 +69,7 @@ def main() -> int:
     fib.set_next_hops({GATEWAY: NextHopFacts(GATEWAY, True, True, device.ifindex)})
     fib.kernel_state(KernelDump({}))
     selection = Selection()
-    changes = [(packed, selection) for packed in prefixes]
+    changes = [(selection, prefixes)]
     writer = RouteWriter(socket, Identity(117, 1024))
     timed("decisions to desired", count, lambda: fib.apply_decisions(Family.IPV4, changes))
     batches = timed("delta", count, lambda: fib.delta(count, 0.0))

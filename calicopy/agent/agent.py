@@ -155,6 +155,7 @@ class Agent:
                 "speaker control": self.speaker.control.watch(),
                 "kernel events": self.kernel.listen(),
                 "kernel routes": self.kernel.routes.run(),
+                "kernel next hops": self.kernel.next_hops.run(),
                 "kernel host": self.kernel.host.run(),
                 "store": self.store.task.run(),
                 "workloads": self._look_after(calls),
@@ -201,6 +202,8 @@ class Agent:
         match command:
             case do.WriteRoutes() | do.DumpRoutes():
                 self.kernel.routes.put(command)
+            case do.WriteNextHops():
+                self.kernel.next_hops.put(command)
             case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
             case do.Persist():

@@ -15,7 +15,7 @@ import logging
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.fib import RouteBatch, WriteResult
+from calicopy.fib import NextHopResult, RouteBatch, WriteResult
 from calicopy.kernel.events import KernelEventsLost, LinksChanged, RoutesChanged, UnderlayChanged
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nat import NatSpec
@@ -46,6 +46,7 @@ class KernelEdge:
         self._tunnel: do.SetTunnel | None = None
         self._host: do.SetHost | None = None
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
+        self.next_hops: OrderedTask[do.WriteNextHops] = OrderedTask("kernel next hops", self._do_next_hops)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
 
     def set_pools(self, pools: tuple[Prefix, ...]) -> None:
@@ -81,6 +82,14 @@ class KernelEdge:
                     self._post(ev.KernelDumped(await self._kernel.dump()))
                 except OSError as error:
                     self._post(ev.KernelDumpFailed(reason_of(error)))
+
+    async def _do_next_hops(self, command: do.WriteNextHops) -> None:
+        try:
+            results = await self._kernel.write_next_hops(command.changes)
+        except OSError as error:
+            log.error("next hops were not written: %s", reason_of(error))
+            results = [NextHopResult(change, error.errno or errno.EIO) for change in command.changes]
+        self._post(ev.NextHopsWritten(tuple(results)))
 
     async def _do_host(self, command: HostCommand) -> None:
         try:

@@ -68,11 +68,11 @@ class Blocks:
             if kind is family and hosts.get(packed) == router_id:
                 del hosts[packed]
                 changed = True
-        for packed, selection in decisions.changes.get(family, ()):
-            if packed[0] != bits:
-                continue
+        for selection, prefixes in decisions.changes.get(family, ()):
             owner = None if selection is None else selection.best.owner
-            if hosts.get(packed) != owner:
+            for packed in prefixes:
+                if packed[0] != bits or hosts.get(packed) == owner:
+                    continue
                 changed = True
                 if owner is None:
                     del hosts[packed]

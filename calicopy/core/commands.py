@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from calicopy.core.drain_state import DrainChange, DrainStep
 from calicopy.core.views import LogView
-from calicopy.fib import RouteBatch
+from calicopy.fib import NextHopChange, RouteBatch
 from calicopy.ipam import AddressRecord, Change, IpamError
-from calicopy.net import Family, IPAddress, Prefix
+from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.seam.speaker import AnnounceGroup, SessionSpec, WithdrawGroup
 
 
@@ -75,6 +75,13 @@ class WriteRoutes:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteNextHops:
+    """Bring these changes of nexthop objects into the kernel, in order, before any routes that wait; all are tried."""
+
+    changes: tuple[NextHopChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ResolveNextHops:
     """The whole set of addresses whose way the core wants to know, now and whenever it changes."""
 
@@ -83,10 +90,11 @@ class ResolveNextHops:
 
 @dataclass(frozen=True, slots=True)
 class SetTunnel:
-    """The ipip tunnel device with exactly this address and MTU (octets)."""
+    """The tunnel device of an encapsulation with exactly this address and MTU (octets)."""
 
     address: IPv4Address
     mtu: int
+    encapsulation: Encapsulation = Encapsulation.IPIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,7 @@ Command: TypeAlias = (
     | ResetPeer
     | DumpRoutes
     | WriteRoutes
+    | WriteNextHops
     | ResolveNextHops
     | SetTunnel
     | SetHost

@@ -32,6 +32,7 @@ from calicopy.core.drain.drainer import Drainer
 from calicopy.core.drain_state import DrainPhase, DrainRecord
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
+from calicopy.core.kernel_events import KERNEL_EVENTS, kernel_said
 from calicopy.core.kernel_routes import KernelRoutes
 from calicopy.core.peering.limits import PeerLimits
 from calicopy.core.peering.linger import Linger
@@ -96,7 +97,7 @@ class Core:
         self.wanted = WantedSessions(self.peers, self.limits, self.host, emit=emit)
         self.linger = Linger(self.rib, self.peers)
         self.linger.configure(node)
-        self._spoken: deque[ev.CoreEvent] = deque()
+        self._spoken: deque[ev.OtherEvent] = deque()
         self._deferral_ends: float | None = None
         self._workloads_known = False
         self._undecided = True  # something that was heard is not taken or not decided yet
@@ -112,6 +113,8 @@ class Core:
         for event in happened:
             if isinstance(event, SPOKEN):
                 self._spoken.append(event)
+            elif isinstance(event, KERNEL_EVENTS):
+                kernel_said(self, event, now)
             else:
                 self._take(event, now)
         self._take_spoken(now)
@@ -157,37 +160,10 @@ class Core:
                     event = sp.UpdatesReceived(event.peer, event.bodies[:count])
             self._take(event, now)
 
-    def _take(self, event: ev.CoreEvent, now: float) -> None:
+    def _take(self, event: ev.OtherEvent, now: float) -> None:
         match event:
             case sp.UpdatesReceived():
                 self.sessions.updates_received(event, now)
-            case ev.RoutesWritten():
-                self._written(event, now)
-            case ev.KernelDumped():
-                if not self.kernel.dumped:
-                    self.host.had_routes = any(event.dump.routes.values())
-                self.kernel.dump_came(event, now, next_in_s=self.node.cluster.agent.resync_interval_s)
-            case ev.KernelDumpFailed():
-                self.kernel.dump_failed(event.error, now)
-            case ev.RoutesChanged():
-                for family, changes in event.changes.items():
-                    self.fib.kernel_changed(family, changes)
-                    self.counters["fib.drift_seen"] += len(changes)
-            case ev.KernelEventsLost():
-                self.counters["kernel.events_lost"] += 1
-                self.kernel.want_dump()
-            case ev.InterfacesChanged():
-                self.host.interfaces_changed(event.interfaces)
-                self.fib.set_interfaces({interface.ifindex: interface for interface in event.interfaces})
-            case ev.LinksLost():
-                self.fib.interfaces_lost(event.ifindexes)
-            case ev.NextHopsResolved():
-                self.rib.set_next_hops(event.facts)
-                self.fib.set_next_hops(event.facts)
-                self.host.next_hops_resolved(event.facts)
-            case ev.TunnelSet():
-                self.host.tunnel_set(event)
-                self.fib.set_tunnel(event.ifindex)
             case ev.HostChecked():
                 self.host.problems[event.component] = dict(event.problems)
             case ev.SessionsSet():
@@ -270,12 +246,6 @@ class Core:
         else:
             self.sessions.reset(key, "asked for")
 
-    def _written(self, event: ev.RoutesWritten, now: float) -> None:
-        self.kernel.written(event, now)
-        if self.note_touched:
-            for result in event.results:
-                self.touched += ((result.batch.family, packed) for packed in result.batch.prefixes)
-
     # -- the round ----------------------------------------------------------------------------------------------
 
     def _advance(self, now: float) -> None:
@@ -312,10 +282,10 @@ class Core:
         self._undecided = decisions.more or bool(self._spoken)
         self.blocks.heard(decisions)
         self.exports.decided(decisions)
-        for family, changes in decisions.changes.items():
-            self.fib.apply_decisions(family, changes)
+        for family, runs in decisions.changes.items():
+            self.fib.apply_decisions(family, runs)
             if self.note_touched:
-                self.touched += ((family, packed) for packed, _ in changes)
+                self.touched += ((family, packed) for _, prefixes in runs for packed in prefixes)
         self.limits.passed(decisions.limits, now)
         if self.blocks.tell_rib():
             self._undecided = True

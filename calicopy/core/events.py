@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from calicopy.config.resolve import NodeConfig
-from calicopy.fib import KernelDump, RouteTarget, WriteResult
-from calicopy.net import Family, IPAddress, Packed, Prefix
+from calicopy.fib import KernelDump, NextHopObject, NextHopResult, RouteTarget, WriteResult
+from calicopy.net import Encapsulation, Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 from calicopy.seam.speaker import SpeakerEvent
@@ -55,6 +55,20 @@ class RoutesWritten:
 
 
 @dataclass(frozen=True, slots=True)
+class NextHopsWritten:
+    """A `WriteNextHops` command is through: one result for each change of it, in order."""
+
+    results: tuple[NextHopResult, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopsChanged:
+    """Somebody else, or the kernel itself, changed nexthop objects of ours: they are now these, or are gone (None)."""
+
+    changes: Mapping[int, NextHopObject | None]
+
+
+@dataclass(frozen=True, slots=True)
 class InterfacesChanged:
     """All interfaces of the host, as they are now."""
 
@@ -80,10 +94,11 @@ class NextHopsResolved:
 
 @dataclass(frozen=True, slots=True)
 class TunnelSet:
-    """The tunnel device is as wanted, or `error` says why not (then `ifindex` is None)."""
+    """The tunnel device of an encapsulation is as wanted, or `error` says why not (then `ifindex` is None)."""
 
     ifindex: int | None
     error: str = ""
+    encapsulation: Encapsulation = Encapsulation.IPIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,19 +243,25 @@ RequestEvent: TypeAlias = (
     | PersistFailed
 )
 
-CoreEvent: TypeAlias = (
-    SpeakerEvent
-    | RequestEvent
-    | Ticked
-    | KernelDumped
+KernelSaid: TypeAlias = (
+    KernelDumped
     | KernelDumpFailed
     | RoutesChanged
     | KernelEventsLost
     | RoutesWritten
+    | NextHopsWritten
+    | NextHopsChanged
     | InterfacesChanged
     | LinksLost
     | NextHopsResolved
     | TunnelSet
+)
+"""What `kernel_events` takes."""
+
+OtherEvent: TypeAlias = (
+    SpeakerEvent
+    | RequestEvent
+    | Ticked
     | HostChecked
     | SessionsSet
     | AdvertiseFailed
@@ -250,3 +271,5 @@ CoreEvent: TypeAlias = (
     | PeerResetRequested
     | ConfigChanged
 )
+
+CoreEvent: TypeAlias = KernelSaid | OtherEvent

@@ -130,22 +130,23 @@ class Fib:
             changes += [(packed, self._learned_target(family, packed)) for packed in before.keys() - routes.keys()]
             self._trackers[family].want(changes, urgent=True)
 
-    def apply_decisions(self, family: Family, changes: Iterable[tuple[Packed, Selected | None]]) -> None:
-        """What the decision process came to for some prefixes; None: no path is left."""
+    def apply_decisions(self, family: Family, runs: Iterable[tuple[Selected | None, Iterable[Packed]]]) -> None:
+        """What the decision process came to, in runs of prefixes with one selection; None: no path is left."""
         self._follow_underlay()
         learned, local = self._learned[family], self._local[family]
         find, by_start, resolutions = learned.rules.find, learned.rules.by_start, learned.resolutions
         wanted: list[tuple[Packed, RouteTarget | None]] = []
-        for packed, selection in changes:
+        for selection, prefixes in runs:
             if selection is None:
-                resolutions.pop(packed, None)
-                target = None
-            else:
+                for packed in prefixes:
+                    resolutions.pop(packed, None)
+                    wanted.append((packed, None))
+                continue
+            for packed in prefixes:
                 rule = by_start.get(packed[:3]) or find(packed)
                 resolution = rule.resolutions.get(id(selection)) or self._resolve(selection, rule, family)
                 resolutions[packed] = resolution
-                target = resolution.target
-            wanted.append((packed, target))
+                wanted.append((packed, resolution.target))
         if local:
             wanted = [change for change in wanted if change[0] not in local]
         self._trackers[family].want(wanted)

@@ -13,6 +13,8 @@ DEFAULT_PROTOCOL = 117
 DEFAULT_METRIC = 1024
 """Priority of our routes: a key of our own, so that a replace never meets a foreign route (kernel: the key is prefix,
 tos and metric, not protocol)."""
+NEXT_HOP_IDS = range(0x0CA10000, 0x0CA20000)
+"""Ids of our nexthop objects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +80,14 @@ class RouteTarget:
 
     `altered` is set on what a dump read when the route carries something that we never set (a preferred source,
     metrics, an encapsulation): such a target equals none that we want, so the route is put right.
+    `next_hop_id` names a `NextHopObject`; `hops` is empty then, since what they are is the object's matter.
     """
 
     kind: RouteKind
     hops: tuple[Hop, ...] = ()
     link_scope: bool = False
     altered: bool = False
+    next_hop_id: int = 0
 
 
 BLACKHOLE = RouteTarget(RouteKind.BLACKHOLE)
@@ -92,6 +96,50 @@ BLACKHOLE = RouteTarget(RouteKind.BLACKHOLE)
 def workload_target(ifindex: int) -> RouteTarget:
     """The target of a workload's host route: on the link of its host interface, scope link."""
     return RouteTarget(RouteKind.UNICAST, (Hop(None, ifindex),), link_scope=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopObject:
+    """A nexthop object of the kernel (linux/nexthop.h, since 5.3), which routes of its family name by `id`.
+
+    It is one hop, or a group (`members`: id and weight of each, in the order of the ids), or with neither a blackhole.
+    A group's members are no groups, and a blackhole is member of no group with others.
+    """
+
+    id: int
+    family: Family
+    hop: Hop | None = None
+    members: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def is_blackhole(self) -> bool:
+        """Whether packets to it are dropped."""
+        return self.hop is None and not self.members
+
+
+class NextHopOp(enum.Enum):
+    """What to do with a nexthop object."""
+
+    ADD = "add"
+    REPLACE = "replace"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopChange:
+    """One operation. ADD never touches an object that is there, REPLACE none that is not."""
+
+    op: NextHopOp
+    object: NextHopObject
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopResult:
+    """What became of a change: done when `errno` is 0. `foreign`: the id is held by an object that is not ours."""
+
+    change: NextHopChange
+    errno: int = 0
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +154,16 @@ class KernelRoute:
 
 @dataclass(frozen=True, slots=True)
 class KernelDump:
-    """All routes with our protocol in table main: those with our metric by prefix, and the others (`strays`)."""
+    """All routes with our protocol in table main: those with our metric by prefix, and the others (`strays`).
+
+    `next_hops` are our nexthop objects by id (protocol ours), `foreign_ids` ids in our range that others hold.
+    `next_hops` None: the kernel has no such objects, and routes carry their hops themselves.
+    """
 
     routes: Mapping[Family, Mapping[Packed, RouteTarget]]
     strays: tuple[KernelRoute, ...] = ()
+    next_hops: Mapping[int, NextHopObject] | None = None
+    foreign_ids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from calicopy.fib.types import (
     DEFAULT_PROTOCOL,
     KernelDump,
     KernelMatch,
+    NextHopChange,
+    NextHopResult,
     RouteBatch,
     RouteOp,
     WriteResult,
@@ -101,6 +103,10 @@ class Kernel:
         """Write batches in order; a failure stops nothing. Without CAP_NET_ADMIN every prefix fails with EPERM."""
         todo = list(batches)
         return await self._run(lambda: RouteWriter(self._route_socket(), self.identity).write(todo))
+
+    async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
+        """Write changes of nexthop objects in order, at once: they do not wait for routes that are being written."""
+        raise NotImplementedError  # writer: yours
 
     async def resolve(self, addresses: Iterable[IPAddress]) -> dict[IPAddress, NextHopFacts]:
         """How each address is reached; routes of ours do not count."""

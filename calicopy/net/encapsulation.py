@@ -9,6 +9,8 @@ class Encapsulation(enum.Enum):
 
     NONE = "none"
     IPIP = "ipip"
+    VXLAN = "vxlan"
+    UDP = "udp"
 
 
 class EncapsulationMode(enum.Enum):

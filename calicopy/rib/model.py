@@ -210,15 +210,16 @@ class LimitExceeded:
 class Decisions:
     """What one slice of the decision process changed.
 
-    `changes`: per family (prefix, its selection now, None for none). `judged`: the prefixes with another outcome, also
-    where only a path that lost is another; those in `changes` are among them. `owners_seen`: (family, block, router id)
+    `changes`: per family runs (the selection now, None for none; the prefixes that have it), a prefix in one at most.
+    `judged`: the prefixes with another outcome, also where only a path that lost is another; those in `changes` are
+    among them. `owners_seen`: (family, block, router id)
     of blocks that a node was accepted as owner of; told again when it comes not to be held for that node. `conflicts`:
     a node that announces a block or a used address of ours, or that another live node has won; `conflicts_over`: the
     same, when it ended. `limits`: peers that passed their prefix limit since the last slice. `more`: prefixes are left
     for another one.
     """
 
-    changes: dict[Family, list[tuple[Packed, Selection | None]]] = field(default_factory=dict)
+    changes: dict[Family, list[tuple[Selection | None, list[Packed]]]] = field(default_factory=dict)
     judged: dict[Family, list[Packed]] = field(default_factory=dict)
     owners_seen: list[tuple[Family, Packed, int]] = field(default_factory=list)
     conflicts: list[tuple[Family, Packed, int]] = field(default_factory=list)

@@ -214,6 +214,8 @@ class FamilyTable:
         table, loc, place_of, family = self._paths, self._loc, self.places.of, self.family
         changes = decisions.changes.setdefault(family, [])
         judged = decisions.judged.setdefault(family, [])
+        run_of: Selection | None = None
+        run: list[Packed] = []
         for prefix in prefixes:
             candidates = table.get(prefix)
             old = loc.get(prefix)
@@ -243,7 +245,10 @@ class FamilyTable:
                 if not old.uses:
                     self._live.discard(old)
             if before is not after:
-                changes.append((prefix, after))
+                if after is not run_of or not changes:
+                    run_of, run = after, []
+                    changes.append((after, run))
+                run.append(prefix)
             if new is not None:
                 owner = new.owner
                 if owner is not None and (old is None or old.owner != owner or new.unheld):

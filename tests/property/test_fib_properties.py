@@ -78,8 +78,8 @@ def bring_in(fib: Fib, state: State) -> None:
     fib.set_next_hops(facts)
     learned = {prefix.packed: found for prefix, found in state.learned}
     shared = {found: Selection(found) for found in learned.values()}
-    gone = [(packed, None) for packed in (prefix.packed for prefix in BLOCKS + HOSTS) if packed not in learned]
-    fib.apply_decisions(V4, [*gone, *((packed, shared[found]) for packed, found in learned.items())])
+    gone = [packed for packed in (prefix.packed for prefix in BLOCKS + HOSTS) if packed not in learned]
+    fib.apply_decisions(V4, [(None, gone), *((shared[found], [packed]) for packed, found in learned.items())])
     fib.set_blackholes(state.blocks)
     fib.set_workload_routes(dict(state.workloads))
 

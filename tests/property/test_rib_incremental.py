@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address
 
+from decided import changed
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -179,8 +180,8 @@ class RibMachine(RuleBasedStateMachine):
 
     def _take(self, rib, decisions):
         judged = decisions.judged.get(V4, ())
-        assert {prefix for prefix, _ in decisions.changes.get(V4, ())} <= set(judged)
-        for prefix, selection in decisions.changes.get(V4, ()):
+        assert {prefix for prefix, _ in changed(decisions).get(V4, ())} <= set(judged)
+        for prefix, selection in changed(decisions).get(V4, ()):
             before = self.told.get(prefix)
             assert selection is not before, "a change that is none"
             self.told[prefix] = selection

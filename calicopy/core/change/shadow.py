@@ -136,8 +136,8 @@ def _decide(shadow: Shadow) -> Steps:
     more = True
     while more:
         decisions = shadow.rib.decide(DECIDE_SLICE)
-        for family, changes in decisions.changes.items():
-            shadow.fib.apply_decisions(family, changes)
+        for family, runs in decisions.changes.items():
+            shadow.fib.apply_decisions(family, runs)
         more = decisions.more
         yield
     while not shadow.fib.settled:

@@ -59,7 +59,7 @@ class Loop:
         self.fib.set_next_hops(await self.kernel.resolve([GATEWAY]))
 
     def learn(self, prefixes: list[bytes]) -> None:
-        self.fib.apply_decisions(V4, [(packed, self.selection) for packed in prefixes])
+        self.fib.apply_decisions(V4, [(self.selection, prefixes)])
         self._wake.set()
 
     async def write(self) -> None:

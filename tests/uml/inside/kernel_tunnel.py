@@ -66,7 +66,7 @@ async def node(name: str, other: str) -> TunnelStatus:
         fib.set_next_hops(await kernel.resolve([NODES[other]]))
         fib.kernel_state(await kernel.dump())
         block = Prefix.host(TUNNELS[other]).supernet(26)
-        fib.apply_decisions(Family.IPV4, [(block.packed, Selection((Path(NODES[other], 7),)))])
+        fib.apply_decisions(Family.IPV4, [(Selection((Path(NODES[other], 7),)), [block.packed])])
         fib.written(await kernel.write(fib.delta(10, 0.0)), 0.0)
         assert fib.in_sync, fib.status(block)
         fib.kernel_state(await kernel.dump())

@@ -60,7 +60,7 @@ def apply(fib: Fib, kernel: FakeKernel, now: float = 0.0, limit: int = 1000) -> 
 
 
 def learn(fib: Fib, prefixes: list[bytes]) -> None:
-    fib.apply_decisions(V4, [(packed, SELECTION) for packed in prefixes])
+    fib.apply_decisions(V4, [(SELECTION, prefixes)])
 
 
 def test_nothing_is_written_before_the_kernel_was_read() -> None:
@@ -109,7 +109,7 @@ def test_what_was_wanted_and_is_not_any_more_goes_before_sweeping_is_allowed() -
     fib = a_fib(kernel)
     learn(fib, some(2))
     apply(fib, kernel)
-    fib.apply_decisions(V4, [(some(1)[0], None)])
+    fib.apply_decisions(V4, [(None, some(1))])
     apply(fib, kernel)
     assert list(kernel.ours()) == some(2)[1:]
 
@@ -221,7 +221,7 @@ def test_a_change_of_mind_while_a_write_is_in_flight_is_written_after_it() -> No
     fib = a_fib(kernel)
     learn(fib, some(1))
     batches = fib.delta(10, 0.0)
-    fib.apply_decisions(V4, [(some(1)[0], None)])
+    fib.apply_decisions(V4, [(None, some(1))])
     assert fib.delta(10, 0.0) == []
     fib.written(kernel.write_now(batches), 0.0)
     apply(fib, kernel)

@@ -74,7 +74,7 @@ def a_fib() -> Fib:
 
 def learn(fib: Fib, prefix: str, *paths: Path) -> Prefix:
     parsed = Prefix.parse(prefix)
-    fib.apply_decisions(parsed.family, [(parsed.packed, Selection(paths))])
+    fib.apply_decisions(parsed.family, [(Selection(paths), [parsed.packed])])
     return parsed
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
+from decided import changed
 
 from calicopy.bgp import AsPath
 from calicopy.net import Family, Prefix
@@ -147,8 +148,8 @@ def test_other_filters_are_applied_to_what_was_received_before(world):
     world.announce(peer, A, B)
     world.settle()
     world.rib.set_peer(replace(peer, import_filters=refuse(only(B))))
-    changed = world.settle().changes[Family.IPV4]
-    assert [(prefix, selection is None) for prefix, selection in changed if selection is None] == [
+    pairs = changed(world.settle())[Family.IPV4]
+    assert [(prefix, selection is None) for prefix, selection in pairs if selection is None] == [
         (world.packed(B), True)
     ]
     world.rib.set_peer(peer)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
+from decided import changed
 
 from calicopy.net import Family, Prefix
 from calicopy.rib import ImportReason, NodeFacts, PoolFacts
@@ -287,7 +288,7 @@ def test_an_owner_is_told_again_when_the_block_is_no_longer_held_for_it(world):
     assert world.settle().owners_seen == []
     world.hold(BLOCK, None)  # released by hand, while the node announces it still
     decisions = world.settle()
-    assert (decisions.owners_seen, decisions.changes) == ([row], {})
+    assert (decisions.owners_seen, changed(decisions)) == ([row], {})
 
 
 def test_a_conflict_is_over_when_the_other_withdraws(world):
@@ -298,7 +299,7 @@ def test_a_conflict_is_over_when_the_other_withdraws(world):
     world.withdraw(loser, BLOCK)
     decisions = world.settle()
     assert [who for _, _, who in decisions.conflicts_over] == [world.id(3)]
-    assert decisions.changes == {}
+    assert changed(decisions) == {}
     assert world.rib.conflicts() == []
 
 
@@ -396,7 +397,7 @@ def test_a_node_that_leaves_the_cluster_file_loses_its_paths(world):
     world.rib.set_context(replace(world.context, nodes=nodes))
     decisions = world.settle()
     assert world.state(BLOCK) == "rejected: owner-unknown"
-    assert [selection for changes in decisions.changes.values() for _, selection in changes] == [None]
+    assert [selection for changes in changed(decisions).values() for _, selection in changes] == [None]
 
 
 def test_every_reason_has_words_and_a_source():

@@ -5,6 +5,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 
 import pytest
+from decided import changed
 
 from calicopy.bgp import NlriBatch, Update
 from calicopy.net import Family, Prefix
@@ -27,7 +28,7 @@ def test_an_update_of_a_peer_that_is_not_up_is_an_error(world):
 def test_a_withdraw_of_what_was_never_announced_changes_nothing(world):
     peer = world.node_peer(2)
     world.withdraw(peer, A)
-    assert world.settle().changes == {}
+    assert changed(world.settle()) == {}
 
 
 def test_a_prefix_that_is_withdrawn_is_told_once_as_gone(world):
@@ -35,8 +36,8 @@ def test_a_prefix_that_is_withdrawn_is_told_once_as_gone(world):
     world.announce(peer, A, B)
     world.settle()
     world.withdraw(peer, A)
-    assert world.settle().changes == {Family.IPV4: [(world.packed(A), None)]}
-    assert world.settle().changes == {}
+    assert changed(world.settle()) == {Family.IPV4: [(world.packed(A), None)]}
+    assert changed(world.settle()) == {}
     assert world.rib.prefixes(Family.IPV4) == [world.packed(B)]
 
 
@@ -57,7 +58,7 @@ def test_a_path_announced_again_unchanged_is_no_change(world):
     world.settle()
     world.announce(peer, A)
     assert not world.rib.decide(1).more
-    assert world.settle().changes == {}
+    assert changed(world.settle()) == {}
 
 
 def test_many_changes_between_two_decisions_are_told_as_one(world):
@@ -66,13 +67,13 @@ def test_many_changes_between_two_decisions_are_told_as_one(world):
         world.announce(peer, A, med=med)
         world.withdraw(peer, B)
         world.announce(peer, B)
-    changes = world.settle().changes[Family.IPV4]
+    changes = changed(world.settle())[Family.IPV4]
     assert sorted(prefix for prefix, _ in changes) == [world.packed(A), world.packed(B)]
 
 
 def test_prefixes_of_equal_paths_share_one_selection(world):
     world.announce(world.node_peer(2), A, B, C)
-    selections = {selection for _, selection in world.settle().changes[Family.IPV4]}
+    selections = {selection for _, selection in changed(world.settle())[Family.IPV4]}
     assert len(selections) == 1
 
 
@@ -81,9 +82,9 @@ def test_a_decision_is_taken_in_slices_and_says_that_more_is_left(world):
     blocks = [str(block) for block in Prefix.parse("10.244.0.0/22").subnets(26)]
     world.announce(peer, *blocks)
     first = world.rib.decide(10)
-    assert (len(first.changes[Family.IPV4]), first.more) == (10, True)
+    assert (len(changed(first)[Family.IPV4]), first.more) == (10, True)
     world.announce(peer, *blocks[:5], med=5)  # decided already: comes again, behind the others
-    rest = [prefix for prefix, _ in world.settle(limit=3).changes[Family.IPV4]]
+    rest = [prefix for prefix, _ in changed(world.settle(limit=3))[Family.IPV4]]
     assert rest == [world.packed(block) for block in (*blocks[10:], *blocks[:5])]
 
 
@@ -96,7 +97,7 @@ def test_a_peer_that_is_gone_takes_its_paths_along(world):
     world.announce(peer, B, path_id=4)
     world.settle()
     world.rib.peer_down(peer.key, retain=False)
-    assert dict(world.settle().changes[Family.IPV4]) == {world.packed(A): None, world.packed(B): None}
+    assert dict(changed(world.settle())[Family.IPV4]) == {world.packed(A): None, world.packed(B): None}
     assert world.rib.peers() == ()
     assert world.rib.wanted_next_hops() == frozenset()
     world.rib.peer_down(peer.key, retain=False)  # gone is gone
@@ -108,12 +109,12 @@ def test_paths_of_a_lost_session_are_kept_stale_and_swept_when_not_heard_again(w
     world.settle()
     world.rib.peer_down(peer.key, retain=True)
     assert [view.stale for view in world.views(A)] == [True]
-    assert world.settle().changes == {}
+    assert changed(world.settle()) == {}
     world.rib.peer_up(peer)
     world.announce(peer, A)
     assert [view.stale for view in world.views(A)] == [False]
     world.rib.end_refresh(peer.key, Family.IPV4)
-    assert world.settle().changes == {Family.IPV4: [(world.packed(B), None)]}
+    assert changed(world.settle()) == {Family.IPV4: [(world.packed(B), None)]}
 
 
 def test_what_was_stale_when_the_session_is_lost_again_is_deleted(world):
@@ -145,7 +146,7 @@ def test_a_refresh_sweeps_what_is_not_sent_again_in_that_family_alone(world):
     world.announce(peer, B)
     assert world.rib.counters(peer.key).stale == 1
     world.rib.end_refresh(peer.key, Family.IPV4)
-    assert world.settle().changes == {Family.IPV4: [(world.packed(A), None)]}
+    assert changed(world.settle()) == {Family.IPV4: [(world.packed(A), None)]}
     assert len(world.rib.prefixes(Family.IPV6)) == 1
     world.rib.end_refresh(peer.key, Family.IPV4)  # without a begin: nothing
 
@@ -158,7 +159,7 @@ def test_a_session_that_comes_back_with_another_router_id_is_judged_anew(world):
     world.rib.peer_up(replace(peer, router_id=world.id(3)))
     assert world.views(A)[0].path.owner == world.id(3)
     world.announce(replace(peer, router_id=world.id(3)), A)
-    assert world.settle().changes == {}
+    assert changed(world.settle()) == {}
 
 
 # -- limits
@@ -267,10 +268,10 @@ def test_a_next_hop_that_is_lost_takes_its_prefixes_out_and_no_others(world):
     world.announce(peer, B, next_hop="10.0.0.3")
     world.settle()
     world.rib.set_next_hops(facts("10.0.0.3", reachable=False))
-    assert world.settle().changes == {Family.IPV4: [(world.packed(B), None)]}
+    assert changed(world.settle()) == {Family.IPV4: [(world.packed(B), None)]}
     assert world.state(B) == "losing: next-hop"
     world.rib.set_next_hops(facts("10.0.0.3"))
-    assert [prefix for prefix, _ in world.settle().changes[Family.IPV4]] == [world.packed(B)]
+    assert [prefix for prefix, _ in changed(world.settle())[Family.IPV4]] == [world.packed(B)]
 
 
 def test_facts_that_say_the_same_decide_nothing_anew(world):
@@ -357,7 +358,7 @@ def test_a_peer_that_is_gone_leaves_in_slices_and_takes_no_update_meanwhile(worl
     assert (world.rib.peers(), world.rib.counters(peer.key).received) == ((), 0)
     with pytest.raises(UnknownPeerError):
         world.rib.update(peer.key, Update())
-    assert len(world.settle(limit=4).changes[Family.IPV4]) == 16
+    assert len(changed(world.settle(limit=4))[Family.IPV4]) == 16
     assert world.rib.prefixes(Family.IPV4) == []
 
 
@@ -370,6 +371,6 @@ def test_what_a_peer_announces_again_before_it_has_left_stays(world):
     world.announce(peer, B)
     world.withdraw(peer, C)
     decisions = world.settle()
-    assert dict(decisions.changes[Family.IPV4]) == {world.packed(A): None, world.packed(C): None}
+    assert dict(changed(decisions)[Family.IPV4]) == {world.packed(A): None, world.packed(C): None}
     assert (world.state(B), decisions.limits) == ("best", [])
     assert [view.stale for view in world.views(B)] == [False]

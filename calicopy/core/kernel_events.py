@@ -1,0 +1,56 @@
+"""What the kernel says, to the parts of the core that it concerns: routes, interfaces, next hops, the tunnels."""
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from calicopy.core import events as ev
+
+if TYPE_CHECKING:
+    from calicopy.core.core import Core
+
+KERNEL_EVENTS = (
+    ev.RoutesWritten, ev.NextHopsWritten, ev.NextHopsChanged,
+    ev.KernelDumped, ev.KernelDumpFailed, ev.RoutesChanged, ev.KernelEventsLost,
+    ev.InterfacesChanged, ev.LinksLost, ev.NextHopsResolved, ev.TunnelSet,
+)  # fmt: skip
+
+
+def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
+    """Take one event of the kernel's."""
+    match event:
+        case ev.RoutesWritten():
+            _written(core, event, now)
+        case ev.NextHopsWritten() | ev.NextHopsChanged():
+            raise NotImplementedError  # objects: yours
+        case ev.KernelDumped():
+            if not core.kernel.dumped:
+                core.host.had_routes = any(event.dump.routes.values())
+            core.kernel.dump_came(event, now, next_in_s=core.node.cluster.agent.resync_interval_s)
+        case ev.KernelDumpFailed():
+            core.kernel.dump_failed(event.error, now)
+        case ev.RoutesChanged():
+            for family, changes in event.changes.items():
+                core.fib.kernel_changed(family, changes)
+                core.counters["fib.drift_seen"] += len(changes)
+        case ev.KernelEventsLost():
+            core.counters["kernel.events_lost"] += 1
+            core.kernel.want_dump()
+        case ev.InterfacesChanged():
+            core.host.interfaces_changed(event.interfaces)
+            core.fib.set_interfaces({interface.ifindex: interface for interface in event.interfaces})
+        case ev.LinksLost():
+            core.fib.interfaces_lost(event.ifindexes)
+        case ev.NextHopsResolved():
+            core.rib.set_next_hops(event.facts)
+            core.fib.set_next_hops(event.facts)
+            core.host.next_hops_resolved(event.facts)
+        case ev.TunnelSet():
+            core.host.tunnel_set(event)
+            core.fib.set_tunnel(event.ifindex)
+
+
+def _written(core: Core, event: ev.RoutesWritten, now: float) -> None:
+    core.kernel.written(event, now)
+    if core.note_touched:
+        for result in event.results:
+            core.touched += ((result.batch.family, packed) for packed in result.batch.prefixes)
