@@ -17,7 +17,6 @@ from calicopy.kernel.netlink import (
     ATTRIBUTE,
     HEADER,
     NEXTHOP,
-    NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
@@ -29,6 +28,7 @@ from calicopy.kernel.netlink import (
     RTA_DST,
     RTA_GATEWAY,
     RTA_MULTIPATH,
+    RTA_NH_ID,
     RTA_OIF,
     RTA_PRIORITY,
     RTM_DELROUTE,
@@ -66,11 +66,6 @@ def encode(batch: RouteBatch, identity: Identity, first_sequence: int) -> tuple[
         data += _fill(template, dst_at, prefixes, batch.family.octets, first_sequence + len(order))
         order += prefixes
     return data, order
-
-
-def ask_for_ack(data: bytearray, last_size: int) -> None:
-    """Set NLM_F_ACK on the last message, of `last_size` octets: its answer says that all before it is through."""
-    data[len(data) - last_size + 6] |= NLM_F_ACK
 
 
 def message_size(batch: RouteBatch, identity: Identity) -> int:
@@ -113,6 +108,8 @@ def _head(batch: RouteBatch, protocol: int, length: int) -> bytes:
 
 
 def _hops(target: RouteTarget) -> bytes:
+    if target.next_hop_id:
+        return attribute(RTA_NH_ID, U32.pack(target.next_hop_id))
     if not target.hops:
         return b""
     if len(target.hops) == 1:
@@ -142,4 +139,4 @@ def _fill(template: bytes, dst_at: int, prefixes: list[Packed], octets: int, fir
     return data
 
 
-__all__ = ["Identity", "ask_for_ack", "encode", "message_size"]
+__all__ = ["Identity", "encode", "message_size"]

@@ -1,7 +1,7 @@
 """rtnetlink: numbers, packing, and a socket that asks and reads answers.
 
-Numbers are those of linux/netlink.h, rtnetlink.h, if_link.h and if_addr.h. All integers are in the host's byte order,
-except addresses, which are in the network's.
+Numbers are those of linux/netlink.h, rtnetlink.h, nexthop.h, if_link.h and if_addr.h. All integers are in the host's
+byte order, except addresses, which are in the network's.
 """
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ NLMSG_DONE = 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106
 
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 NLM_F_DUMP_INTR = 0x10
@@ -43,7 +44,11 @@ RT_TABLE_MAIN = 254
 RTNH_F_ONLINK = 4
 RTM_F_CLONED, RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x200, 0x1000, 0x2000
 
+NHA_ID, NHA_GROUP, NHA_GROUP_TYPE, NHA_BLACKHOLE, NHA_OIF, NHA_GATEWAY = 1, 2, 3, 4, 5, 6
+NHA_ENCAP_TYPE, NHA_ENCAP, NHA_FDB = 7, 8, 11
+
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE = 1, 5, 7, 9, 11
+RTNLGRP_NEXTHOP = 32
 
 IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP = 0x1, 0x8, 0x10000
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_AF_SPEC = 3, 4, 18, 26
@@ -63,6 +68,10 @@ IFADDRMSG = struct.Struct("=BBBBI")
 """ifaddrmsg: family, prefix length, flags, scope, interface index."""
 ATTRIBUTE = struct.Struct("=HH")
 """rtattr: length, type."""
+NHMSG = struct.Struct("=BBBBI")
+"""nhmsg: family, scope, protocol, reserved, flags (linux/nexthop.h)."""
+NEXTHOP_GRP = struct.Struct("=IBBH")
+"""nexthop_grp: id, weight less one, its high octet (since 6.12), reserved."""
 U32 = struct.Struct("=I")
 I32 = struct.Struct("=i")
 NEXTHOP = struct.Struct("=HBBi")
@@ -230,6 +239,27 @@ class NetlinkSocket:
             for answer, _, sequence, start, end in messages(datagram):
                 if sequence == self._asked and answer not in (NLMSG_ERROR, NLMSG_DONE):
                     yield answer, datagram, start, end
+
+    def exchange(self, data: bytearray, *, first: int, count: int, last_size: int) -> list[tuple[int, int]]:
+        """Send `count` changing messages numbered from `first` on, the last of `last_size` octets.
+
+        Gives those that failed, by place among them and errno, in order; the others are applied. The kernel answers
+        a message that fails also when no acknowledgement is asked for, so only the last one asks.
+        NetlinkOverrunError: answers are lost.
+        """
+        data[len(data) - last_size + 6] |= NLM_F_ACK
+        self.send(data)
+        failed: list[tuple[int, int]] = []
+        while True:
+            datagram = self.receive()
+            for kind, _, sequence, start, _ in messages(datagram):
+                if kind != NLMSG_ERROR or not 0 <= sequence - first < count:
+                    continue
+                code = -I32.unpack_from(datagram, start)[0]
+                if code:
+                    failed.append((sequence - first, code))
+                if sequence == first + count - 1:
+                    return failed
 
     def ask_whole(self, data: bytes, *, flags: int, what: str) -> Iterator[bytes]:
         """As `ask`, but yields whole datagrams, for a reader that takes them apart itself.

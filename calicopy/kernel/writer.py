@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from calicopy.fib.types import RouteBatch, RouteOp, RouteTarget, WriteResult
 from calicopy.kernel.dump import lookup_exact, own_routes
-from calicopy.kernel.encode import Identity, ask_for_ack, encode, message_size
-from calicopy.kernel.netlink import I32, NLMSG_ERROR, NetlinkOverrunError, NetlinkSocket, messages
+from calicopy.kernel.encode import Identity, encode, message_size
+from calicopy.kernel.netlink import NetlinkOverrunError, NetlinkSocket
 from calicopy.net import Packed
 
 MESSAGES_PER_SEND = 1000
@@ -74,20 +74,9 @@ class RouteWriter:
         """Send one chunk; returns what failed, with the errno."""
         first = self._socket.take_sequence(len(prefixes))
         data, order = encode(replace(batch, prefixes=prefixes), self._identity, first)
-        ask_for_ack(data, message_size(batch, self._identity))
-        self._socket.send(data)
-        failed: list[tuple[Packed, int]] = []
-        last = first + len(prefixes) - 1
-        while True:
-            datagram = self._socket.receive()
-            for kind, _, sequence, start, _ in messages(datagram):
-                if kind != NLMSG_ERROR or not first <= sequence <= last:
-                    continue
-                code = -I32.unpack_from(datagram, start)[0]
-                if code:
-                    failed.append((order[sequence - first], code))
-                if sequence == last:
-                    return failed
+        size = message_size(batch, self._identity)
+        failed = self._socket.exchange(data, first=first, count=len(prefixes), last_size=size)
+        return [(order[place], code) for place, code in failed]
 
     def _settle(self, batch: RouteBatch, outcome: _Outcome) -> None:
         """Find out what holds the keys that an add met, and act on it."""
