@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from calicopy.net import Family, IPAddress
@@ -18,7 +19,6 @@ from calicopy.net import Family, IPAddress
 NETLINK_ROUTE = 0
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
-NETLINK_CAP_ACK = 10
 NETLINK_GET_STRICT_CHK = 12
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
@@ -89,6 +89,15 @@ class NetlinkOverrunError(NetlinkError):
     """The socket's receive buffer overran (ENOBUFS): answers or events are lost."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A changing message that failed: the place of its sequence number among those sent, and the whole message."""
+
+    place: int
+    errno: int
+    message: bytes
+
+
 def attribute(kind: int, value: bytes) -> bytes:
     """One rtattr, padded to four octets."""
     size = 4 + len(value)
@@ -153,7 +162,8 @@ def _end_code(datagram: bytes, first: int) -> int | None:
 class NetlinkSocket:
     """A NETLINK_ROUTE socket in the network namespace of the thread that makes it. For one thread at a time.
 
-    `timeout_s` bounds every wait for an answer; a missed one raises NetlinkError(ETIMEDOUT).
+    `timeout_s` bounds every wait for an answer; a missed one raises NetlinkError(ETIMEDOUT). What the kernel refuses
+    comes back whole, since NETLINK_CAP_ACK is not set.
     """
 
     def __init__(self, *, receive_buffer: int = 4 << 20, send_buffer: int = 1 << 20, timeout_s: float = 10.0) -> None:
@@ -163,7 +173,6 @@ class NetlinkSocket:
         self._asked = 0
         try:
             self._size_buffers(receive_buffer, send_buffer)
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
             self.strict = self._try_option(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
             self._socket.bind((0, 0))
         except BaseException:
@@ -240,26 +249,26 @@ class NetlinkSocket:
                 if sequence == self._asked and answer not in (NLMSG_ERROR, NLMSG_DONE):
                     yield answer, datagram, start, end
 
-    def exchange(self, data: bytearray, *, first: int, count: int, last_size: int) -> list[tuple[int, int]]:
-        """Send `count` changing messages numbered from `first` on, the last of `last_size` octets.
+    def exchange(self, data: bytearray, *, first: int, count: int, last_size: int) -> list[Refusal]:
+        """Send changing messages under `count` sequence numbers from `first` on; the last one has `last_size` octets.
 
-        Gives those that failed, by place among them and errno, in order; the others are applied. The kernel answers
-        a message that fails also when no acknowledgement is asked for, so only the last one asks.
-        NetlinkOverrunError: answers are lost.
+        Gives those that failed, in order; the others are applied. The kernel answers a message that fails also when
+        no acknowledgement is asked for, so only the last one asks: its answer, which repeats its header, says that
+        all before it is through. NetlinkOverrunError: answers are lost.
         """
         data[len(data) - last_size + 6] |= NLM_F_ACK
         self.send(data)
-        failed: list[tuple[int, int]] = []
+        refused: list[Refusal] = []
         while True:
             datagram = self.receive()
-            for kind, _, sequence, start, _ in messages(datagram):
+            for kind, _, sequence, start, end in messages(datagram):
                 if kind != NLMSG_ERROR or not 0 <= sequence - first < count:
                     continue
                 code = -I32.unpack_from(datagram, start)[0]
                 if code:
-                    failed.append((sequence - first, code))
-                if sequence == first + count - 1:
-                    return failed
+                    refused.append(Refusal(sequence - first, code, datagram[start + 4 : end]))
+                if HEADER.unpack_from(datagram, start + 4)[2] & NLM_F_ACK:
+                    return refused
 
     def ask_whole(self, data: bytes, *, flags: int, what: str) -> Iterator[bytes]:
         """As `ask`, but yields whole datagrams, for a reader that takes them apart itself.

@@ -245,8 +245,8 @@ class NextHopWriter:
             last = encode_change(change, protocol=self._identity.protocol, sequence=number)
             data += last
         codes = [0] * len(changes)
-        for place, code in self._socket.exchange(data, first=first, count=len(changes), last_size=len(last)):
-            codes[place] = code
+        for refusal in self._socket.exchange(data, first=first, count=len(changes), last_size=len(last)):
+            codes[refusal.place] = refusal.errno
         return codes
 
 
