@@ -134,7 +134,10 @@ class NextHopOp(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class NextHopChange:
-    """One operation. ADD never touches an object that is there, REPLACE none that is not."""
+    """One operation. An ADD that meets an object of ours brings it to this; a REPLACE of what is not there fails.
+
+    Objects of others are touched by none.
+    """
 
     op: NextHopOp
     object: NextHopObject
