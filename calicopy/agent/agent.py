@@ -5,7 +5,6 @@ import asyncio
 import importlib
 import logging
 import signal
-import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -184,12 +183,7 @@ class Agent:
 
     async def _serve(self, lock: SocketLock) -> ApiServer:
         """The API, started. gRPC is loaded beside the first steps of the core, so that routing does not wait for it."""
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(LOADING_SWITCH_S)
-        try:
-            module = await asyncio.to_thread(importlib.import_module, "calicopy.api.server")
-        finally:
-            sys.setswitchinterval(interval)
+        module = await asyncio.to_thread(importlib.import_module, "calicopy.api.server")
         server: ApiServer = module.ApiServer(self.backend, self.node.cluster.agent, lock=lock)
         await server.start()
         return server
