@@ -214,8 +214,7 @@ class FamilyTable:
         table, loc, place_of, family = self._paths, self._loc, self.places.of, self.family
         changes = decisions.changes.setdefault(family, [])
         judged = decisions.judged.setdefault(family, [])
-        run_of: Selection | None = None
-        run: list[Packed] = []
+        run_of, run = changes[-1] if changes else (None, None)
         for prefix in prefixes:
             candidates = table.get(prefix)
             old = loc.get(prefix)
@@ -245,7 +244,7 @@ class FamilyTable:
                 if not old.uses:
                     self._live.discard(old)
             if before is not after:
-                if after is not run_of or not changes:
+                if run is None or after is not run_of:
                     run_of, run = after, []
                     changes.append((after, run))
                 run.append(prefix)
