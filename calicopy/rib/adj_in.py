@@ -116,16 +116,13 @@ class AdjRibIn:
         return found
 
     def announce(self, family: Family, path: Path, prefixes: Sequence[Packed]) -> Sequence[Packed]:
-        """Store `path` for these prefixes; gives those that were stored (all but what passes the limit), each once."""
+        """Store `path` for these prefixes; gives those that were stored (all but what passes the limit)."""
         table = self.family(family)
         limit = self.info.prefix_limit
         if limit is not None and len(table) + len(prefixes) > limit:
             prefixes = self._within(limit, table, path.path_id, prefixes)
         keys: Sequence[PathKey] = [(path.path_id, prefix) for prefix in prefixes] if path.path_id else prefixes
-        stored = dict.fromkeys(keys, path)
-        if len(stored) < len(keys):
-            prefixes, keys = list(dict.fromkeys(prefixes)), list(stored)
-        table.paths.update(stored)
+        table.paths.update(zip(keys, repeat(path)))
         table.keep(keys)
         if limit is not None and table.stale and len(table) > limit:
             out = [table.stale.pop() for _ in range(min(len(table) - limit, len(table.stale)))]

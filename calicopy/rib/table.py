@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import repeat
 from weakref import WeakValueDictionary
 
 from calicopy.net import Family, IPAddress, Packed
@@ -34,6 +35,12 @@ LEAST_RUN = 16
 
 def _order(path: Path) -> tuple[str, int]:
     return path.peer.key, path.path_id
+
+
+def _each_once(prefixes: Sequence[Packed]) -> Sequence[Packed]:
+    """The same, without those that are named again."""
+    distinct = dict.fromkeys(prefixes)
+    return prefixes if len(distinct) == len(prefixes) else list(distinct)
 
 
 def _is_seen(old: Outcome | None, new: Outcome | None) -> bool:
@@ -62,7 +69,7 @@ class FamilyTable:
     # -- paths in
 
     def replace(self, peer: str, path_id: int, prefixes: Sequence[Packed], path: Path | None) -> None:
-        """`path` (None: nothing) is from now on what `peer` has under `path_id` for all of `prefixes`, each named once.
+        """`path` (None: nothing) is from now on what `peer` has under `path_id` for all of `prefixes`.
 
         The sequence must not be changed afterwards: it waits for `decide` as it is.
         """
@@ -77,13 +84,14 @@ class FamilyTable:
         new = self._with(old, peer, path_id, path)
         if new is old:
             return
+        before = len(table)
         if new is not None:
-            table.update(dict.fromkeys(prefixes, new))
-        elif len(table) == len(prefixes):
-            table.clear()
+            table.update(zip(prefixes, repeat(new)))
         else:
             for prefix in prefixes:
-                del table[prefix]
+                table.pop(prefix, None)
+        if abs(len(table) - before) != len(prefixes):  # else all came, or went, and so are different
+            prefixes = _each_once(prefixes)
         self._settle({old: (new, prefixes)})
 
     def _replace_each(self, peer: str, path_id: int, prefixes: Sequence[Packed], path: Path | None) -> None:
@@ -240,7 +248,7 @@ class FamilyTable:
         """A run of prefixes goes over from the outcomes that it had, each so often, to another."""
         loc = self._loc
         if new is not None:
-            loc.update(dict.fromkeys(prefixes, new))
+            loc.update(zip(prefixes, repeat(new)))
             new.uses += len(prefixes)
             self._live.add(new)
         else:
