@@ -27,9 +27,10 @@ from calicopy.rib.model import (
     RibContext,
     Selection,
 )
+from calicopy.rib.outcome import Outcome
 from calicopy.rib.policy import PathPolicy
 from calicopy.rib.reasons import ImportReason
-from calicopy.rib.table import FamilyTable, Outcome
+from calicopy.rib.table import FamilyTable
 from calicopy.rib.views import path_views
 
 
