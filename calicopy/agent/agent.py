@@ -193,7 +193,7 @@ class Agent:
     def _dispatch(self, command: do.Command) -> None:
         match command:
             case do.WriteRoutes() | do.DumpRoutes():
-                self.kernel.routes.put(command)
+                self.kernel.put_routes(command)
             case do.WriteNextHops():
                 self.kernel.next_hops.put(command)
             case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():

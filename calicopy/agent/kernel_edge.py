@@ -2,15 +2,17 @@
 
 Theory of operation: a dump and the writes around it keep their order, so the FIB can tell what a dump has seen.
 Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
-they did. The core has one write or dump under way and waits for its end, so each is answered, also when the edge
-fails. What is ensured on links (tunnel, sysctls) is looked at again when a link changes, and all of it whenever the
-core asks, which it does from time to time, since a sysctl sends no event.
+they did. Writes are begun as they come, and answered in order: while the core takes one answer the kernel works on the
+next write. Each is answered, also when the edge fails, since the core waits for it. What is ensured on links (tunnel,
+sysctls) is looked at again when a link changes, and all of it whenever the core asks, which it does from time to time,
+since a sysctl sends no event.
 """
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
+from dataclasses import dataclass
 
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
@@ -28,8 +30,17 @@ from calicopy.net.nexthop import NextHopFacts
 
 log = logging.getLogger(__name__)
 
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """Routes that are being written."""
+
+    command: do.WriteRoutes
+    results: asyncio.Future[list[WriteResult]]
+
+
 NextHopCommand = do.WriteNextHops | NextHopsChanged
-RouteCommand = do.DumpRoutes | do.WriteRoutes
+RouteCommand = do.DumpRoutes | _Write
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
@@ -55,6 +66,13 @@ class KernelEdge:
         """The pools of another cluster file: for the next look at the tunnel."""
         self._pools = pools
 
+    def put_routes(self, command: do.DumpRoutes | do.WriteRoutes) -> None:
+        """Write or read routes, after all that was put before."""
+        if isinstance(command, do.WriteRoutes):
+            self.routes.put(_Write(command, self._kernel.begin_write(command.batches)))
+        else:
+            self.routes.put(command)
+
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
         self.host.put(LinksChanged())
@@ -74,12 +92,12 @@ class KernelEdge:
 
     async def _do_routes(self, command: RouteCommand) -> None:
         match command:
-            case do.WriteRoutes():
+            case _Write():
                 try:
-                    results = await self._kernel.write(command.batches)
+                    results = await command.results
                 except OSError as error:  # what of it the kernel took is not known: all of it is tried again
                     log.error("routes were not written: %s", reason_of(error))
-                    results = [_failed(batch, error.errno or errno.EIO) for batch in command.batches]
+                    results = [_failed(batch, error.errno or errno.EIO) for batch in command.command.batches]
                 self._post(ev.RoutesWritten(tuple(results)))
             case do.DumpRoutes():
                 try:
