@@ -157,6 +157,7 @@ class Agent:
                 "kernel routes": self.kernel.routes.run(),
                 "kernel next hops": self.kernel.next_hops.run(),
                 "kernel host": self.kernel.host.run(),
+                "kernel nft": self.kernel.nft.run(),
                 "store": self.store.task.run(),
                 "workloads": self._look_after(calls),
             }.items()

@@ -18,7 +18,7 @@ from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
 from calicopy.kernel.events import KernelEventsLost, LinksChanged, RoutesChanged, UnderlayChanged
 from calicopy.kernel.kernel import Kernel
-from calicopy.kernel.nat import NatSpec
+from calicopy.kernel.nft import NftSpec
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import IPIP_DEVICE, TunnelSpec
 from calicopy.net import IPAddress, Prefix
@@ -48,6 +48,7 @@ class KernelEdge:
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.next_hops: OrderedTask[do.WriteNextHops] = OrderedTask("kernel next hops", self._do_next_hops)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
+        self.nft: OrderedTask[do.SetHost] = OrderedTask("kernel nft", self._do_nft)
 
     def set_pools(self, pools: tuple[Prefix, ...]) -> None:
         """The pools of another cluster file: for the next look at the tunnel."""
@@ -117,7 +118,8 @@ class KernelEdge:
             case do.SetHost():
                 self._host = command
                 await self._check_links()
-                await self._check_rest(command)
+                self.nft.put(command)
+                await self._check_permission()
 
     async def _read_interfaces(self) -> None:
         interfaces = await self._kernel.interfaces()
@@ -149,10 +151,13 @@ class KernelEdge:
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(status.ifindex if status.up else None, error))
 
-    async def _check_rest(self, command: do.SetHost) -> None:
-        """What no link takes away: it starts a process, so not with every link event."""
-        nat = await self._kernel.ensure_nat(NatSpec(command.nat_pools, command.all_pools))
-        self._post(ev.HostChecked("nat", {one.object: one.message for one in nat}))
+    async def _do_nft(self, command: do.SetHost) -> None:
+        """It waits for a process, so nothing else waits for it; and no link takes it away."""
+        spec = NftSpec(command.nat_pools, command.nat_exempt, command.guarded, command.senders)
+        found = await self._kernel.ensure_nft(spec)
+        self._post(ev.HostChecked("nft", {one.object: one.message for one in found}))
+
+    async def _check_permission(self) -> None:
         denied = await self._kernel.permission_problem()
         self._post(ev.HostChecked("kernel", {denied.object: denied.message} if denied is not None else {}))
 

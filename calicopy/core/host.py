@@ -16,7 +16,7 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, ResolveNextHops, SetHost, SetTunnel
 from calicopy.core.events import TunnelSet
 from calicopy.ipam import TUNNEL_HANDLE, Ipam, IpamError
-from calicopy.net import Encapsulation, Family, IPAddress
+from calicopy.net import Decapsulation, Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -116,7 +116,9 @@ class Host:
         wanted = SetHost(
             underlay=tuple(sorted(interface.name for interface in self.underlay if not interface.loopback)),
             nat_pools=tuple(pool.cidr for pool in pools if pool.nat_outgoing),
-            all_pools=tuple(pool.cidr for pool in pools),
+            nat_exempt=(*(pool.cidr for pool in pools), *self._node.cluster.nat_exclude),
+            guarded=(Decapsulation(Encapsulation.IPIP),) if self.needs_tunnel else (),
+            senders=tuple(Prefix.host(address) for address in sorted(self._nodes, key=str)),
         )
         if wanted != self._asked:
             self._asked = wanted

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
@@ -32,8 +32,8 @@ from calicopy.kernel.events import KernelEvent
 from calicopy.kernel.links import interfaces
 from calicopy.kernel.match import match_address
 from calicopy.kernel.monitor import Monitor
-from calicopy.kernel.nat import NatSpec, ensure_nat
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
+from calicopy.kernel.nft import Counted, NftSpec, NftTable
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.kernel.resolve import resolve
 from calicopy.kernel.sysctl import SysctlProblem, SysctlSpec, ensure_sysctls
@@ -74,10 +74,13 @@ class Kernel:
         self._routes: NetlinkSocket | None = None
         self._other: NetlinkSocket | None = None
         self._monitor: Monitor | None = None
+        self._nft = NftTable()
+        self._nft_thread: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
         """Open the sockets and begin to read events. OSError where the kernel gives no netlink socket."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
+        self._nft_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nft")  # it waits for a process
         self._routes, self._other = NetlinkSocket(), NetlinkSocket()
         self._monitor = Monitor(self.identity, ignored_port=self._routes.port_id)
         self._monitor.start()
@@ -88,9 +91,10 @@ class Kernel:
         """Close everything; the kernel keeps what was made."""
         if self._monitor is not None:
             self._monitor.close()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.shutdown)
-            self._thread = None
+        for thread in (self._thread, self._nft_thread):
+            if thread is not None:
+                await asyncio.to_thread(thread.shutdown)
+        self._thread = self._nft_thread = None
         for socket in (self._routes, self._other):
             if socket is not None:
                 socket.close()
@@ -134,9 +138,13 @@ class Kernel:
         """Bring forwarding and rp_filter to what `spec` says; what could not be set comes back."""
         return await self._run(lambda: ensure_sysctls(self._other_socket(), spec))
 
-    async def ensure_nat(self, spec: NatSpec) -> list[KernelProblem]:
+    async def ensure_nft(self, spec: NftSpec) -> list[KernelProblem]:
         """Bring the nft table to what `spec` says."""
-        return await self._run(lambda: ensure_nat(spec))
+        return await self._run_nft(lambda: self._nft.ensure(spec))
+
+    async def nft_counters(self) -> Mapping[str, Counted]:
+        """The counters of the nft table, by name. Starts a process."""
+        return await self._run_nft(self._nft.counters)
 
     async def permission_problem(self) -> KernelProblem | None:
         """A problem when we may not change routes here (no CAP_NET_ADMIN over this namespace), else None."""
@@ -153,9 +161,10 @@ class Kernel:
         return self._monitor.events()
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
-        if self._thread is None:
-            raise NetlinkError(errno.ENOTCONN, "the kernel edge is not open")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await _in(self._thread, work)
+
+    async def _run_nft(self, work: Callable[[], _Result]) -> _Result:
+        return await _in(self._nft_thread, work)
 
     def _route_socket(self) -> NetlinkSocket:
         assert self._routes is not None, "open() comes first"
@@ -164,3 +173,9 @@ class Kernel:
     def _other_socket(self) -> NetlinkSocket:
         assert self._other is not None, "open() comes first"
         return self._other
+
+
+async def _in(thread: ThreadPoolExecutor | None, work: Callable[[], _Result]) -> _Result:
+    if thread is None:
+        raise NetlinkError(errno.ENOTCONN, "the kernel edge is not open")
+    return await asyncio.get_running_loop().run_in_executor(thread, work)
