@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import time
+from collections import Counter
 from ipaddress import IPv4Address
 
 from calicopy.agent.edges import OrderedTask, Post
@@ -32,6 +34,8 @@ RouteCommand = do.DumpRoutes | do.WriteRoutes
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
+COUNT_AGAIN_S = 1.0  # counters of nft are this old at most; each reading starts a process
+COUNT_TIMEOUT_S = 2.0
 
 
 class KernelEdge:
@@ -50,6 +54,9 @@ class KernelEdge:
         self.next_hops: OrderedTask[do.WriteNextHops] = OrderedTask("kernel next hops", self._do_next_hops)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
         self.nft: OrderedTask[do.SetHost] = OrderedTask("kernel nft", self._do_nft)
+        self.counters: Counter[str] = Counter()
+        self._counting: asyncio.Task[None] | None = None
+        self._counted_at = -COUNT_AGAIN_S
 
     def set_pools(self, pools: tuple[Prefix, ...]) -> None:
         """The pools of another cluster file: for the next look at the tunnel."""
@@ -97,6 +104,7 @@ class KernelEdge:
         try:
             await self._carry_out(command)
         except OSError as error:  # a dump that was overrun or interrupted, for one: everything is read again
+            self.counters["kernel.retries"] += 1
             log.warning("%s: %s; trying again", type(command).__name__, reason_of(error))
             lost = command.lost if isinstance(command, LinksChanged) else frozenset[int]()
             asyncio.get_running_loop().call_later(RETRY_S, self.host.put, LinksChanged(lost))
@@ -160,7 +168,26 @@ class KernelEdge:
         """It waits for a process, so nothing else waits for it; and no link takes it away."""
         spec = NftSpec(command.nat_pools, command.nat_exempt, command.guarded, command.senders)
         found = await self._kernel.ensure_nft(spec)
+        self.counters["nft.replaced"] = self._kernel.nft_replaced
         self._post(ev.HostChecked("nft", {one.object: one.message for one in found}))
+
+    async def count_packets(self) -> None:
+        """Bring the nft table's part of `counters` up to date; as last read when that takes too long."""
+        if self._counting is None or self._counting.done():
+            if time.monotonic() - self._counted_at < COUNT_AGAIN_S:
+                return
+            self._counting = asyncio.create_task(self._count())
+        await asyncio.wait((self._counting,), timeout=COUNT_TIMEOUT_S)
+
+    async def _count(self) -> None:
+        try:
+            counted = await self._kernel.nft_counters()
+        except OSError as error:
+            log.warning("packets were not counted: %s", reason_of(error))
+            return
+        for name, one in counted.items():
+            self.counters[f"nft.{name}"] = one.packets
+        self._counted_at = time.monotonic()
 
     async def _check_permission(self) -> None:
         denied = await self._kernel.permission_problem()

@@ -240,6 +240,11 @@ class Fib:
         return self._trackers[family].desired
 
     @property
+    def underlay(self) -> Underlay:
+        """The facts of the outside that decide on targets. Read only."""
+        return self._underlay
+
+    @property
     def workload_routes(self) -> Mapping[Prefix, int]:
         """All host routes of workloads, as last told. Read only."""
         return self._workloads

@@ -142,6 +142,11 @@ class Kernel:
         """Bring the nft table to what `spec` says."""
         return await self._run_nft(lambda: self._nft.ensure(spec))
 
+    @property
+    def nft_replaced(self) -> int:
+        """How often the nft table was written: at a first start, then when what is wanted or is there changed."""
+        return self._nft.replaced
+
     async def nft_counters(self) -> Mapping[str, Counted]:
         """The counters of the nft table, by name. Starts a process."""
         return await self._run_nft(self._nft.counters)
