@@ -321,7 +321,7 @@ GroupName: TypeAlias = Annotated[
 _DEVICE = r"[A-Za-z0-9_.-]{1,15}"
 DeviceName: TypeAlias = Annotated[
     str,
-    PlainValidator(_Words(_DEVICE, "an interface's name of at most 15 letters, digits, `-`, `_`, `.`, such as calivx0")),
+    PlainValidator(_Words(_DEVICE, "an interface's name: at most 15 letters, digits, `-`, `_`, `.`, like calivx0")),
     WithJsonSchema({"type": "string", "pattern": f"^{_DEVICE}$"}),
 ]
 FilePath: TypeAlias = Annotated[str, PlainValidator(_file), WithJsonSchema({"type": "string", "pattern": "^/.*[^/]$"})]
