@@ -89,10 +89,11 @@ class NftTable:
                 self.replaced += 1
                 self._digest, self._shown = digest, _without_counts(self._list() or "")
                 return None
-        except FileNotFoundError:
+        except OSError as error:
             if not body:
                 return None
-            text = f"the nft command (package nftables) is missing: {_consequence(spec)}"
+            missing = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be run ({error.strerror})"
+            text = f"the nft command (package nftables) {missing}: {_consequence(spec)}"
             return KernelProblem(ProblemKind.NFT_MISSING, f"inet {TABLE}", text)
         except subprocess.TimeoutExpired:
             return KernelProblem(ProblemKind.NFT_FAILED, f"inet {TABLE}", f"nft did not end within {_TIMEOUT_S:g} s")

@@ -28,7 +28,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 BUILD = PROJECT / "build" / "uml"
-MODULES = ("ipip", "veth", "dummy", "bridge", "vxlan", "tun", "nf_tables", "nft_masq", "nft_ct", "nft_numgen")
+MODULES = ("ipip", "veth", "dummy", "bridge", "vxlan", "tun", "nf_tables", "nft_masq", "nft_ct", "nft_numgen",
+           "nft_objref")
 OUT_OF_TIME = 124
 NOT_STARTED = 125
 
