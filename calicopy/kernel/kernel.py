@@ -1,9 +1,11 @@
 """The kernel edge behind one asynchronous face.
 
-Theory of operation: everything that talks to the kernel and may take long runs in one worker thread, in the order in
-which it was asked for, over one socket for routes and one for the rest; `send` and `recv` release the interpreter
-lock, so the loop goes on. Only the event socket is read on the loop, in small portions. Nothing is decided here: what
-to write comes from the FIB, what to ensure from the agent.
+Theory of operation: what talks to the kernel and may take long runs in three lanes, each a thread with a socket that
+does things in the order in which they were asked for: routes, nexthop objects, and the rest. `send` and `recv` release
+the interpreter lock, so the loop goes on. A change of an object is what stops packets to a node that is gone, and a
+look at links and next hops is how that is noticed, so neither waits for 100,000 routes that are being written. Only the
+event socket is read on the loop, in small portions. Nothing is decided here: what to write comes from the FIB, what to
+ensure from the agent.
 
 The network namespace is that of the thread which calls `open`.
 """
@@ -11,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from calicopy.fib.types import (
@@ -21,6 +24,7 @@ from calicopy.fib.types import (
     KernelDump,
     KernelMatch,
     NextHopChange,
+    NextHopObject,
     NextHopResult,
     RouteBatch,
     RouteOp,
@@ -33,6 +37,7 @@ from calicopy.kernel.links import interfaces
 from calicopy.kernel.match import match_address
 from calicopy.kernel.monitor import Monitor
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
+from calicopy.kernel.nexthops import NextHopWriter, dump_next_hops
 from calicopy.kernel.nft import Counted, NftSpec, NftTable
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.kernel.resolve import resolve
@@ -55,6 +60,9 @@ class KernelPort(Protocol):
     async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write batches; one result each."""
 
+    async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
+        """Change nexthop objects; one result each."""
+
     async def resolve(self, addresses: Iterable[IPAddress]) -> dict[IPAddress, NextHopFacts]:
         """How the addresses are reached."""
 
@@ -68,21 +76,24 @@ class KernelPort(Protocol):
 class Kernel:
     """The real kernel, in the namespace of the thread that opens it. Call `open` first, and `close` in the end."""
 
-    def __init__(self, *, protocol: int = DEFAULT_PROTOCOL, metric: int = DEFAULT_METRIC) -> None:
+    def __init__(
+        self, *, protocol: int = DEFAULT_PROTOCOL, metric: int = DEFAULT_METRIC, next_hop_objects: bool = True
+    ) -> None:
+        """`next_hop_objects` False behaves as on a kernel before 5.3, which has none."""
         self.identity = Identity(protocol, metric)
-        self._thread: ThreadPoolExecutor | None = None
-        self._routes: NetlinkSocket | None = None
-        self._other: NetlinkSocket | None = None
+        self._with_objects = next_hop_objects
+        self._routes: _Lane | None = None
+        self._next_hops: _Lane | None = None
+        self._host: _Lane | None = None
         self._monitor: Monitor | None = None
         self._nft = NftTable()
-        self._nft_thread: ThreadPoolExecutor | None = None
+        self._nft_lane: _Lane | None = None  # it waits for a process
 
     async def open(self) -> None:
         """Open the sockets and begin to read events. OSError where the kernel gives no netlink socket."""
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
-        self._nft_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="nft")  # it waits for a process
-        self._routes, self._other = NetlinkSocket(), NetlinkSocket()
-        self._monitor = Monitor(self.identity, ignored_port=self._routes.port_id)
+        self._routes, self._next_hops, self._host = _Lane("routes"), _Lane("next hops"), _Lane("kernel")
+        self._nft_lane = _Lane("nft")
+        self._monitor = Monitor(self.identity, ignored_ports=(self._routes.port_id, self._next_hops.port_id))
         self._monitor.start()
         up = {index for index, link in (await self.interfaces()).items() if link.up}
         self._monitor.seen_up(up)
@@ -91,26 +102,37 @@ class Kernel:
         """Close everything; the kernel keeps what was made."""
         if self._monitor is not None:
             self._monitor.close()
-        for thread in (self._thread, self._nft_thread):
-            if thread is not None:
-                await asyncio.to_thread(thread.shutdown)
-        self._thread = self._nft_thread = None
-        for socket in (self._routes, self._other):
-            if socket is not None:
-                socket.close()
+        for lane in (self._routes, self._next_hops, self._host, self._nft_lane):
+            if lane is not None:
+                await lane.close()
+        self._routes = self._next_hops = self._host = self._nft_lane = None
 
     async def dump(self) -> KernelDump:
-        """Our routes of both families in table main."""
-        return await self._run(lambda: dump_all(self._route_socket(), self.identity))
+        """Our routes of both families in table main, and our nexthop objects.
+
+        Either part is what was there after the writes that were asked for before, and ends before those after it.
+        """
+        found = await _open(self._routes).run(lambda socket: dump_all(socket, self.identity))
+        if not self._with_objects:
+            return found
+        held = await _open(self._next_hops).run(lambda socket: dump_next_hops(socket, self.identity))
+        return found if held is None else replace(found, next_hops=held.ours, foreign_ids=held.foreign_ids)
 
     async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write batches in order; a failure stops nothing. Without CAP_NET_ADMIN every prefix fails with EPERM."""
         todo = list(batches)
-        return await self._run(lambda: RouteWriter(self._route_socket(), self.identity).write(todo))
+        return await _open(self._routes).run(lambda socket: RouteWriter(socket, self.identity).write(todo))
 
     async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
         """Write changes of nexthop objects in order, at once: they do not wait for routes that are being written."""
-        raise NotImplementedError  # writer: yours
+        todo = list(changes)
+        if not self._with_objects:
+            return [NextHopResult(change, errno.EOPNOTSUPP) for change in todo]
+        return await _open(self._next_hops).run(lambda socket: NextHopWriter(socket, self.identity).write(todo))
+
+    async def read_next_hops(self, ids: Collection[int]) -> dict[int, NextHopObject | None]:
+        """Our objects with these ids; None where there is none, or another process holds it."""
+        return await _open(self._next_hops).run(lambda socket: NextHopWriter(socket, self.identity).read(ids))
 
     async def resolve(self, addresses: Iterable[IPAddress]) -> dict[IPAddress, NextHopFacts]:
         """How each address is reached; routes of ours do not count."""
@@ -140,7 +162,7 @@ class Kernel:
 
     async def ensure_nft(self, spec: NftSpec) -> list[KernelProblem]:
         """Bring the nft table to what `spec` says."""
-        return await self._run_nft(lambda: self._nft.ensure(spec))
+        return await _open(self._nft_lane).run(lambda _: self._nft.ensure(spec))
 
     @property
     def nft_replaced(self) -> int:
@@ -149,7 +171,7 @@ class Kernel:
 
     async def nft_counters(self) -> Mapping[str, Counted]:
         """The counters of the nft table, by name. Starts a process."""
-        return await self._run_nft(self._nft.counters)
+        return await _open(self._nft_lane).run(lambda _: self._nft.counters())
 
     async def permission_problem(self) -> KernelProblem | None:
         """A problem when we may not change routes here (no CAP_NET_ADMIN over this namespace), else None."""
@@ -166,21 +188,31 @@ class Kernel:
         return self._monitor.events()
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
-        return await _in(self._thread, work)
-
-    async def _run_nft(self, work: Callable[[], _Result]) -> _Result:
-        return await _in(self._nft_thread, work)
-
-    def _route_socket(self) -> NetlinkSocket:
-        assert self._routes is not None, "open() comes first"
-        return self._routes
+        return await _open(self._host).run(lambda _: work())
 
     def _other_socket(self) -> NetlinkSocket:
-        assert self._other is not None, "open() comes first"
-        return self._other
+        return _open(self._host).socket
 
 
-async def _in(thread: ThreadPoolExecutor | None, work: Callable[[], _Result]) -> _Result:
-    if thread is None:
+class _Lane:
+    """A socket and the one thread that uses it; what is asked for is done in order."""
+
+    def __init__(self, name: str) -> None:
+        self.socket = NetlinkSocket()
+        self.port_id = self.socket.port_id
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[NetlinkSocket], _Result]) -> _Result:
+        """Do this after all that was asked for before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.socket)
+
+    async def close(self) -> None:
+        """End, after what was begun."""
+        await asyncio.to_thread(self._thread.shutdown)
+        self.socket.close()
+
+
+def _open(lane: _Lane | None) -> _Lane:
+    if lane is None:
         raise NetlinkError(errno.ENOTCONN, "the kernel edge is not open")
-    return await asyncio.get_running_loop().run_in_executor(thread, work)
+    return lane
