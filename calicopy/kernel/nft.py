@@ -222,7 +222,7 @@ def _consequence(spec: NftSpec) -> str:
 
 
 def _refused(stderr: str, spec: NftSpec) -> KernelProblem:
-    message = stderr.strip().split("\n")[0]
+    message = stderr.strip().split("\n")[0].rpartition("Error: ")[2]
     if "not permitted" in stderr:
         return KernelProblem(ProblemKind.NO_PERMISSION, f"inet {TABLE}", f"{message}: {_consequence(spec)}")
     if any(words in stderr for words in _UNSUPPORTED):

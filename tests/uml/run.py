@@ -28,8 +28,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 BUILD = PROJECT / "build" / "uml"
-MODULES = ("ipip", "veth", "dummy", "bridge", "vxlan", "tun", "nf_tables", "nft_masq", "nft_ct", "nft_numgen",
-           "nft_objref")
+MODULES = ("ipip", "veth", "dummy", "bridge", "vxlan", "tun", "nf_tables", "nft_masq", "nft_ct", "nft_numgen")
 OUT_OF_TIME = 124
 NOT_STARTED = 125
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from calicopy.core.core import Core
 from calicopy.core.drain_state import DrainPhase
 from calicopy.core.show.peer import session_problems
-from calicopy.core.show.ways import next_hop_views, tunnel_views
+from calicopy.core.show.ways import foreign_sources, next_hop_views, tunnel_views
 from calicopy.core.views import (
     AddressView,
     BlockState,
@@ -139,6 +139,8 @@ def problems(core: Core) -> Iterator[ProblemView]:
     for component, entries in core.host.problems.items():
         for subject, text in entries.items():
             yield _problem(component, subject, "not-set", text)
+    for node, text in foreign_sources(core):
+        yield _problem("tunnel", node, "foreign-source", text)
     for device, error in core.host.tunnels.problems().items():
         yield _problem("tunnel", device, "tunnel-failed", error)
 

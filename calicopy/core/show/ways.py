@@ -57,6 +57,18 @@ def next_hop_views(core: Core) -> tuple[NextHopView, ...]:
     return tuple(views)
 
 
+def foreign_sources(core: Core) -> Iterator[tuple[str, str]]:
+    """Nodes that drop what we send through the IPIP tunnel, which takes its outer source from the route, and why."""
+    if Encapsulation.IPIP not in core.host.tunnels.used:
+        return
+    for other in core.node.nodes:
+        end = tunnel_end(other.addresses, Encapsulation.IPIP, core.host.tunnels.family)
+        facts = core.host.facts.get(end.address) if end is not None and other.name != core.node.name else None
+        if facts is not None and facts.source is not None and facts.source not in core.node.addresses:
+            text = f"packets to node {other.name} leave with {facts.source}, which is not this node's address in the "
+            yield other.name, text + "cluster file: it drops them when they are encapsulated"
+
+
 def _ways(core: Core) -> Iterator[tuple[str, IPAddress, Encapsulation, tuple[str, ...]]]:
     """Node, its address, encapsulation, and the pools of which the node may have blocks that are reached so."""
     for other in core.node.nodes:

@@ -7,7 +7,7 @@ from corescript import N2, N3, Script, node, snapshot
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.core.show import status_view
+from calicopy.core.show import problems, status_view
 from calicopy.core.views import NodeStatusView
 from calicopy.net import Decapsulation, Encapsulation, Prefix
 from calicopy.net.interface import InterfaceFacts
@@ -76,3 +76,14 @@ def test_each_tunnel_shows_whether_pools_use_it_and_what_strangers_sent_once_tha
     script.tell(ev.TunnelSet(Encapsulation.IPIP, None, "no ipip module"))
     ipip, _ = shown(script).tunnels
     assert (ipip.up, ipip.error) == (False, "no ipip module")
+
+
+def test_a_source_that_is_not_the_nodes_own_is_a_problem_where_the_tunnel_takes_it_from_the_route() -> None:
+    far, foreign = ip_address(N3), ip_address("172.16.0.9")
+    for encapsulation, wanted in (("ipip", ["n3"]), ("vxlan", []), ("none", [])):
+        pool = {"cidr": "10.244.0.0/16", "encapsulation": encapsulation}
+        script = Script(node(pools=[pool]), snapshot("10.244.0.0/26")).boot()
+        script.tell(ev.NextHopsResolved({far: NextHopFacts(far, True, ifindex=2, gateway=far, source=foreign)}))
+        found = [one for one in problems(script.core) if one.reason.code == "foreign-source"]
+        assert [one.object for one in found] == wanted
+        assert all("172.16.0.9" in one.reason.message for one in found)
