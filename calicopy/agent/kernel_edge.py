@@ -13,7 +13,6 @@ import errno
 import logging
 import time
 from collections import Counter
-from ipaddress import IPv4Address
 
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
@@ -24,6 +23,7 @@ from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nft import NftSpec
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec
+from calicopy.kernel.vxlan import VxlanSpec
 from calicopy.net import Encapsulation, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
@@ -166,12 +166,16 @@ class KernelEdge:
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
 
     async def _set_tunnel(self, command: do.SetTunnel) -> None:
-        if command.encapsulation is not Encapsulation.IPIP:
-            self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
-            return
-        address = next((one for one in command.addresses if isinstance(one, IPv4Address)), None)
-        spec = TunnelSpec(address, command.mtu, self._pools)
-        status = await self._kernel.ensure_tunnel(spec)
+        spec = TunnelSpec(command.mtu, command.addresses, self._pools, command.device)
+        match command.encapsulation:
+            case Encapsulation.IPIP:
+                status = await self._kernel.ensure_tunnel(spec)
+            case Encapsulation.VXLAN if command.local is not None:
+                vxlan = VxlanSpec(spec, vni=command.vni, port=command.port, local=command.local, ends=command.ends)
+                status = await self._kernel.ensure_vxlan(vxlan)
+            case _:
+                self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
+                return
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(command.encapsulation, status.ifindex if status.up else None, error))
 

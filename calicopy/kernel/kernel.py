@@ -43,6 +43,7 @@ from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.kernel.resolve import resolve
 from calicopy.kernel.sysctl import SysctlProblem, SysctlSpec, ensure_sysctls
 from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, ensure_tunnel
+from calicopy.kernel.vxlan import VxlanSpec, ensure_vxlan
 from calicopy.kernel.writer import RouteWriter
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
@@ -155,6 +156,10 @@ class Kernel:
     async def ensure_tunnel(self, spec: TunnelSpec) -> TunnelStatus:
         """Bring tunl0 to what `spec` says."""
         return await self._run(lambda: ensure_tunnel(self._other_socket(), spec))
+
+    async def ensure_vxlan(self, spec: VxlanSpec) -> TunnelStatus:
+        """Bring the VXLAN device and its entries to what `spec` says."""
+        return await self._run(lambda: ensure_vxlan(self._other_socket(), spec))
 
     async def ensure_sysctls(self, spec: SysctlSpec) -> list[SysctlProblem]:
         """Bring forwarding and rp_filter to what `spec` says; what could not be set comes back."""

@@ -76,10 +76,10 @@ async def test_with_a_read_only_proc_sys_the_device_settings_go_over_netlink_and
 
 async def test_without_the_ipip_module_the_tunnel_is_unavailable_with_a_sentence(netns, kernel: Kernel) -> None:
     if (await _run("ip", "link", "add", "probe", "type", "ipip", "local", "127.0.0.1"))[0] == 0:
-        status = await kernel.ensure_tunnel(TunnelSpec(IPv4Address("10.0.0.1"), 1480, (POOL,)))
+        status = await kernel.ensure_tunnel(TunnelSpec(1480, (IPv4Address("10.0.0.1"),), (POOL,)))
         assert (status.up, status.mtu, status.problems) == (True, 1480, ())
         return
-    status = await kernel.ensure_tunnel(TunnelSpec(IPv4Address("10.0.0.1"), 1480, (POOL,)))
+    status = await kernel.ensure_tunnel(TunnelSpec(1480, (IPv4Address("10.0.0.1"),), (POOL,)))
     (problem,) = status.problems
     assert (status.ifindex, problem.kind, problem.object) == (None, ProblemKind.TUNNEL_UNAVAILABLE, "tunl0")
     assert "ipip" in problem.message
@@ -88,10 +88,10 @@ async def test_without_the_ipip_module_the_tunnel_is_unavailable_with_a_sentence
 async def test_a_device_of_another_kind_with_the_tunnels_name_is_left_alone(netns, kernel: Kernel) -> None:
     if (await _run("ip", "link", "show", "tunl0"))[0] == 0:
         netns.ip("link add tunl9 type veth peer name other")
-        spec = TunnelSpec(IPv4Address("10.0.0.1"), 1400, (POOL,), device="tunl9")
+        spec = TunnelSpec(1400, (IPv4Address("10.0.0.1"),), (POOL,), device="tunl9")
     else:
         netns.ip("link add tunl0 type veth peer name other")
-        spec = TunnelSpec(IPv4Address("10.0.0.1"), 1400, (POOL,))
+        spec = TunnelSpec(1400, (IPv4Address("10.0.0.1"),), (POOL,))
     status = await kernel.ensure_tunnel(spec)
     assert (status.ifindex, status.problems[0].kind) == (None, ProblemKind.TUNNEL_UNAVAILABLE)
     assert "veth" in status.problems[0].message
@@ -113,7 +113,7 @@ _NO_CAPABILITY = """
         problem = await kernel.permission_problem()
         batch = RouteBatch(RouteOp.ADD, Family.IPV4, BLACKHOLE, [pool.packed])
         (result,) = await kernel.write([batch])
-        tunnel = await kernel.ensure_tunnel(TunnelSpec(ipaddress.ip_address("10.0.0.1"), 1480, (pool,)))
+        tunnel = await kernel.ensure_tunnel(TunnelSpec(1480, (ipaddress.ip_address("10.0.0.1"),), (pool,)))
         sysctls = await kernel.ensure_sysctls(SysctlSpec(underlay=("va",)))
         nft = await kernel.ensure_nft(NftSpec((pool,), (pool,)))
         links = await kernel.interfaces()
