@@ -118,6 +118,7 @@ class Agent:
             config_file=str(files.own),
             edge_counters=self._counters,
             match_route=kernel.match,
+            count_packets=self._count_packets,
         )
         self.changes = Changes(self.core, self.backend)
         self.client = SpeakerClient(str(run_dir / "speaker.sock"))
@@ -154,6 +155,7 @@ class Agent:
                 "kernel routes": self.kernel.routes.run(),
                 "kernel next hops": self.kernel.next_hops.run(),
                 "kernel host": self.kernel.host.run(),
+                "kernel nft": self.kernel.nft.run(),
                 "store": self.store.task.run(),
                 "workloads": self._look_after(calls),
             }.items()
@@ -233,7 +235,14 @@ class Agent:
             self._installing = still
 
     def _counters(self) -> dict[str, int]:
-        return {"agent.slow_steps": self.loop.slow_steps, "agent.longest_step_us": int(self.loop.longest_step_s * 1e6)}
+        return {
+            "agent.slow_steps": self.loop.slow_steps,
+            "agent.longest_step_us": int(self.loop.longest_step_s * 1e6),
+            **self.kernel.counters,
+        }
+
+    async def _count_packets(self) -> None:
+        await self.kernel.count_packets()
 
     # -- workloads ----------------------------------------------------------------------------------------------
 
