@@ -20,8 +20,9 @@ from calicopy.agent.ending import drain_to_stop
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.loop import CoreLoop
 from calicopy.agent.startup import Startup, wait_for_address
+from calicopy.agent.wishes import Wish, work_out
 from calicopy.agent.workloads import WorkloadPorts, Workloads
-from calicopy.api.backend import RefusalKind, RefusedError
+from calicopy.api.backend import AddressWishes, RefusalKind, RefusedError
 from calicopy.api.sockets import SocketLock, hold_sockets
 from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
@@ -246,8 +247,12 @@ class Agent:
     # -- workloads ----------------------------------------------------------------------------------------------
 
     def _ports(self) -> WorkloadPorts:
-        async def assign(handle: str, pool: str, address: IPAddress | None) -> AddressRecord:
-            return await self.backend.assign(handle, pool=pool, address=address)
+        def wishes(asked: AddressWishes, held: Sequence[IPAddress]) -> list[Wish]:
+            pools = {pool.label: pool.cidr.family for pool in self.node.cluster.pools}
+            return work_out(asked, pools=pools, served={pool.cidr.family for pool in self.node.pools}, held=held)
+
+        async def assign(handle: str, wish: Wish) -> AddressRecord:
+            return await self.backend.assign(handle, family=wish.family, pool=wish.pool, address=wish.address)
 
         async def commit(changes: Sequence[StoreChange]) -> None:
             try:
@@ -259,6 +264,7 @@ class Agent:
             self.backend.publish([ChangeView(view, deleted=deleted)])
 
         return WorkloadPorts(
+            work_out=wishes,
             assign=assign,
             release=self.backend.release,
             commit=commit,

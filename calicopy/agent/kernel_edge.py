@@ -21,7 +21,7 @@ from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nat import NatSpec
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import IPIP_DEVICE, TunnelSpec
-from calicopy.net import IPAddress, Prefix
+from calicopy.net import Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -139,7 +139,9 @@ class KernelEdge:
         if self._host is None:
             return
         tunnel = IPIP_DEVICE if self._tunnel is not None else None
-        found = await self._kernel.ensure_sysctls(SysctlSpec(underlay=self._host.underlay, tunnel=tunnel))
+        ipv6 = any(pool.family is Family.IPV6 for pool in self._host.all_pools)
+        spec = SysctlSpec(underlay=self._host.underlay, tunnel=tunnel, ipv6=ipv6)
+        found = await self._kernel.ensure_sysctls(spec)
         problems = [problem.as_problem() for problem in found]
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 
 from calicopy.kernel.linkset import set_inet_conf
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
-from calicopy.workload import requests
+from calicopy.workload import ipv6, requests
 from calicopy.workload.check import (
     HOST_MAC_OCTETS,
     HOST_SETTINGS,
@@ -34,7 +34,7 @@ from calicopy.workload.check import (
     versions,
 )
 from calicopy.workload.guard import ensure_guard
-from calicopy.workload.namespaces import host_socket, opened, socket_in
+from calicopy.workload.namespaces import host_socket, opened, run_in, socket_in
 from calicopy.workload.requests import LinkState, VethEnd
 from calicopy.workload.types import DEVICE_GROUP, GATEWAYS, Attached, AttachSpec, Inspection, WorkloadError
 
@@ -51,6 +51,9 @@ def attach(spec: AttachSpec) -> Attached:
         ensure_guard(ipv4_only=versions(spec) == [4])
         link, made = _pair(host, pod, spec, netns)
         try:
+            if 6 in versions(spec):
+                ipv6.switch_on(spec.host_interface)
+                run_in(netns, spec.netns, lambda: ipv6.switch_on(spec.interface, "lo"))
             _set_host_end(host, link, spec)
             mac = _set_pod_end(pod, spec)
             # Only now: an interface that is set down loses its neighbor entries, and both ends are up at last.
@@ -138,6 +141,7 @@ def _set_host_end(host: NetlinkSocket, link: LinkState, spec: AttachSpec) -> Non
         if address.version == 4:  # with one, rp_filter can be loosened from outside: see guard.py
             requests.remove_address(host, link.ifindex, address, length=length)
     requests.set_proxy_delay(host, link.ifindex, 0)
+    ipv6.ignore_advertisements(spec.host_interface)
     if 6 in versions(spec):
         with _ipv6_named():
             requests.add_address(host, link.ifindex, GATEWAYS[6], length=64)

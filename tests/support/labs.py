@@ -185,7 +185,11 @@ def one_ethernet(name: str, nodes: Mapping[str, Mapping[str, Any]]) -> dict[str,
             "defaults": {
                 "privileged": False,
                 "cap-add": ["NET_ADMIN", "SYS_ADMIN"],
-                "sysctls": {"net.ipv4.ip_forward": 1, "net.ipv4.nexthop_compat_mode": 0},
+                "sysctls": {
+                    "net.ipv4.ip_forward": 1,
+                    "net.ipv4.nexthop_compat_mode": 0,
+                    "net.ipv6.conf.all.forwarding": 1,
+                },
             },
             "nodes": {**nodes, "sw": switch},
             "links": [
