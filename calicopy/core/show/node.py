@@ -123,10 +123,10 @@ def problems(core: Core) -> Iterator[ProblemView]:
         yield _problem("speaker", "", "sessions-refused", core.wanted.error)
     if core.kernel.error:
         yield _problem("kernel", "", "dump-failed", core.kernel.error)
-    for address in core.node.addresses if core.host.interfaces else ():
-        if not core.host.has_addresses((address,)):
-            text = f"this node's address {address} is on no interface: waiting for it"
-            yield _problem("kernel", str(address), "no-address", text)
+    for own in core.node.addresses if core.host.interfaces else ():
+        if not core.host.has_addresses((own,)):
+            text = f"this node's address {own} is on no interface: waiting for it"
+            yield _problem("kernel", str(own), "no-address", text)
     for name in core.node.unreachable_nodes:
         text = f"node {name} has no address in the cluster file to peer with"
         yield _problem("config", name, "no-node-address", text)
