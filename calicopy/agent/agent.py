@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,6 +128,7 @@ class Agent:
         self.kernel = KernelEdge(kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post)
         self.store = StoreEdge(store, self.loop.post)
         self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
+        self._mtu_changed = asyncio.Event()
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
 
     async def run(
@@ -205,6 +206,8 @@ class Agent:
                 self.kernel.next_hops.put(command)
             case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
+            case do.SetWorkloadMtu():
+                self._mtu_changed.set()
             case do.Persist():
                 self.store.task.put(command)
             case do.Reply():
@@ -268,7 +271,7 @@ class Agent:
             commit=commit,
             routes_changed=lambda routes: self.loop.post(ev.WorkloadsChanged(routes)),
             route_installed=self._installed,
-            mtu=self._workload_mtu,
+            mtu=lambda: self.core.host.workload_mtu,
             changed=changed,
         )
 
@@ -277,7 +280,11 @@ class Agent:
         await calls.inspect()
         await calls.free_leftovers(handles)
         while True:
-            await asyncio.sleep(INSPECT_WORKLOADS_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._mtu_changed.wait(), INSPECT_WORKLOADS_S)
+            if self._mtu_changed.is_set():
+                self._mtu_changed.clear()
+                await calls.follow_mtu(self.core.host.workload_mtu)
             await calls.inspect()
 
     async def _installed(self, prefix: Prefix) -> None:
@@ -292,7 +299,4 @@ class Agent:
             why = status.reason.message if status is not None and status.reason is not None else "no answer in time"
             message = f"the host route of {prefix} is not in the kernel: {why}"
             raise RefusedError(RefusalKind.FAILED, "route-not-installed", message, subject=str(prefix)) from None
-
-    def _workload_mtu(self) -> int:
-        return self.core.host.workload_mtu
 

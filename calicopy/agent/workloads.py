@@ -24,7 +24,17 @@ from calicopy.core.views import WorkloadView
 from calicopy.ipam import AddressRecord
 from calicopy.net import IPAddress, Prefix
 from calicopy.store import StoreChange, WorkloadRecord, WorkloadRemoved, WorkloadSaved
-from calicopy.workload import AttachSpec, Inspection, WorkloadError, attach, detach, host_interface_name, inspect
+from calicopy.workload import (
+    AttachSpec,
+    Inspection,
+    WorkloadError,
+    attach,
+    detach,
+    host_interface_name,
+    inspect,
+    least_mtu,
+    set_mtu,
+)
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +151,7 @@ class Workloads:
                 if found.problem and found.host_ifindex is not None and not self._first_look.is_set():
                     found = await self._complete(live.record, found)
                 before = live.ifindex, live.problem
-                live.problem = found.problem
+                live.problem = found.problem or self._too_narrow(live.record)
                 if found.looked:
                     live.ifindex = found.host_ifindex
                     self._unseen.discard(name)
@@ -149,6 +159,30 @@ class Workloads:
                     self._ports.changed(_view(live), False)
         self._tell_routes()
         self._first_look.set()
+
+    async def follow_mtu(self, mtu: int) -> None:
+        """Bring all workloads to another MTU, in octets; the next look says of which that could not be done."""
+        await self._first_look.wait()
+        for name in sorted(self._live):
+            async with self._lock(name):
+                live = self._live.get(name)
+                if live is None or live.record.mtu == (wanted := _at_least(mtu, live.record.addresses)):
+                    continue
+                record = replace(live.record, mtu=wanted)
+                try:
+                    await self._ports.commit([WorkloadSaved(record)])
+                    live.record = record
+                    await asyncio.to_thread(set_mtu, _spec(record))
+                except (WorkloadError, RefusedError) as error:
+                    log.warning("workload %s: its MTU is not brought to %d: %s", name, wanted, error)
+                self._ports.changed(_view(live), False)
+
+    def _too_narrow(self, record: WorkloadRecord) -> str:
+        """A problem when the ways to the other nodes take less than the workload must have."""
+        least = least_mtu(record.addresses)
+        if record.mtu > least or self._ports.mtu() >= least:
+            return ""
+        return f"the way to other nodes takes {self._ports.mtu()} octets, and IPv6 needs {least}"
 
     async def _complete(self, record: WorkloadRecord, found: Inspection) -> Inspection:
         """Finish an interface that an attach cut short left half made; else its host route could not be written."""
@@ -205,7 +239,7 @@ class Workloads:
             addresses=addresses,
             mac=_mac(name),
             created_at=time.time(),
-            mtu=self._ports.mtu(),
+            mtu=_at_least(self._ports.mtu(), addresses),
         )
         await self._ports.commit([WorkloadSaved(record)])
         self._live[name] = _Live(record)
@@ -238,6 +272,11 @@ class Workloads:
             for address in live.record.addresses
         }
         self._ports.routes_changed(routes)
+
+
+def _at_least(mtu: int, addresses: Sequence[IPAddress]) -> int:
+    """What the ways to the other nodes take, but never less than IPv6 has to have."""
+    return max(mtu, least_mtu(addresses))
 
 
 def _refused(error: WorkloadError, name: str) -> RefusedError:

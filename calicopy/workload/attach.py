@@ -75,6 +75,17 @@ def detach(spec: AttachSpec) -> None:
             requests.delete_link(host, link.ifindex)
 
 
+def set_mtu(spec: AttachSpec) -> None:
+    """Give both ends of the workload's pair the MTU of `spec`, if they are there. WorkloadError when that fails."""
+    check_spec(spec)
+    with _worded(spec), opened(spec.netns) as netns, host_socket() as host, socket_in(netns, spec.netns) as pod:
+        link, inside = requests.find_link(host, spec.host_interface), requests.find_link(pod, spec.interface)
+        if link is None or inside is None or not belongs(link, spec.name) or not joined(host, link, inside, netns):
+            return  # `inspect` says so, and the next attach makes it with the right one
+        requests.change_link(pod, inside.ifindex, mtu=spec.mtu)
+        requests.change_link(host, link.ifindex, mtu=spec.mtu)
+
+
 def inspect(spec: AttachSpec) -> Inspection:
     """Look at the workload's interfaces, changing nothing of them; the first thing that is wrong is the problem.
 

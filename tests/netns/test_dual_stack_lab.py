@@ -66,10 +66,9 @@ def loss(report: str) -> int:
 
 def routes6(lab: labs.TestLab, node: str) -> dict[str, str]:
     """Our IPv6 routes in the kernel of a node: destination to gateway, device, or `blackhole`."""
-    shown = json.loads(lab.run(node, "ip", "-6", "-j", "route", "show", "proto", "117"))
     return {
-        route["dst"]: "blackhole" if route.get("type") == "blackhole" else route.get("gateway") or route["dev"]
-        for route in shown
+        prefix: "blackhole" if route.get("type") == "blackhole" else route.get("gateway") or route["dev"]
+        for prefix, route in lab.kernel_routes(node, ipv6=True).items()
     }
 
 
@@ -133,15 +132,11 @@ def test_every_page_shows_both_families(lab: labs.TestLab, pods: dict[str, Pod])
     assert [one["address"] for one in held] == pod.addresses
     assert lab.status("n1")["health"] == "ok"
     shown = {route["prefix"]: route["kernel"]["text"] for route in lab.cli("n1", "routes", "--installed")["items"]}
-    assert set(shown) == set(routes6_prefixes(lab, "n1")) | set(lab.kernel_routes("n1"))
+    assert set(shown) == set(routes6(lab, "n1")) | set(lab.kernel_routes("n1"))
     for address in (pods["n2"].addresses + pods["n3"].addresses):
         assert "via" in lab.run("n1", "calicopy", "explain", address).splitlines()[0]
     for address in pod.addresses:
         assert "is workload pod on this node" in lab.run("n1", "calicopy", "explain", address).splitlines()[0]
-
-
-def routes6_prefixes(lab: labs.TestLab, node: str) -> list[str]:
-    return [prefix if "/" in prefix else f"{prefix}/128" for prefix in routes6(lab, node)]
 
 
 def test_the_same_call_again_changes_nothing_and_another_one_is_refused(
@@ -164,7 +159,7 @@ def test_a_workload_with_one_family_has_that_alone_and_nothing_is_left_of_either
         lab.run("n1", "ip", "netns", "add", name)
         made = lab.cli("n1", "workload", "attach", name, name, *words)
         assert len(made["addresses"]) == (1 if version else 2)
-        assert made["addresses"][-1] in routes6(lab, "n1")
+        assert made["addresses"][-1] + "/128" in routes6(lab, "n1")
     for name in ("six", "both"):
         lab.run("n1", "calicopy", "workload", "detach", name)
         lab.run("n1", "calicopy", "workload", "detach", name)  # idempotent
@@ -221,7 +216,7 @@ def test_drift_of_an_ipv6_route_is_healed_and_a_foreign_one_is_left_alone(
     block = next(prefix for prefix, way in wanted.items() if way == "2001:db8::2")
     foreign = ("2001:db8:f::/64", "via", "2001:db8::2", "proto", "static", "metric", "1024")
     lab.run("n1", "ip", "-6", "route", "add", *foreign)
-    for gone in (block, pods["n1"].ipv6):
+    for gone in (block, pods["n1"].ipv6 + "/128"):
         lab.run("n1", "ip", "-6", "route", "del", gone, "proto", "117", "metric", "1024")
         labs.wait_until(lambda: routes6(lab, "n1") == wanted, within=5, what=f"{gone} comes back")
     assert "2001:db8:f::/64" in lab.run("n1", "ip", "-6", "route", "show", "proto", "static")
@@ -273,3 +268,22 @@ def test_without_forwarding_of_ipv6_the_status_says_so(lab: labs.TestLab) -> Non
         subprocess.run([*forwarding[:-1], f"{forwarding[-1]}=1"], check=True)
     labs.wait_until(lambda: not told(), what="the status is content")
     lab.wait_healthy("n3")
+
+
+def test_workloads_follow_the_mtu_of_the_way_to_the_other_nodes(lab: labs.TestLab, pods: dict[str, Pod]) -> None:
+    (link,) = (one["host_interface"] for one in lab.cli("n1", "workload", "list")["items"])
+
+    def mtus() -> list[int]:
+        shown = (lab.run("n1", "ip", "-j", "link", "show", link), in_pod(lab, "n1", "ip", "-j", "link", "show", "eth0"))
+        told = [one["mtu"] for one in lab.cli("n1", "workload", "list")["items"]]
+        return [*told, *(json.loads(text)[0]["mtu"] for text in shown)]
+
+    before = mtus()
+    for mtu in (1400, 1280, 1500):
+        lab.run("n1", "ip", "link", "set", "eth1", "mtu", str(mtu))
+        labs.wait_until(lambda mtu=mtu: mtus() == [mtu] * 3, within=5, what=f"both ends have MTU {mtu}")
+        for address in pods["n2"].addresses:
+            assert loss(in_pod(lab, "n1", "ping", "-c", "1", "-W", "2", address)) == 0
+        assert [one.get("problem", "") for one in lab.cli("n1", "workload", "list")["items"]] == [""]
+    assert mtus() == before
+    lab.wait_healthy(*NODES)
