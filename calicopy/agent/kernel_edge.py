@@ -26,7 +26,7 @@ from calicopy.kernel.nft import NftSpec
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec
 from calicopy.kernel.vxlan import VxlanSpec
-from calicopy.net import Encapsulation, IPAddress, Prefix
+from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -179,7 +179,9 @@ class KernelEdge:
         if self._host is None:
             return
         tunnels = tuple(wanted.device for wanted in self._tunnels.values())
-        found = await self._kernel.ensure_sysctls(SysctlSpec(underlay=self._host.underlay, tunnels=tunnels))
+        ipv6 = any(pool.family is Family.IPV6 for pool in self._pools)
+        spec = SysctlSpec(underlay=self._host.underlay, tunnels=tunnels, ipv6=ipv6)
+        found = await self._kernel.ensure_sysctls(spec)
         problems = [problem.as_problem() for problem in found]
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
 
