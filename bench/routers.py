@@ -179,7 +179,8 @@ class Bird:
         self.neighbors = neighbors
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
-        parts = [f"router id {self.address};\nprotocol device {{}}\nprotocol direct {{ ipv4; }}\n"]  # next hops resolve by it
+        # Next hops resolve by the routes of `direct`, as in Calico's configuration.
+        parts = [f"router id {self.address};\nprotocol device {{}}\nprotocol direct {{ ipv4; }}\n"]
         if kernel:
             parts.append("protocol kernel { ipv4 { import none; export where source != RTS_DEVICE; }; }\n")
         for title, routes in (statics or {}).items():
