@@ -20,8 +20,11 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
     match event:
         case ev.RoutesWritten():
             _written(core, event, now)
-        case ev.NextHopsWritten() | ev.NextHopsChanged():
-            raise NotImplementedError  # objects: yours
+        case ev.NextHopsWritten():
+            core.kernel.next_hops_written(event, now)
+        case ev.NextHopsChanged():
+            core.fib.next_hops_changed(event.changes)
+            core.counters["fib.drift_seen"] += len(event.changes)
         case ev.KernelDumped():
             if not core.kernel.dumped:
                 core.host.had_routes = any(event.dump.routes.values())
@@ -45,8 +48,8 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
             core.fib.set_next_hops(event.facts)
             core.host.next_hops_resolved(event.facts)
         case ev.TunnelSet():
-            core.host.tunnel_set(event)
-            core.fib.set_tunnel(event.ifindex)
+            core.host.tunnels.tunnel_set(event)
+            core.fib.set_tunnels(core.host.tunnels.ifindexes)
 
 
 def _written(core: Core, event: ev.RoutesWritten, now: float) -> None:
