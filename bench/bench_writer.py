@@ -2,12 +2,16 @@
 
 All three write the same routes into a namespace of their own, by turns: the writer with the FIB's batches; a loop that
 does nothing but send netlink messages made before, 1,000 a send, no acknowledgement asked for; and `ip -batch` with a
-file written before, the time of the whole process. Nobody listens to route events. Figures are routes per second.
+file written before, the time of the whole process. Nobody listens to route events.
+
+Figures are routes per second of CPU time: the kernel works within the call that sends, so on a machine that does
+nothing else this is the time on the clock, and on any other it is still the same.
 """
 from __future__ import annotations
 
 import gc
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable
@@ -52,9 +56,9 @@ def make_objects(gateway: str) -> None:
 def with_the_writer(batches: list[RouteBatch]) -> float:
     """Seconds."""
     socket = NetlinkSocket()
-    began = time.perf_counter()
+    began = time.thread_time()
     results = RouteWriter(socket, IDENTITY).write(batches)
-    taken = time.perf_counter() - began
+    taken = time.thread_time() - began
     socket.close()
     failed = sum(len(result.failures) + len(result.foreign) for result in results)
     if failed:
@@ -69,10 +73,10 @@ def raw(batches: list[RouteBatch]) -> float:
     sends = [b"".join(messages[start : start + PER_SEND]) for start in range(0, len(messages), PER_SEND)]
     socket = NetlinkSocket()
     send = socket.send
-    began = time.perf_counter()
+    began = time.thread_time()
     for data in sends:
         send(data)
-    taken = time.perf_counter() - began
+    taken = time.thread_time() - began
     socket.close()
     return taken
 
@@ -86,9 +90,14 @@ def ip_batch(batches: list[RouteBatch], file: Path) -> float:
             verb = "del" if batch.target is None else "add"
             lines.append(f"route {verb} {key}" + (f" nhid {batch.target.next_hop_id}" if batch.target else ""))
     file.write_text("\n".join(lines) + "\n")
-    began = time.perf_counter()
+    began = _of_children()
     run("ip", "-batch", str(file))
-    return time.perf_counter() - began
+    return _of_children() - began
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def measure(directory: Path) -> list[Row]:
