@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from calicopy.config.model import ClusterConfig
 from calicopy.net import Encapsulation
+from calicopy.net.tunnel import underlay_family
 
 
 def notes(old: ClusterConfig, new: ClusterConfig) -> Iterator[str]:
@@ -21,6 +22,9 @@ def notes(old: ClusterConfig, new: ClusterConfig) -> Iterator[str]:
         yield f"pool {pool.label}: encapsulation {_text(was.encapsulation, was.mode.value)} becomes " + (
             f"{_text(pool.encapsulation, pool.mode.value)}; {_switch(old, new, was.encapsulation, pool.encapsulation)}"
         )
+    before_family, after_family = (underlay_family(node.addresses for node in file.nodes) for file in (old, new))
+    if before_family != after_family and new.used_encapsulations & {Encapsulation.VXLAN, Encapsulation.UDP}:
+        yield f"vxlan and udp travel over {after_family} from now on: nodes without the new file are not reached by them"
     for one in sorted(old.decapsulated & new.decapsulated, key=lambda encapsulation: encapsulation.value):
         settings = [getattr(file.encapsulation, one.value, None) for file in (old, new)]
         if settings[0] != settings[1] and one in old.used_encapsulations | new.used_encapsulations:
