@@ -82,9 +82,16 @@ class TestLab:
             )
 
     def kernel_routes(self, node: str) -> dict[str, dict[str, Any]]:
-        """Our routes in the kernel of a node, by destination."""
-        shown = json.loads(self.run(node, "ip", "-j", "route", "show", "proto", "117"))
+        """Our routes in the kernel of a node, by destination, with what the nexthop object has that they lead to."""
+        shown = self.led(node, json.loads(self.run(node, "ip", "-j", "route", "show", "proto", "117")))
         return {route["dst"] if "/" in route["dst"] else route["dst"] + "/32": route for route in shown}
+
+    def led(self, node: str, routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Routes as `ip -j route` shows them, each with the gateways and devices of its nexthop object."""
+        if not any("nhid" in route for route in routes):
+            return routes
+        objects = {one["id"]: one for one in json.loads(self.run(node, "ip", "-j", "nexthop", "show", "proto", "117"))}
+        return [_led(route, objects) for route in routes]
 
     def block_of(self, node: str) -> str:
         """The block of a node, once it is confirmed."""
@@ -241,3 +248,13 @@ def existing(path: Path) -> Iterator[TestLab]:
             process.wait()
         with suppress(labs.LabError):  # it never came up
             labs.down(path)
+
+
+def _led(route: dict[str, Any], objects: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    one = objects.get(route.get("nhid", 0), {})
+    if "group" in one:
+        members = [_led({"nhid": member["id"]}, objects) for member in one["group"]]
+        return {**route, **(members[0] if len(members) == 1 else {"nexthops": members}), "nhid": one["id"]}
+    if "blackhole" in one:
+        return {**route, "type": "blackhole"}
+    return {**route, **{key: one[key] for key in ("gateway", "dev", "flags") if key in one}}
