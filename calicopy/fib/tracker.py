@@ -73,8 +73,13 @@ class RouteTracker:
 
     @property
     def has_ready(self) -> bool:
-        """Whether `delta` has something to give. While writes are in flight, their results come first."""
-        return not self._in_flight and bool(self._urgent or self._ready or (self._sweeping and self._strays))
+        """Whether `delta` has something to give. What is in flight waits for its result."""
+        if self._sweeping and self._strays:
+            return True
+        if not self._in_flight:
+            return bool(self._urgent or self._ready)
+        flying = self._flying_prefixes()
+        return any(packed not in flying for packed in chain(self._urgent, self._ready))
 
     @property
     def in_flight(self) -> Iterable[RouteBatch]:
@@ -167,11 +172,9 @@ class RouteTracker:
             room = limit - len(taken)
             if not queue or room <= 0:
                 continue
-            if self._in_flight:
-                flying = self._flying_prefixes()
+            part = list(islice(queue, room))
+            if self._in_flight and not (flying := self._flying_prefixes()).isdisjoint(part):
                 part = list(islice((packed for packed in queue if packed not in flying), room))
-            else:
-                part = list(islice(queue, room))
             if len(part) == len(queue):
                 queue.clear()
             else:

@@ -113,7 +113,8 @@ def test_a_node_that_is_gone_costs_one_message_and_one_that_is_back_another() ->
     assert status.reason is not None
     assert (status.reason.reason, status.reason.next_hop) == (UnprogrammedReason.NEXT_HOP_GONE, A)
     assert status.actual is not None
-    assert format_target(status.actual, {}).startswith("blackhole nhid ")
+    assert format_target(status.actual, {}) == "blackhole"
+    assert status.actual.next_hop_id in host.kernel.our_objects()
     host.fib.set_dead_next_hops(frozenset())
     assert host.write() == 1
     assert host.hops == {(A,)}
