@@ -154,9 +154,9 @@ class Bird:
         self.neighbors = neighbors
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
-        parts = [f"router id {self.address};\nprotocol device {{}}\n"]
+        parts = [f"router id {self.address};\nprotocol device {{}}\nprotocol direct {{ ipv4; }}\n"]
         if kernel:
-            parts.append("protocol kernel { ipv4 { import none; export all; }; }\n")
+            parts.append("protocol kernel { ipv4 { import none; export where source ~ [RTS_STATIC, RTS_BGP]; }; }\n")
         for title, routes in (statics or {}).items():
             lines = "".join(f"  route {route} blackhole;\n" for route in routes)
             disabled = "" if enabled else "  disabled yes;\n"
