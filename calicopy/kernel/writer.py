@@ -23,7 +23,6 @@ from calicopy.net import Packed
 
 OCTETS_PER_SEND = 256 * 1024
 """A few milliseconds of the kernel's time, and far below the send buffer of any `NetlinkSocket`."""
-_SMALL = 50
 _LOOKUPS_AT_MOST = 32
 
 
@@ -71,15 +70,23 @@ class RouteWriter:
 
     def _send(self, works: list[_Work]) -> None:
         for parts in self._sends(works):
-            try:
-                self._exchange(parts)
-            except NetlinkOverrunError:
-                # Answers are lost, so what failed is not known. Small sends cannot overrun, and writing again is
-                # harmless: what is there already answers EEXIST, what is gone ESRCH.
-                self._socket.drain()
-                for work, prefixes in parts:
-                    for small in _slices(prefixes, _SMALL):
-                        self._exchange([(work, small)])
+            self._exchange_again(parts)
+
+    def _exchange_again(self, parts: list[_Part]) -> None:
+        """Send, and in ever smaller sends where the answers did not fit into the receive buffer.
+
+        What failed is not known then, and writing again is harmless: what is there already answers EEXIST, what is
+        gone ESRCH.
+        """
+        try:
+            self._exchange(parts)
+        except NetlinkOverrunError:
+            self._socket.drain()
+            for work, prefixes in parts:
+                if len(parts) == len(prefixes) == 1:
+                    raise
+                for small in _slices(prefixes, max(1, len(prefixes) // 20)):
+                    self._exchange_again([(work, small)])
 
     def _sends(self, works: list[_Work]) -> Iterator[list[_Part]]:
         """What goes out at once: whole batches as far as there is room, large ones in pieces."""
