@@ -289,6 +289,11 @@ class Fib:
         return self._next_hops.led(target, wanted=True) if target.next_hop_id else target
 
     @property
+    def underlay(self) -> Underlay:
+        """The facts of the outside that decide on targets. Read only."""
+        return self._underlay
+
+    @property
     def workload_routes(self) -> Mapping[Prefix, int]:
         """All host routes of workloads, as last told. Read only."""
         return self._workloads
