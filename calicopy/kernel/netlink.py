@@ -213,12 +213,15 @@ class NetlinkSocket:
 
     def receive(self, size: int = 1 << 16) -> bytes:
         """The next datagram. NetlinkOverrunError when some were lost, NetlinkError(ETIMEDOUT) when none came."""
-        poller = select.poll()
-        poller.register(self._socket, select.POLLIN)
-        if not poller.poll(self._timeout_s * 1000):
-            raise NetlinkError(errno.ETIMEDOUT, "the kernel did not answer over netlink")
         try:
-            return self._socket.recv(size)
+            try:  # mostly it is there: the kernel answers a change before `send` returns
+                return self._socket.recv(size, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                poller = select.poll()
+                poller.register(self._socket, select.POLLIN)
+                if not poller.poll(self._timeout_s * 1000):
+                    raise NetlinkError(errno.ETIMEDOUT, "the kernel did not answer over netlink") from None
+                return self._socket.recv(size)
         except OSError as error:
             if error.errno == errno.ENOBUFS:
                 raise NetlinkOverrunError(errno.ENOBUFS, "netlink receive buffer overran") from None

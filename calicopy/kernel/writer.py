@@ -12,14 +12,14 @@ without NLM_F_CREATE.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from calicopy.fib.types import RouteBatch, RouteOp, RouteTarget, WriteResult
 from calicopy.kernel.dump import lookup_exact, own_routes
 from calicopy.kernel.encode import Identity, destination, encode, template_of
 from calicopy.kernel.netlink import NetlinkOverrunError, NetlinkSocket
-from calicopy.net import Packed
+from calicopy.net import Family, Packed
 
 OCTETS_PER_SEND = 256 * 1024
 """A few milliseconds of the kernel's time, and far below the send buffer of any `NetlinkSocket`."""
@@ -60,9 +60,10 @@ class RouteWriter:
         """Write every batch, in order; a failing message stops nothing. One result a batch."""
         works = [self._work(batch) for batch in batches]
         self._send(works)
+        ours: dict[Family, Mapping[Packed, RouteTarget]] = {}
         for work in works:
             if work.exists:
-                self._settle(work)
+                self._settle(work, ours)
         return [WriteResult(work.batch, work.failures, work.foreign) for work in works]
 
     def _work(self, batch: RouteBatch) -> _Work:
@@ -112,10 +113,10 @@ class RouteWriter:
         for refusal in self._socket.exchange(data, first=first, count=len(parts), last_size=last_size):
             parts[refusal.place][0].failed(destination(refusal.message), refusal.errno)
 
-    def _settle(self, work: _Work) -> None:
-        """Find out what holds the keys that an add met, and act on it."""
+    def _settle(self, work: _Work, ours: dict[Family, Mapping[Packed, RouteTarget]]) -> None:
+        """Find out what holds the keys that an add met, and act on it. `ours`: dumps of this write, by need."""
         wrong: list[Packed] = []
-        for packed, held in self._read_back(work.batch, work.exists):
+        for packed, held in self._read_back(work.batch.family, work.exists, ours):
             if held is None:
                 work.foreign.append(packed)
             elif held != work.batch.target:
@@ -125,14 +126,17 @@ class RouteWriter:
             self._send([again])
             work.failures += again.failures
 
-    def _read_back(self, batch: RouteBatch, prefixes: list[Packed]) -> list[tuple[Packed, RouteTarget | None]]:
+    def _read_back(
+        self, family: Family, prefixes: list[Packed], ours: dict[Family, Mapping[Packed, RouteTarget]]
+    ) -> list[tuple[Packed, RouteTarget | None]]:
         """Per prefix the target of our route at its key, or None when that is not ours."""
-        if len(prefixes) <= _LOOKUPS_AT_MOST:
-            found = [lookup_exact(self._socket, batch.family, packed, self._identity) for packed in prefixes]
+        if family not in ours and len(prefixes) <= _LOOKUPS_AT_MOST:
+            found = [lookup_exact(self._socket, family, packed, self._identity) for packed in prefixes]
             if all(answer.certain for answer in found):
                 return [(packed, answer.target) for packed, answer in zip(prefixes, found, strict=True)]
-        ours = own_routes(self._socket, batch.family, self._identity).routes
-        return [(packed, ours.get(packed)) for packed in prefixes]
+        if family not in ours:
+            ours[family] = own_routes(self._socket, family, self._identity).routes
+        return [(packed, ours[family].get(packed)) for packed in prefixes]
 
 
 def _slices(prefixes: list[Packed], size: int) -> Iterator[list[Packed]]:
