@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 GC_THRESHOLD = 50_000  # objects made between two looks at the youngest
+SWITCH_S = 0.0005  # how long a thread that has written routes may wait for the loop to let it go on
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_REFUSED = 4  # the cluster file is wrong: restarting does not help
@@ -54,6 +55,7 @@ def main(config: Path, node: str | None = None, *, drain: bool = False) -> int:
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 20, 100)
         gc.enable()
+        sys.setswitchinterval(SWITCH_S)
         await run_agent(
             startup, name, config_file=config, stopping=stopping, hurry=hurry if drain else None, began_at=began_at
         )

@@ -14,7 +14,7 @@ from calicopy.core.events import KernelDumped, NextHopsWritten, RoutesWritten
 from calicopy.core.views import LogView
 from calicopy.fib import Fib
 
-WRITE_SLICE = 4000
+WRITE_SLICE = 8000
 DUMP_RETRY_S = 1.0
 
 
