@@ -18,7 +18,7 @@ from calicopy.bgp import AsPath, NlriBatch, PathAttributes, Update
 from calicopy.net import Family, Prefix
 from calicopy.net.nexthop import NextHopFacts
 from calicopy.policy import Action, Changes, Filter, Match, PrefixMatch, Rule
-from calicopy.rib import Holder, NodeFacts, PathState, PeerInfo, PoolFacts, Rib, RibContext, table, waiting
+from calicopy.rib import Holder, NodeFacts, PathState, PeerInfo, PoolFacts, Rib, RibContext
 
 V4 = Family.IPV4
 ADDRESSES = {n: IPv4Address(f"10.0.0.{n}") for n in range(1, 6)}
@@ -270,20 +270,3 @@ TestRibIsItsPresentState = RibMachine.TestCase
 TestRibIsItsPresentState.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
 TestRibInSlices = SlicedRibMachine.TestCase
 TestRibInSlices.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-
-
-class RunsMachine(SlicedRibMachine):
-    """The same where each run, however short, is decided as a whole: else short histories would not get to that."""
-
-    def __init__(self):
-        super().__init__()
-        self.kept = table.LEAST_RUN, waiting.SMALL, waiting.SLACK
-        table.LEAST_RUN, waiting.SMALL, waiting.SLACK = 1, 1, 2
-
-    def teardown(self):
-        super().teardown()
-        table.LEAST_RUN, waiting.SMALL, waiting.SLACK = self.kept
-
-
-TestRibInRuns = RunsMachine.TestCase
-TestRibInRuns.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
