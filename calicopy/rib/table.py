@@ -56,7 +56,7 @@ class FamilyTable:
         self._selections: WeakValueDictionary[tuple[Path, ...], Selection] = WeakValueDictionary()
         self._live: set[Outcome] = set()
         self._waiting = Waiting()
-        self._wanted: dict[IPAddress, int] = {}
+        self._carriers: dict[IPAddress, dict[str, int]] = {}  # next hop: peer: how many sets have such a path of its
 
     # -- paths in
 
@@ -141,7 +141,8 @@ class FamilyTable:
             found = self._interned[paths] = Candidates(paths)
             for path in paths:
                 if path.refused is None and path.next_hop is not None:
-                    self._wanted[path.next_hop] = self._wanted.get(path.next_hop, 0) + 1
+                    carriers = self._carriers.setdefault(path.next_hop, {})
+                    carriers[path.peer.key] = carriers.get(path.peer.key, 0) + 1
         return found
 
     def _drop(self, candidates: Candidates) -> None:
@@ -149,9 +150,12 @@ class FamilyTable:
             return
         for path in candidates.paths:
             if path.refused is None and path.next_hop is not None:
-                self._wanted[path.next_hop] -= 1
-                if not self._wanted[path.next_hop]:
-                    del self._wanted[path.next_hop]
+                carriers = self._carriers[path.next_hop]
+                carriers[path.peer.key] -= 1
+                if not carriers[path.peer.key]:
+                    del carriers[path.peer.key]
+                if not carriers:
+                    del self._carriers[path.next_hop]
 
     # -- what the decision depends on
 
@@ -166,7 +170,7 @@ class FamilyTable:
     def next_hops_changed(self, changed: Collection[IPAddress]) -> None:
         """Judge anew the prefixes that have a path over one of these."""
         touched: set[Candidates] = set()
-        if any(address in self._wanted for address in changed):
+        if any(address in self._carriers for address in changed):
             touched = {
                 candidates
                 for candidates in self._interned.values()
@@ -185,7 +189,12 @@ class FamilyTable:
     @property
     def wanted(self) -> Iterable[IPAddress]:
         """The next hops of all paths that the policy lets through."""
-        return self._wanted.keys()
+        return self._carriers.keys()
+
+    @property
+    def carriers(self) -> Mapping[IPAddress, Collection[str]]:
+        """Those next hops, each with the peers that such paths are of. Read only."""
+        return self._carriers
 
     # -- decision
 
