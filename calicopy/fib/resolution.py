@@ -242,8 +242,8 @@ def _tunnel_hop(
     known = () if path.owner is None else underlay.nodes.get(path.owner, ())
     end = tunnel_end([one.address for one in known], encapsulation, underlay.family)
     if end is None:
-        return Unprogrammed(UnprogrammedReason.NO_TUNNEL_ENDPOINT, path.next_hop)
+        return Unprogrammed(UnprogrammedReason.NO_TUNNEL_ENDPOINT, path.next_hop, encapsulation=encapsulation)
     gateway, ifindex = end.gateway(family), underlay.tunnels.get(encapsulation)
     if gateway is None or ifindex is None:
-        return Unprogrammed(UnprogrammedReason.TUNNEL_UNAVAILABLE, path.next_hop)
+        return Unprogrammed(UnprogrammedReason.TUNNEL_UNAVAILABLE, path.next_hop, encapsulation=encapsulation)
     return Hop(gateway, ifindex, onlink=True)

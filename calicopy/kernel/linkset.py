@@ -21,6 +21,7 @@ from calicopy.kernel.netlink import (
     NLA_F_NESTED,
     NLM_F_CREATE,
     NLM_F_EXCL,
+    RT_SCOPE_LINK,
     RT_SCOPE_UNIVERSE,
     RTM_DELADDR,
     RTM_DELLINK,
@@ -76,7 +77,7 @@ class LinkChanges:
         self._request(RTM_SETLINK, IFINFOMSG.pack(0, 0, ifindex, IFF_UP, IFF_UP), what=f"interface {ifindex} up")
 
     def add_address(self, ifindex: int, address: IPAddress, *, length: int) -> None:
-        """Add an address, at once usable. EEXIST when it is there already."""
+        """Add an address, at once usable; a link-local one with that scope. EEXIST when it is there already."""
         self._address("add", ifindex, address, length)
 
     def remove_address(self, ifindex: int, address: IPAddress, *, length: int) -> None:
@@ -87,7 +88,8 @@ class LinkChanges:
         adds = verb == "add"
         number = ADDRESS_FAMILY[Prefix.host(address).family]
         flags = _IFA_F_NODAD if address.version == 6 else 0
-        body = IFADDRMSG.pack(number, length, flags, RT_SCOPE_UNIVERSE, ifindex)
+        scope = RT_SCOPE_LINK if address.is_link_local else RT_SCOPE_UNIVERSE
+        body = IFADDRMSG.pack(number, length, flags, scope, ifindex)
         body += attribute(IFA_LOCAL, address.packed) + attribute(IFA_ADDRESS, address.packed)
         self._request(
             RTM_NEWADDR if adds else RTM_DELADDR,

@@ -2,6 +2,9 @@
 
 Theory of operation: a device is read first, and changed only where it differs, so that a restart sends no event.
 Addresses on it that lie in a pool are ours, and all but the wanted ones are removed; others are somebody's, and stay.
+Each has a link-local address besides (`ANCHOR`): from a device without any IPv4 address the kernel takes no packet,
+with any rp_filter, unless a route leads back over it (fib_validate_source); and packets of a node that uses another
+encapsulation already come over a device that no route of ours leads to. Its scope keeps it from being a source.
 `tunl0` is the kernel's fallback device, in every namespace once the module is loaded; it takes every protocol 4 packet
 that no other tunnel claims, and routes name the far end (`via NODE dev tunl0 onlink`).
 """
@@ -10,6 +13,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
 from calicopy.kernel.links import interfaces
 from calicopy.kernel.linkset import LinkChanges
@@ -19,6 +23,8 @@ from calicopy.net import IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 
 IPIP_DEVICE = "tunl0"
+ANCHOR = IPv4Address("169.254.1.2")
+"""On every tunnel device of every node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ def _set_up(changes: LinkChanges, link: InterfaceFacts, spec: TunnelSpec) -> Non
 
 
 def _set_addresses(changes: LinkChanges, link: InterfaceFacts, spec: TunnelSpec) -> None:
-    wanted: set[tuple[IPAddress, int]] = {(address, address.max_prefixlen) for address in spec.addresses}
+    wanted: set[tuple[IPAddress, int]] = {(address, address.max_prefixlen) for address in (ANCHOR, *spec.addresses)}
     for address, length in sorted(wanted.difference(link.addresses), key=str):
         changes.add_address(link.ifindex, address, length=length)
     for address, length in link.addresses:

@@ -11,6 +11,7 @@ import pytest
 
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.problems import ProblemKind
+from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus
 from calicopy.kernel.vxlan import VxlanSpec
 from calicopy.net import Encapsulation, Family, Prefix
@@ -160,6 +161,15 @@ async def test_addresses_of_pools_that_are_not_wanted_go_and_others_stay(netns, 
     assert [one in shown for one in ("10.0.0.1/", "10.0.0.2/32", "10.0.0.9/", "172.31.0.1/32", "fd00::1/")] == [
         False, True, False, True, False,
     ]  # fmt: skip
+
+
+async def test_the_device_takes_packets_that_no_route_leads_back_over(netns, kernel: Kernel) -> None:
+    await ensure(kernel, replace(SPEC, tunnel=replace(TUNNEL, addresses=())))
+    assert await kernel.ensure_sysctls(SysctlSpec(underlay=("va",), tunnels=("calivx0",))) == []
+    netns.ip("route add 10.0.5.0/24 via 192.168.0.2")
+    assert "cache" in netns.ip("route get 192.168.0.1 from 10.0.5.7 iif calivx0")  # refused with EXDEV otherwise
+    netns.ip("route add 10.0.6.0/24 via 192.168.0.2 dev calivx0 onlink")
+    assert "dev calivx0 src 192.168.0.1" in netns.ip("route get 10.0.6.7")
 
 
 async def test_over_ipv6_the_mac_addresses_come_from_the_ipv6_addresses(netns, kernel: Kernel) -> None:

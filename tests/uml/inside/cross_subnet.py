@@ -101,7 +101,8 @@ def expect_plain(lab: labs.TestLab, source: str, target: str, pods: dict[str, st
 def check_device(lab: labs.TestLab, node: str) -> str:
     """tunl0 is up, with one /32 of the pool and the MTU of eth1 less 20; its address."""
     (link,) = json.loads(lab.run(node, "ip", "-j", "-4", "address", "show", "dev", "tunl0"))
-    ((address, length),) = [(one["local"], one["prefixlen"]) for one in link["addr_info"]]
+    held = [(one["local"], one["prefixlen"]) for one in link["addr_info"] if one["scope"] == "global"]
+    ((address, length),) = held
     assert length == 32, link
     assert IPv4Address(address) in POOL, link
     assert link["mtu"] == 1480, link
