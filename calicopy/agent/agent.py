@@ -129,6 +129,7 @@ class Agent:
         self.store = StoreEdge(store, self.loop.post)
         self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
+        self._server: ApiServer | None = None
 
     async def run(
         self, workloads: Sequence[WorkloadRecord], stopping: asyncio.Event, *, hurry: asyncio.Event | None = None
@@ -194,6 +195,7 @@ class Agent:
             sys.setswitchinterval(interval)
         server: ApiServer = module.ApiServer(self.backend, self.node.cluster.agent, lock=lock)
         await server.start()
+        self._server = server
         return server
 
     # -- commands -----------------------------------------------------------------------------------------------
@@ -244,6 +246,7 @@ class Agent:
         return {
             "agent.slow_steps": self.loop.slow_steps,
             "agent.longest_step_us": int(self.loop.longest_step_s * 1e6),
+            "api.watchers_dropped": self._server.hub.dropped if self._server is not None else 0,
             **self.kernel.counters,
         }
 
