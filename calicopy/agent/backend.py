@@ -11,7 +11,14 @@ from dataclasses import replace
 
 from calicopy import __version__
 from calicopy.agent.workloads import Workloads
-from calicopy.api.backend import ChangeSink, ConfigBackend, RefusalKind, RefusedError
+from calicopy.api.backend import (
+    ANY_ADDRESSES,
+    AddressWishes,
+    ChangeSink,
+    ConfigBackend,
+    RefusalKind,
+    RefusedError,
+)
 from calicopy.core import events as ev
 from calicopy.core import show
 from calicopy.core.commands import DrainProgress, Reply
@@ -234,10 +241,10 @@ class AgentBackend:
         return before[cidr]
 
     async def attach(
-        self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
+        self, netns: str, name: str, *, interface: str = "eth0", wishes: AddressWishes = ANY_ADDRESSES
     ) -> tuple[WorkloadView, bool]:
         """Attaches a namespace. Raises RefusedError."""
-        return await self._workloads.attach(netns, name, interface=interface, address=address, pool=pool)
+        return await self._workloads.attach(netns, name, interface=interface, wishes=wishes)
 
     async def detach(self, name: str) -> bool:
         """Undoes it; False when there was none. Raises RefusedError."""

@@ -2,9 +2,10 @@
 
 Theory of operation: a dump and the writes around it keep their order, so the FIB can tell what a dump has seen.
 Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
-they did. The core has one write or dump under way and waits for its end, so each is answered, also when the edge
-fails. What is ensured on links (tunnel, sysctls) is looked at again when a link changes, and all of it whenever the
-core asks, which it does from time to time, since a sysctl sends no event.
+they did. Writes are begun as they come, and answered in order: while the core takes one answer the kernel works on the
+next write. Each is answered, also when the edge fails, since the core waits for it. What is ensured on links (tunnel,
+sysctls) is looked at again when a link changes, and all of it whenever the core asks, which it does from time to time,
+since a sysctl sends no event.
 """
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ import errno
 import logging
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
@@ -24,14 +26,23 @@ from calicopy.kernel.nft import NftSpec
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec
 from calicopy.kernel.vxlan import VxlanSpec
-from calicopy.net import Encapsulation, IPAddress, Prefix
+from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
 log = logging.getLogger(__name__)
 
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """Routes that are being written."""
+
+    command: do.WriteRoutes
+    results: asyncio.Future[list[WriteResult]]
+
+
 NextHopCommand = do.WriteNextHops | NextHopsChanged
-RouteCommand = do.DumpRoutes | do.WriteRoutes
+RouteCommand = do.DumpRoutes | _Write
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
@@ -63,6 +74,13 @@ class KernelEdge:
         """The pools of another cluster file: for the next look at the tunnel."""
         self._pools = pools
 
+    def put_routes(self, command: do.DumpRoutes | do.WriteRoutes) -> None:
+        """Write or read routes, after all that was put before."""
+        if isinstance(command, do.WriteRoutes):
+            self.routes.put(_Write(command, self._kernel.begin_write(command.batches)))
+        else:
+            self.routes.put(command)
+
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
         self.host.put(LinksChanged())
@@ -82,12 +100,12 @@ class KernelEdge:
 
     async def _do_routes(self, command: RouteCommand) -> None:
         match command:
-            case do.WriteRoutes():
+            case _Write():
                 try:
-                    results = await self._kernel.write(command.batches)
+                    results = await command.results
                 except OSError as error:  # what of it the kernel took is not known: all of it is tried again
                     log.error("routes were not written: %s", reason_of(error))
-                    results = [_failed(batch, error.errno or errno.EIO) for batch in command.batches]
+                    results = [_failed(batch, error.errno or errno.EIO) for batch in command.command.batches]
                 self._post(ev.RoutesWritten(tuple(results)))
             case do.DumpRoutes():
                 try:
@@ -161,7 +179,9 @@ class KernelEdge:
         if self._host is None:
             return
         tunnels = tuple(wanted.device for wanted in self._tunnels.values())
-        found = await self._kernel.ensure_sysctls(SysctlSpec(underlay=self._host.underlay, tunnels=tunnels))
+        ipv6 = any(pool.family is Family.IPV6 for pool in self._pools)
+        spec = SysctlSpec(underlay=self._host.underlay, tunnels=tunnels, ipv6=ipv6)
+        found = await self._kernel.ensure_sysctls(spec)
         problems = [problem.as_problem() for problem in found]
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from calicopy.core.drain_state import DrainStep
@@ -46,6 +47,22 @@ class RefusedError(Exception):
         self.kind = kind
         self.code = code
         self.subject = subject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressWishes:
+    """Which addresses a workload is to have, one at most of each family.
+
+    `families`: these alone; none named: each that a pool of this node has. `addresses` and `pools` (by name) say more
+    of their family.
+    """
+
+    families: tuple[Family, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()
+    pools: tuple[str, ...] = ()
+
+
+ANY_ADDRESSES = AddressWishes()
 
 
 class ConfigKind(enum.Enum):
@@ -152,7 +169,7 @@ class Backend(Protocol):
         ...
 
     async def attach(
-        self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
+        self, netns: str, name: str, *, interface: str = "eth0", wishes: AddressWishes = ANY_ADDRESSES
     ) -> tuple[WorkloadView, bool]:
         """Attaches a namespace; the flag says whether this call made it. Raises RefusedError."""
         ...

@@ -122,6 +122,13 @@ class SetHost:
 
 
 @dataclass(frozen=True, slots=True)
+class SetWorkloadMtu:
+    """The MTU of all workloads, in octets."""
+
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
 class Persist:
     """Commit these changes in one transaction; answered by Persisted or PersistFailed."""
 
@@ -165,6 +172,7 @@ Command: TypeAlias = (
     | ResolveNextHops
     | SetTunnel
     | SetHost
+    | SetWorkloadMtu
     | Persist
     | Reply
     | DrainProgress

@@ -121,8 +121,12 @@ class Kernel:
 
     async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write batches in order; a failure stops nothing. Without CAP_NET_ADMIN every prefix fails with EPERM."""
+        return await self.begin_write(batches)
+
+    def begin_write(self, batches: Iterable[RouteBatch]) -> asyncio.Future[list[WriteResult]]:
+        """The same, begun now: the kernel goes on to it as soon as it is through with what was asked for before."""
         todo = list(batches)
-        return await _open(self._routes).run(lambda socket: RouteWriter(socket, self.identity).write(todo))
+        return _open(self._routes).begin(lambda socket: RouteWriter(socket, self.identity).write(todo))
 
     async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
         """Write changes of nexthop objects in order, at once: they do not wait for routes that are being written."""
@@ -209,7 +213,11 @@ class _Lane:
 
     async def run(self, work: Callable[[NetlinkSocket], _Result]) -> _Result:
         """Do this after all that was asked for before."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.socket)
+        return await self.begin(work)
+
+    def begin(self, work: Callable[[NetlinkSocket], _Result]) -> asyncio.Future[_Result]:
+        """The same, asked for now."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, work, self.socket)
 
     async def close(self) -> None:
         """End, after what was begun."""

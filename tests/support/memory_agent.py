@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from ipaddress import ip_address
 
-from calicopy.api.backend import ChangeSink, ConfigKind, RefusalKind, RefusedError
+from calicopy.api.backend import ANY_ADDRESSES, AddressWishes, ChangeSink, ConfigKind, RefusalKind, RefusedError
 from calicopy.core import views
 from calicopy.core.drain_state import DrainPhase, DrainStep, DrainView
 from calicopy.core.views import (
@@ -310,7 +310,7 @@ class MemoryBackend:
         raise RefusedError(RefusalKind.NOT_FOUND, "unknown-block", f"no block {cidr}", subject=str(cidr))
 
     async def attach(
-        self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
+        self, netns: str, name: str, *, interface: str = "eth0", wishes: AddressWishes = ANY_ADDRESSES
     ) -> tuple[views.WorkloadView, bool]:
         await self._changing()
         for workload in self.workload_list:
@@ -321,7 +321,10 @@ class MemoryBackend:
             netns=netns,
             interface=interface,
             host_interface="cali0",
-            addresses=(address or ip_address("10.244.0.1"),),
+            addresses=wishes.addresses or tuple(
+                ip_address("10.244.0.1" if family is Family.IPV4 else "fd00:10:244::1")
+                for family in wishes.families or Family
+            ),
             mac="ee:ee:ee:ee:ee:ee",
             mtu=1500,
             attached_at=STARTED_AT,

@@ -114,10 +114,10 @@ def problems(core: Core) -> Iterator[ProblemView]:
         yield _problem("speaker", "", "sessions-refused", core.wanted.error)
     if core.kernel.error:
         yield _problem("kernel", "", "dump-failed", core.kernel.error)
-    if core.host.interfaces and not core.host.has_addresses(core.node.addresses):
-        listed = ", ".join(map(str, core.node.addresses))
-        text = f"this node's address {listed} is on no interface: waiting for it"
-        yield _problem("kernel", listed, "no-address", text)
+    for own in core.node.addresses if core.host.interfaces else ():
+        if not core.host.has_addresses((own,)):
+            text = f"this node's address {own} is on no interface: waiting for it"
+            yield _problem("kernel", str(own), "no-address", text)
     for name in core.node.unreachable_nodes:
         text = f"node {name} has no address in the cluster file to peer with"
         yield _problem("config", name, "no-node-address", text)

@@ -251,14 +251,26 @@ def test_a_block_is_released(calicopy):
 
 
 def test_a_workload_is_attached_listed_and_detached(calicopy):
-    assert calicopy("workload", "attach", "pod1", "pod1").out == "pod1 attached: 10.244.0.1 on eth0 (cali0)\n"
+    both = ["10.244.0.1", "fd00:10:244::1"]
+    attached = calicopy("workload", "attach", "pod1", "pod1").out
+    assert attached == "pod1 attached: 10.244.0.1, fd00:10:244::1 on eth0 (cali0)\n"
     assert "was attached before" in calicopy("workload", "attach", "pod1", "pod1").out
-    assert calicopy("workload", "attach", "pod1", "pod1", "-o", "json").json["addresses"] == ["10.244.0.1"]
+    assert calicopy("workload", "attach", "pod1", "pod1", "-o", "json").json["addresses"] == both
     assert calicopy("workload", "list", "-o", "json").json["items"][0]["netns"] == "pod1"
-    assert calicopy("workload", "list").lines[1].split()[:3] == ["pod1", "10.244.0.1", "pod1"]
+    assert calicopy("workload", "list").lines[1].split()[:4] == ["pod1", "10.244.0.1,", "fd00:10:244::1", "pod1"]
     assert calicopy("workload", "detach", "pod1").out == "pod1 detached\n"
     done = calicopy("workload", "detach", "pod1")
     assert (done.code, done.out) == (0, "pod1 was not attached\n")
+
+
+def test_a_workload_may_be_given_one_family_or_certain_addresses(calicopy):
+    one = calicopy("workload", "attach", "pod1", "pod1", "--family", "ipv6", "-o", "json")
+    assert one.json["addresses"] == ["fd00:10:244::1"]
+    words = ("--address", "10.244.0.9", "--address", "fd00:10:244::9", "--pool", "pods")
+    named = calicopy("workload", "attach", "pod2", "pod2", *words, "-o", "json")
+    assert named.json["addresses"] == ["10.244.0.9", "fd00:10:244::9"]
+    assert calicopy("workload", "attach", "pod3", "pod3", "--family", "ipx").code == 2
+    assert "'nine' is not an address" in calicopy("workload", "attach", "pod3", "pod3", "--address", "nine").err
 
 
 @pytest.mark.parametrize(
