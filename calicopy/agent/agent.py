@@ -159,6 +159,7 @@ class Agent:
                 "kernel next hops": self.kernel.next_hops.run(),
                 "kernel host": self.kernel.host.run(),
                 "kernel nft": self.kernel.nft.run(),
+                "kernel nft events": self.kernel.watch_nft(),
                 "store": self.store.task.run(),
                 "workloads": self._look_after(calls),
             }.items()
