@@ -5,7 +5,6 @@ import asyncio
 import importlib
 import logging
 import signal
-import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -120,6 +119,7 @@ class Agent:
             config_file=str(files.own),
             edge_counters=self._counters,
             match_route=kernel.match,
+            count_packets=self._count_packets,
         )
         self.changes = Changes(self.core, self.backend)
         self.client = SpeakerClient(str(run_dir / "speaker.sock"))
@@ -157,6 +157,7 @@ class Agent:
                 "kernel routes": self.kernel.routes.run(),
                 "kernel next hops": self.kernel.next_hops.run(),
                 "kernel host": self.kernel.host.run(),
+                "kernel nft": self.kernel.nft.run(),
                 "store": self.store.task.run(),
                 "workloads": self._look_after(calls),
             }.items()
@@ -186,12 +187,7 @@ class Agent:
 
     async def _serve(self, lock: SocketLock) -> ApiServer:
         """The API, started. gRPC is loaded beside the first steps of the core, so that routing does not wait for it."""
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(LOADING_SWITCH_S)
-        try:
-            module = await asyncio.to_thread(importlib.import_module, "calicopy.api.server")
-        finally:
-            sys.setswitchinterval(interval)
+        module = await asyncio.to_thread(importlib.import_module, "calicopy.api.server")
         server: ApiServer = module.ApiServer(self.backend, self.node.cluster.agent, lock=lock)
         await server.start()
         return server
@@ -201,7 +197,7 @@ class Agent:
     def _dispatch(self, command: do.Command) -> None:
         match command:
             case do.WriteRoutes() | do.DumpRoutes():
-                self.kernel.routes.put(command)
+                self.kernel.put_routes(command)
             case do.WriteNextHops():
                 self.kernel.next_hops.put(command)
             case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
@@ -243,7 +239,14 @@ class Agent:
             self._installing = still
 
     def _counters(self) -> dict[str, int]:
-        return {"agent.slow_steps": self.loop.slow_steps, "agent.longest_step_us": int(self.loop.longest_step_s * 1e6)}
+        return {
+            "agent.slow_steps": self.loop.slow_steps,
+            "agent.longest_step_us": int(self.loop.longest_step_s * 1e6),
+            **self.kernel.counters,
+        }
+
+    async def _count_packets(self) -> None:
+        await self.kernel.count_packets()
 
     # -- workloads ----------------------------------------------------------------------------------------------
 

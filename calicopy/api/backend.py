@@ -105,7 +105,11 @@ class Backend(Protocol):
         ...
 
     def status(self) -> NodeStatusView:
-        """The whole status."""
+        """The status from memory, without the ways to the other nodes."""
+        ...
+
+    async def full_status(self) -> NodeStatusView:
+        """The whole status, with what takes more to find out: packets that nft counts, the way to each node."""
         ...
 
     def peers(self) -> Sequence[PeerView]:

@@ -106,7 +106,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
 
     @answered
     async def GetStatus(self, _: node_pb2.GetStatusRequest) -> node_pb2.GetStatusResponse:
-        return node_pb2.GetStatusResponse(status=convert.node_status(self._backend.status()))
+        return node_pb2.GetStatusResponse(status=convert.node_status(await self._backend.full_status()))
 
     @streamed
     async def Drain(self, request: node_pb2.DrainRequest) -> AsyncIterator[node_pb2.DrainResponse]:

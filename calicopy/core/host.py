@@ -11,7 +11,7 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, ResolveNextHops, SetHost, SetWorkloadMtu
 from calicopy.core.tunnels import Tunnels
 from calicopy.ipam import Ipam
-from calicopy.net import IPAddress
+from calicopy.net import IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -99,7 +99,9 @@ class Host:
         wanted = SetHost(
             underlay=tuple(sorted(interface.name for interface in self.underlay if not interface.loopback)),
             nat_pools=tuple(pool.cidr for pool in pools if pool.nat_outgoing),
-            all_pools=tuple(pool.cidr for pool in pools),
+            nat_exempt=(*(pool.cidr for pool in pools), *self._node.cluster.nat_exclude),
+            guarded=self.tunnels.decapsulations(),
+            senders=tuple(Prefix.host(address) for address in sorted(self._nodes, key=str)),
         )
         if wanted != self._asked:
             self._asked = wanted
