@@ -31,6 +31,8 @@ from calicopy.kernel.neighbors import NDMSG
 from calicopy.kernel.netlink import (
     FAMILY_OF,
     IFADDRMSG,
+    IFF_LOWER_UP,
+    IFF_RUNNING,
     IFF_UP,
     IFINFOMSG,
     NETLINK_ADD_MEMBERSHIP,
@@ -190,14 +192,15 @@ class Monitor:
     def _link(self, kind: int, data: bytes, start: int) -> None:
         _, _, ifindex, flags, _ = IFINFOMSG.unpack_from(data, start)
         self._links = True
-        if kind == RTM_NEWLINK and flags & IFF_UP:
+        # The kernel flushes nexthop objects when carrier goes too, though the interface stays up.
+        if kind == RTM_NEWLINK and flags & IFF_UP and flags & (IFF_RUNNING | IFF_LOWER_UP):
             self._up.add(ifindex)
         elif kind == RTM_DELLINK or ifindex in self._up:
             self._up.discard(ifindex)
             self._lost_interfaces.add(ifindex)
 
     def seen_up(self, ifindexes: set[int]) -> None:
-        """Interfaces known to be up from a dump, so that the first event that says "down" is known as a change."""
+        """Interfaces that have been up: the first event that says "down" or "no carrier" is a change then."""
         self._up |= ifindexes
 
     def _route(self, kind: int, data: bytes, start: int, end: int) -> None:
