@@ -63,6 +63,7 @@ class KernelEdge:
         self._facts: dict[IPAddress, NextHopFacts] = {}
         self._interfaces: dict[int, InterfaceFacts] = {}
         self._tunnels: dict[Encapsulation, do.SetTunnel] = {}
+        self._lacking: set[Encapsulation] = set()  # no link brings a module: tried again only when asked for again
         self._host: do.SetHost | None = None
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.next_hops: OrderedTask[NextHopCommand] = OrderedTask("kernel next hops", self._do_next_hops)
@@ -154,6 +155,7 @@ class KernelEdge:
                 await self._resolve()
             case do.SetTunnel():
                 self._tunnels[command.encapsulation] = command
+                self._lacking.discard(command.encapsulation)
                 await self._check_links()  # the new device has settings too
             case do.SetHost():
                 self._host = command
@@ -176,8 +178,9 @@ class KernelEdge:
 
     async def _check_links(self) -> None:
         """What is ensured on links may be gone with one. Ensuring reads first, so it costs little."""
-        for wanted in self._tunnels.values():
-            await self._set_tunnel(wanted)
+        for encapsulation, wanted in self._tunnels.items():
+            if encapsulation not in self._lacking:
+                await self._set_tunnel(wanted)
         if self._host is None:
             return
         tunnels = tuple(wanted.device for wanted in self._tunnels.values())
@@ -198,6 +201,8 @@ class KernelEdge:
             case _:
                 self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
                 return
+        if status.unsupported:
+            self._lacking.add(command.encapsulation)
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(command.encapsulation, status.ifindex if status.up else None, error))
 
