@@ -166,7 +166,7 @@ class Fib:
 
     def next_hops_changed(self, changes: Mapping[int, NextHopObject | None]) -> None:
         """What an event said of single objects: ours is now this one, or is gone (None), and its routes with it."""
-        self._forget_led(self._next_hops.changed(changes), surely=True)
+        self._forget_led(self._next_hops.changed(changes))
         self._next_hops_seen()
 
     def interfaces_lost(self, ifindexes: Collection[int]) -> None:
@@ -182,8 +182,8 @@ class Fib:
             return
         over = [target for target in self._targets if any(hop.ifindex in ifindexes for hop in target.hops)]
         for tracker in self._trackers.values():
-            tracker.forget(over, surely=False)
-        self._forget_led(self._next_hops.forget_over(ifindexes), surely=False)
+            tracker.forget(over)
+        self._forget_led(self._next_hops.forget_over(ifindexes))
 
     def written(self, results: Iterable[WriteResult], now: float) -> None:
         """Results of batches that `delta` gave, at monotonic time `now`."""
@@ -193,13 +193,13 @@ class Fib:
 
     def next_hops_written(self, results: Iterable[NextHopResult], now: float) -> None:
         """Results of the changes that `next_hop_delta` gave, all of them, at monotonic time `now`."""
-        self._forget_led(self._next_hops.written(results, now), surely=False)
+        self._forget_led(self._next_hops.written(results, now))
         self._next_hops_seen()
 
-    def _forget_led(self, gone: Collection[int], *, surely: bool) -> None:
+    def _forget_led(self, gone: Collection[int]) -> None:
         lost = [self._intern(object_target(number)) for number in gone]
         for tracker in self._trackers.values():
-            tracker.forget(lost, surely=surely)
+            tracker.forget(lost)
 
     def _next_hops_seen(self) -> None:
         """Objects came to be there, or took other ids: routes follow."""
