@@ -10,8 +10,9 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from itertools import islice
 
 from calicopy.fib.objects import NextHops
+from calicopy.fib.queue import drop
 from calicopy.fib.resolution import Resolution, Rule, RuleIndex, Underlay, find_ways, plain_target
-from calicopy.fib.tracker import RouteTracker, drop
+from calicopy.fib.tracker import RouteTracker
 from calicopy.fib.types import FibPool, Hop, RouteTarget, Selected
 from calicopy.net import Family, Packed
 

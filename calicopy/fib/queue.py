@@ -2,13 +2,16 @@
 from __future__ import annotations
 
 from collections import deque
-from itertools import chain
+from collections.abc import Iterable
+from itertools import chain, repeat
+from typing import TypeVar
 
 from calicopy.fib.types import RouteTarget
 from calicopy.net import Packed
 
 Run = tuple[list[Packed], RouteTarget | None]
 """Prefixes, and the target that all of them get, where that is known and nothing is there yet; else None."""
+V = TypeVar("V")
 SLACK = 10_000
 """How many may wait beyond twice the number that there are, before each is named once again."""
 
@@ -56,3 +59,8 @@ class Queue:
         first = self._runs[0][0][self._at :]
         rest = (run for number, (run, _) in enumerate(self._runs) if number)
         return dict.fromkeys(chain(first, *rest))
+
+
+def drop(table: dict[Packed, V], prefixes: Iterable[Packed]) -> None:
+    """Take prefixes out of a table that may not have all of them, without a step of Python for each."""
+    deque(map(table.pop, prefixes, repeat(None)), maxlen=0)

@@ -20,16 +20,15 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from errno import ENOENT
 from itertools import chain, compress, filterfalse, islice, repeat
 from operator import is_, is_not
-from typing import TypeVar
 
-from calicopy.fib.queue import Queue
+from calicopy.fib.queue import Queue, drop
 from calicopy.fib.retries import Failure, Retries
+from calicopy.fib.strays import Strays
 from calicopy.fib.types import KernelRoute, RouteBatch, RouteOp, RouteTarget, WriteResult
 from calicopy.net import Family, Packed
 
 _ORDER = {RouteOp.ADD: 0, RouteOp.REPLACE: 1, RouteOp.DELETE: 2}
 FORGET_AT_ONCE = 10_000
-V = TypeVar("V")
 
 
 class RouteTracker:
@@ -58,7 +57,7 @@ class RouteTracker:
         self._adopted: set[Packed] = set()
         self._leaving = False  # whether routes that are neither desired nor adopted may be in the kernel
         self._forgetting: deque[tuple[Iterator[Packed], set[int]]] = deque()
-        self._strays: dict[tuple[Packed, int], KernelRoute] = {}
+        self._strays = Strays()
         self._sweeping = False
 
     @property
@@ -75,8 +74,7 @@ class RouteTracker:
     @property
     def idle(self) -> bool:
         """Whether nothing is ready, parked, in flight or failed."""
-        busy = self.has_ready or self._in_flight or self._parked or self.failures
-        return not busy
+        return not (self.has_ready or self._in_flight or self._parked or self.failures)
 
     @property
     def has_ready(self) -> bool:
@@ -94,9 +92,9 @@ class RouteTracker:
 
     def _differs(self, packed: Packed) -> bool:
         wanted = self.desired.get(packed)
-        if wanted is None and packed in self._adopted:
-            return False
-        return wanted is not self.actual.get(packed) or (wanted is None and packed in self.unsure)
+        if wanted is None:
+            return packed not in self._adopted and (packed in self.actual or packed in self.unsure)
+        return wanted is not self.actual.get(packed)
 
     def next_retry(self) -> float | None:
         """When the next failed write is due."""
@@ -185,7 +183,7 @@ class RouteTracker:
         self._flying = None
         self._mixed = self._mixed and bool(self._ready or self._urgent or self._in_flight)
         self._leaving = self._leaving and not (self.idle and not self.unsure)
-        return batches + self._stray_batches() if self._sweeping else batches
+        return batches + self._strays.take(self.family) if self._sweeping else batches
 
     def _take(self, limit: int) -> list[tuple[RouteTarget | None, list[Packed]]]:
         """Up to `limit` prefixes: those that all get one target, and are new, or (None) those to be looked at."""
@@ -224,9 +222,7 @@ class RouteTracker:
                 return [] if self._park_all(taken, target) else [RouteBatch(RouteOp.ADD, self.family, target, taken)]
         runs: dict[tuple[RouteOp, int], tuple[RouteTarget | None, list[Packed]]] = {}
         for packed, target, there in zip(taken, wanted, held, strict=True):
-            if target is there and not (target is None and packed in self.unsure):
-                continue
-            if target is None and packed in self._adopted:
+            if not self._differs(packed):
                 continue
             op = RouteOp.DELETE if target is None else RouteOp.ADD if there is None else RouteOp.REPLACE
             runs.setdefault((op, id(target)), (target, []))[1].append(packed)
@@ -254,14 +250,6 @@ class RouteTracker:
     def next_hop_is_there(self, number: int) -> None:
         """The kernel holds the nexthop object with this id now: routes to it can be written."""
         self._queue(list(self._parked.pop(number, {})))
-
-    def _stray_batches(self) -> list[RouteBatch]:
-        """Deletes for routes with our protocol and another metric. They are not tracked: the next dump tells."""
-        strays, self._strays = self._strays, {}
-        by_metric: dict[int, list[Packed]] = {}
-        for packed, metric in strays:
-            by_metric.setdefault(metric, []).append(packed)
-        return [RouteBatch(RouteOp.DELETE, self.family, None, part, metric) for metric, part in by_metric.items()]
 
     def written(self, result: WriteResult, now: float) -> None:
         """Take the result of a batch that `delta` gave."""
@@ -322,7 +310,7 @@ class RouteTracker:
 
         A dump that says what is known costs one comparison; `intern` is called for the targets of what it says else.
         """
-        self._strays = {(stray.packed, stray.metric): stray for stray in strays}
+        self._strays.set(strays)
         actual = self.actual
         self.unsure.clear()
         self._leaving = True
@@ -410,8 +398,3 @@ class RouteTracker:
         if self._flying is None:
             self._flying = frozenset(chain.from_iterable(batch.prefixes for batch in self._in_flight.values()))
         return self._flying
-
-
-def drop(table: dict[Packed, V], prefixes: Iterable[Packed]) -> None:
-    """Take prefixes out of a table that may not have all of them, without a step of Python for each."""
-    deque(map(table.pop, prefixes, repeat(None)), maxlen=0)
