@@ -18,6 +18,7 @@ from itertools import islice, zip_longest
 from calicopy.bgp import format_community, format_large_community
 from calicopy.config.diff import SessionChange, SessionChanges, diff_sessions, file_key
 from calicopy.config.resolve import NodeConfig
+from calicopy.core.change import encapsulation
 from calicopy.core.change.shadow import Shadow, build, feed, passes_limit
 from calicopy.core.core import Core
 from calicopy.core.exports import Exports
@@ -83,7 +84,7 @@ def plan(core: Core, new: NodeConfig) -> Generator[None, None, PlanView]:
         announcements_total=len(announcements),
         routes_total=routes_total,
         restarts=restarts,
-        notes=tuple(_notes(new, changes, peers)),
+        notes=(*_notes(new, changes, peers), *encapsulation.notes(core.node.cluster, new.cluster)),
     )
 
 
