@@ -16,19 +16,22 @@ sweeping is allowed. A route that was wanted and is not any more goes at once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from errno import ENOENT
-from itertools import chain, compress, filterfalse, islice, repeat
-from operator import is_, is_not
+from itertools import chain, islice, repeat
+from operator import is_
 
+from calicopy.fib.check import Check
 from calicopy.fib.queue import Queue, drop
 from calicopy.fib.retries import Failure, Retries
 from calicopy.fib.strays import Strays
+from calicopy.fib.targets import Intern
 from calicopy.fib.types import KernelRoute, RouteBatch, RouteOp, RouteTarget, WriteResult
 from calicopy.net import Family, Packed
 
 _ORDER = {RouteOp.ADD: 0, RouteOp.REPLACE: 1, RouteOp.DELETE: 2}
 FORGET_AT_ONCE = 10_000
+CHECK_AT_ONCE = 20_000
 
 
 class RouteTracker:
@@ -37,14 +40,16 @@ class RouteTracker:
     `unsure` has what was at a prefix before something happened that it may have survived (a replace that failed, a link
     that went): nobody knows until the next write or dump. Such a prefix is not in `actual`, so it is written anew.
     `next_hops` are the ids of the nexthop objects that the kernel holds; the tracker reads it, and changes nothing.
+    `intern` gives the one object for each target.
     """
 
-    def __init__(self, family: Family, next_hops: Container[int] = ()) -> None:
+    def __init__(self, family: Family, next_hops: Container[int], intern: Intern) -> None:
         self.family = family
         self.desired: dict[Packed, RouteTarget] = {}
         self.actual: dict[Packed, RouteTarget] = {}
         self.unsure: dict[Packed, RouteTarget] = {}
         self._next_hops = next_hops
+        self._intern = intern
         self._retries: Retries[Packed] = Retries()
         self._ready = Queue()
         self._urgent = Queue()
@@ -58,6 +63,8 @@ class RouteTracker:
         self._leaving = False  # whether routes that are neither desired nor adopted may be in the kernel
         self._forgetting: deque[tuple[Iterator[Packed], set[int]]] = deque()
         self._strays = Strays()
+        self._check: Check | None = None
+        self._checked = False
         self._sweeping = False
 
     @property
@@ -68,7 +75,7 @@ class RouteTracker:
     @property
     def pending(self) -> int:
         """How many prefixes differ, or are being written."""
-        queued = [packed for packed in self._ready.distinct() | self._urgent.distinct() if self._differs(packed)]
+        queued = filter(self._differs, self._ready.distinct() | self._urgent.distinct())
         return len({*queued, *self.failures, *self._flying_prefixes(), *chain.from_iterable(self._parked.values())})
 
     @property
@@ -79,7 +86,8 @@ class RouteTracker:
     @property
     def has_ready(self) -> bool:
         """Whether `delta` has something to give."""
-        return bool(self._urgent or self._ready or self._forgetting or (self._sweeping and self._strays))
+        later = self._check is not None or self._forgetting or (self._sweeping and self._strays)
+        return bool(self._urgent or self._ready or later)
 
     @property
     def in_flight(self) -> Iterable[RouteBatch]:
@@ -172,7 +180,10 @@ class RouteTracker:
         """Up to `limit` prefixes to write now, which are in flight from here on, until `written`."""
         if due := self._retries.due(now):
             self._queue(due)
+        self._check_on()
         self._forget_on()
+        if not self._checked:
+            return []
         batches: list[RouteBatch] = []
         for target, part in self._take(limit):
             if target is None:
@@ -257,9 +268,9 @@ class RouteTracker:
         if batch.metric is not None:
             return
         self._in_flight.pop(id(batch), None)
+        self._know(batch.prefixes)
         self._flying = None
-        failed = dict(result.failures)
-        failed.update(dict.fromkeys(result.foreign, 0))
+        failed = dict(result.failures) | dict.fromkeys(result.foreign, 0)
         done = [packed for packed in batch.prefixes if packed not in failed] if failed else batch.prefixes
         target = batch.target
         if self.failures or self.unsure:
@@ -300,36 +311,24 @@ class RouteTracker:
 
     # -- what the kernel says
 
-    def kernel_state(
-        self,
-        routes: Mapping[Packed, RouteTarget],
-        strays: Iterable[KernelRoute],
-        intern: Callable[[Mapping[Packed, RouteTarget]], dict[Packed, RouteTarget]],
-    ) -> None:
-        """Take a whole dump as what is there. What is in flight keeps its state until its result.
+    def kernel_state(self, routes: Mapping[Packed, RouteTarget], strays: Iterable[KernelRoute]) -> None:
+        """Take a whole dump as what is there, in this call and in the next deltas, a slice in each.
 
-        A dump that says what is known costs one comparison; `intern` is called for the targets of what it says else.
+        What is in flight keeps its state until its result. Before the first dump was taken whole, delta gives nothing.
         """
         self._strays.set(strays)
-        actual = self.actual
-        self.unsure.clear()
-        self._leaving = True
-        if not self._in_flight and routes == actual:
+        self._check = Check(routes)
+        for _ in range(2):  # there are two parts, which for few routes are one slice each
+            self._check_on()
+
+    def _check_on(self) -> None:
+        check = self._check
+        if check is None:
             return
-        self._mixed = True
-        if not actual and not self.desired and not self._in_flight:
-            actual.update(intern(routes))
-            if self._sweeping:
-                self._queue(list(routes))
-            else:
-                self._adopted.update(routes)
-            return
-        differ = compress(routes, map(is_not, routes.values(), map(actual.get, routes)))
-        other = {packed: routes[packed] for packed in differ if routes[packed] != actual.get(packed)}
-        flying, failures = self._flying_prefixes(), self.failures
-        changes: dict[Packed, RouteTarget | None] = dict.fromkeys(filterfalse(routes.__contains__, actual))
+        found, flying, failures = check.step(self.actual, CHECK_AT_ONCE), self._flying_prefixes(), self.failures
         again: list[Packed] = []
-        for packed, now in (changes | intern(other)).items():
+        self._mixed, self._leaving = self._mixed or bool(found), self._leaving or bool(found)
+        for packed, now in self._intern(found).items():
             if packed in flying:
                 continue
             if packed not in failures or self.desired.get(packed) is now:
@@ -339,6 +338,14 @@ class RouteTracker:
             else:
                 self.actual[packed] = now  # still not what is wanted: it keeps its pause
         self._queue(again)
+        if check.done:
+            drop(self.unsure, self.unsure.keys() - check.since)
+            self._check, self._checked = None, True
+
+    def _know(self, prefixes: Iterable[Packed]) -> None:
+        """Something newer is known of these than what a dump says that is still being taken."""
+        if self._check is not None:
+            self._check.since.update(prefixes)
 
     def kernel_changed(self, changes: Mapping[Packed, RouteTarget | None]) -> None:
         """Take what an event said of single prefixes (targets interned): None means that ours is gone, or may be."""
@@ -348,6 +355,7 @@ class RouteTracker:
             if packed not in flying:
                 self._settle(packed, target, again)
         self._mixed = self._leaving = True
+        self._know(changes)
         self._queue(again)
 
     def _settle(self, packed: Packed, target: RouteTarget | None, again: list[Packed]) -> None:
@@ -389,6 +397,7 @@ class RouteTracker:
 
     def _doubt(self, routes: dict[Packed, RouteTarget], prefixes: Iterable[Packed]) -> None:
         """Nobody knows whether these are still there: they are written anew, or deleted when nobody wants them."""
+        self._know(prefixes)
         drop(self.actual, prefixes)
         self.unsure.update(routes)
         self._mixed = True
