@@ -27,6 +27,7 @@ from calicopy.kernel.events import (
     RoutesChanged,
     UnderlayChanged,
 )
+from calicopy.kernel.neighbors import NDMSG
 from calicopy.kernel.netlink import (
     FAMILY_OF,
     IFADDRMSG,
@@ -38,10 +39,12 @@ from calicopy.kernel.netlink import (
     NETLINK_ROUTE,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELNEIGH,
     RTM_DELNEXTHOP,
     RTM_DELROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEIGH,
     RTM_NEWNEXTHOP,
     RTM_NEWROUTE,
     RTNLGRP_IPV4_IFADDR,
@@ -49,6 +52,7 @@ from calicopy.kernel.netlink import (
     RTNLGRP_IPV6_IFADDR,
     RTNLGRP_IPV6_ROUTE,
     RTNLGRP_LINK,
+    RTNLGRP_NEIGH,
     RTNLGRP_NEXTHOP,
     SO_RCVBUFFORCE,
     SOL_NETLINK,
@@ -57,7 +61,9 @@ from calicopy.kernel.netlink import (
 from calicopy.kernel.nexthops import parse_next_hop
 from calicopy.net import Family, Packed
 
-_GROUPS = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE)
+_GROUPS = (
+    RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+)  # fmt: skip
 _DATAGRAMS_AT_ONCE = 200
 """How many the loop reads before others have their turn: about 2 ms."""
 _SO_ATTACH_FILTER = 26
@@ -93,6 +99,8 @@ class Monitor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._closed = False
+        self.watched: frozenset[int] = frozenset()
+        """Devices by index whose neighbor and forwarding entries count as changes of the link."""
         self._up: set[int] = set()
         self._links = False
         self._lost_interfaces: set[int] = set()
@@ -178,6 +186,8 @@ class Monitor:
                 self._links = True
                 if kind == RTM_DELADDR:
                     self._lost_interfaces.add(IFADDRMSG.unpack_from(data, start)[4])
+            elif kind in (RTM_NEWNEIGH, RTM_DELNEIGH) and NDMSG.unpack_from(data, start)[1] in self.watched:
+                self._links = True
 
     def _link(self, kind: int, data: bytes, start: int) -> None:
         _, _, ifindex, flags, _ = IFINFOMSG.unpack_from(data, start)
