@@ -202,7 +202,7 @@ class Agent:
             case do.WriteRoutes() | do.DumpRoutes():
                 self.kernel.put_routes(command)
             case do.WriteNextHops():
-                self.kernel.next_hops.put(command)
+                self.kernel.put_next_hops(command)
             case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
             case do.SetWorkloadMtu():

@@ -15,6 +15,7 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
@@ -33,17 +34,20 @@ from calicopy.net.nexthop import NextHopFacts
 
 log = logging.getLogger(__name__)
 
+Command = TypeVar("Command")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True)
-class _Write:
-    """Routes that are being written."""
+class _Begun(Generic[Command, Result]):
+    """A write that is under way."""
 
-    command: do.WriteRoutes
-    results: asyncio.Future[list[WriteResult]]
+    command: Command
+    results: asyncio.Future[list[Result]]
 
 
-NextHopCommand = do.WriteNextHops | NextHopsChanged
-RouteCommand = do.DumpRoutes | _Write
+RouteCommand = do.DumpRoutes | _Begun[do.WriteRoutes, WriteResult]
+NextHopCommand = NextHopsChanged | _Begun[do.WriteNextHops, NextHopResult]
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
@@ -80,9 +84,13 @@ class KernelEdge:
     def put_routes(self, command: do.DumpRoutes | do.WriteRoutes) -> None:
         """Write or read routes, after all that was put before."""
         if isinstance(command, do.WriteRoutes):
-            self.routes.put(_Write(command, self._kernel.begin_write(command.batches)))
+            self.routes.put(_Begun(command, self._kernel.begin_write(command.batches)))
         else:
             self.routes.put(command)
+
+    def put_next_hops(self, command: do.WriteNextHops) -> None:
+        """Write nexthop objects, after all that was put before. A failover waits for it."""
+        self.next_hops.put(_Begun(command, self._kernel.begin_next_hops(command.changes)))
 
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
@@ -103,7 +111,7 @@ class KernelEdge:
 
     async def _do_routes(self, command: RouteCommand) -> None:
         match command:
-            case _Write():
+            case _Begun():
                 try:
                     results = await command.results
                 except OSError as error:  # what of it the kernel took is not known: all of it is tried again
@@ -118,12 +126,12 @@ class KernelEdge:
 
     async def _do_next_hops(self, command: NextHopCommand) -> None:
         match command:
-            case do.WriteNextHops():
+            case _Begun():
                 try:
-                    results = await self._kernel.write_next_hops(command.changes)
+                    results = await command.results
                 except OSError as error:
                     log.error("next hops were not written: %s", reason_of(error))
-                    results = [NextHopResult(change, error.errno or errno.EIO) for change in command.changes]
+                    results = [NextHopResult(change, error.errno or errno.EIO) for change in command.command.changes]
                 self._post(ev.NextHopsWritten(tuple(results)))
             case NextHopsChanged():
                 try:
