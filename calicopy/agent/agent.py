@@ -27,7 +27,6 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.core import Core
-from calicopy.core.host import IPIP_OVERHEAD
 from calicopy.core.views import ChangeView, WorkloadView
 from calicopy.ipam import AddressRecord
 from calicopy.kernel.kernel import Kernel
@@ -44,7 +43,6 @@ log = logging.getLogger(__name__)
 INSPECT_WORKLOADS_S = 30.0
 INSTALL_TIMEOUT_S = 5.0
 LOADING_SWITCH_S = 0.0005  # how long the thread that loads modules may keep the loop waiting at a time
-DEFAULT_MTU = 1500  # octets, of Ethernet
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -290,7 +288,5 @@ class Agent:
             raise RefusedError(RefusalKind.FAILED, "route-not-installed", message, subject=str(prefix)) from None
 
     def _workload_mtu(self) -> int:
-        """That of the way to the other nodes, less the outer header where a pool is encapsulated."""
-        underlay = (interface.mtu for interface in self.core.host.underlay if not interface.loopback)
-        return min(underlay, default=DEFAULT_MTU) - (IPIP_OVERHEAD if self.core.host.needs_tunnel else 0)
+        return self.core.host.workload_mtu
 

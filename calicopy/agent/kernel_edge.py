@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+from ipaddress import IPv4Address
 
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
@@ -20,8 +21,8 @@ from calicopy.kernel.events import KernelEventsLost, LinksChanged, RoutesChanged
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nat import NatSpec
 from calicopy.kernel.sysctl import SysctlSpec
-from calicopy.kernel.tunnel import IPIP_DEVICE, TunnelSpec
-from calicopy.net import IPAddress, Prefix
+from calicopy.kernel.tunnel import TunnelSpec
+from calicopy.net import Encapsulation, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -43,7 +44,7 @@ class KernelEdge:
         self._wanted: frozenset[IPAddress] = frozenset()
         self._facts: dict[IPAddress, NextHopFacts] = {}
         self._interfaces: dict[int, InterfaceFacts] = {}
-        self._tunnel: do.SetTunnel | None = None
+        self._tunnels: dict[Encapsulation, do.SetTunnel] = {}
         self._host: do.SetHost | None = None
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.next_hops: OrderedTask[do.WriteNextHops] = OrderedTask("kernel next hops", self._do_next_hops)
@@ -112,7 +113,7 @@ class KernelEdge:
             case UnderlayChanged():
                 await self._resolve()
             case do.SetTunnel():
-                self._tunnel = command
+                self._tunnels[command.encapsulation] = command
                 await self._check_links()  # the new device has settings too
             case do.SetHost():
                 self._host = command
@@ -134,20 +135,24 @@ class KernelEdge:
 
     async def _check_links(self) -> None:
         """What is ensured on links may be gone with one. Ensuring reads first, so it costs little."""
-        if self._tunnel is not None:
-            await self._set_tunnel(self._tunnel)
+        for wanted in self._tunnels.values():
+            await self._set_tunnel(wanted)
         if self._host is None:
             return
-        tunnel = IPIP_DEVICE if self._tunnel is not None else None
-        found = await self._kernel.ensure_sysctls(SysctlSpec(underlay=self._host.underlay, tunnel=tunnel))
+        tunnels = tuple(wanted.device for wanted in self._tunnels.values())
+        found = await self._kernel.ensure_sysctls(SysctlSpec(underlay=self._host.underlay, tunnels=tunnels))
         problems = [problem.as_problem() for problem in found]
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
 
     async def _set_tunnel(self, command: do.SetTunnel) -> None:
-        spec = TunnelSpec(command.address, command.mtu, self._pools)
+        if command.encapsulation is not Encapsulation.IPIP:
+            self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
+            return
+        address = next((one for one in command.addresses if isinstance(one, IPv4Address)), None)
+        spec = TunnelSpec(address, command.mtu, self._pools)
         status = await self._kernel.ensure_tunnel(spec)
         error = "; ".join(problem.message for problem in status.problems)
-        self._post(ev.TunnelSet(status.ifindex if status.up else None, error))
+        self._post(ev.TunnelSet(command.encapsulation, status.ifindex if status.up else None, error))
 
     async def _check_rest(self, command: do.SetHost) -> None:
         """What no link takes away: it starts a process, so not with every link event."""

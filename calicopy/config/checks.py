@@ -10,18 +10,20 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 
 from calicopy.config.checks_bgp import check_bgp
+from calicopy.config.checks_encapsulation import check_encapsulation
 from calicopy.config.errors import Path
 from calicopy.config.fields import DetectionMethod
 from calicopy.config.problems import FirstUse, Problem, matches_nothing
 from calicopy.config.sections import (
     AddressDetection,
     AgentSection,
+    EncapsulationSection,
     NodeEntry,
     PoolEntry,
     selects,
 )
 from calicopy.config.sections_bgp import BgpSection
-from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix, PrefixError
+from calicopy.net import Family, Prefix, PrefixError
 
 BLOCK_LENGTHS = {Family.IPV4: (20, 32), Family.IPV6: (116, 128)}
 """Least and greatest block length in bits."""
@@ -37,6 +39,7 @@ def check(
     nodes: Sequence[NodeEntry],
     pools: Sequence[PoolEntry],
     detection: AddressDetection,
+    encapsulation: EncapsulationSection,
     bgp: BgpSection,
     agent: AgentSection,
     cluster_as: int,
@@ -45,6 +48,7 @@ def check(
     yield from _nodes(nodes)
     yield from _undetected(nodes, detection, bgp)
     yield from _pools(pools, nodes)
+    yield from check_encapsulation(encapsulation, pools, nodes)
     yield from _pins(nodes, pools)
     yield from _room(nodes, pools)
     yield from check_bgp(bgp, nodes, pools, cluster_as=cluster_as)
@@ -164,14 +168,6 @@ def _pools(pools: Sequence[PoolEntry], nodes: Sequence[NodeEntry]) -> Iterator[P
         for before, other in enumerate(pools[:index]):
             if other.cidr.overlaps(pool.cidr):
                 yield Problem(cidr, f"pool {pool.cidr} overlaps pool {other.cidr}", other=("pools", before, "cidr"))
-        if pool.encapsulation is not Encapsulation.NONE and pool.cidr.family is Family.IPV6:
-            yield Problem(
-                (*at, "encapsulation"), "ipip carries IPv4 only, and the pool is IPv6: expected none", (cidr,)
-            )
-        if pool.encapsulation is Encapsulation.NONE and pool.mode is EncapsulationMode.CROSS_SUBNET:
-            yield Problem(
-                (*at, "mode"), "has no effect: encapsulation is none", ((*at, "encapsulation"),), warning=True
-            )
         if pool.node_selector is not None and not any(selects(pool.node_selector, node.labels) for node in nodes):
             yield matches_nothing((*at, "node_selector"), pool.node_selector)
         yield from _node_in_pool(pool, cidr, nodes)

@@ -318,6 +318,12 @@ GroupName: TypeAlias = Annotated[
     PlainValidator(_Words(_GROUP, "the name of a group of the system, such as calicopy")),
     WithJsonSchema({"type": "string", "pattern": f"^{_GROUP}$"}),
 ]
+_DEVICE = r"[A-Za-z0-9_.-]{1,15}"
+DeviceName: TypeAlias = Annotated[
+    str,
+    PlainValidator(_Words(_DEVICE, "an interface's name: at most 15 letters, digits, `-`, `_`, `.`, like calivx0")),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DEVICE}$"}),
+]
 FilePath: TypeAlias = Annotated[str, PlainValidator(_file), WithJsonSchema({"type": "string", "pattern": "^/.*[^/]$"})]
 ListenField: TypeAlias = Annotated[Listen, PlainValidator(_listen), _STRING, WithJsonSchema({"type": "string"})]
 AsNumber: TypeAlias = Annotated[

@@ -26,12 +26,14 @@ from calicopy.config.sections import (
     AgentSection,
     ApiSection,
     ClusterSection,
+    EncapsulationSection,
     NodeEntry,
     PoolEntry,
     Section,
     selects,
 )
 from calicopy.config.sections_bgp import BgpSection, PeerEntry
+from calicopy.net import Encapsulation
 
 DEFER_CHECKS = "calicopy: the caller runs the checks"
 """As pydantic's validation context: the caller calls `ClusterConfig.problems` itself and discards a result with
@@ -51,10 +53,22 @@ class ClusterConfig(Section):
     """The pools that nodes claim blocks of pod addresses from. They may not overlap."""
     address_detection: AddressDetection = Field(default_factory=AddressDetection)
     """How nodes without an `address` find theirs."""
+    encapsulation: EncapsulationSection = Field(default_factory=EncapsulationSection)
+    """The encapsulations that every node takes, and their settings."""
     bgp: BgpSection = Field(default_factory=BgpSection)
     """BGP of every node."""
     agent: AgentSection = Field(default_factory=AgentSection)
     """The agent process on every node."""
+
+    @property
+    def used_encapsulations(self) -> frozenset[Encapsulation]:
+        """The encapsulations of the pools, but for `none`."""
+        return frozenset(pool.encapsulation for pool in self.pools) - {Encapsulation.NONE}
+
+    @property
+    def decapsulated(self) -> frozenset[Encapsulation]:
+        """The encapsulations that every node takes at all times."""
+        return self.used_encapsulations.union(self.encapsulation.decapsulate)
 
     def problems(self) -> tuple[Problem, ...]:
         """What does not fit together, errors and warnings. No errors in a value that was constructed without
@@ -64,6 +78,7 @@ class ClusterConfig(Section):
                 nodes=self.nodes,
                 pools=self.pools,
                 detection=self.address_detection,
+                encapsulation=self.encapsulation,
                 bgp=self.bgp,
                 agent=self.agent,
                 cluster_as=self.cluster.asn,
@@ -88,6 +103,7 @@ __all__ = [
     "ClusterConfig",
     "ClusterSection",
     "DetectionMethod",
+    "EncapsulationSection",
     "IPInterface",
     "Listen",
     "LogLevel",

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 from calicopy.config.fields import (
     AsNumber,
     DetectionMethod,
+    DeviceName,
     EncapsulationField,
     FilePath,
     GroupName,
@@ -29,6 +30,7 @@ from calicopy.config.fields import (
     Name,
     NodeAddress4,
     NodeAddress6,
+    Port,
     PrefixField,
     RouteProtocol,
     RouterId,
@@ -39,6 +41,9 @@ from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Pr
 
 DEFAULT_BLOCK_LENGTH = {Family.IPV4: 26, Family.IPV6: 122}
 """Block length in bits when a pool names none: 64 addresses a block."""
+
+IPIP_DEVICE = "tunl0"
+"""The IPIP device: the kernel's own name for the one that takes what no other tunnel claims."""
 
 Labels = Mapping[LabelKey, LabelValue]
 Selector = Mapping[LabelKey, LabelValue]
@@ -143,7 +148,7 @@ class PoolEntry(Section):
     """Prefix length of the blocks that nodes claim: 20 to 32 (default 26) for IPv4, 116 to 128 (default 122) for
     IPv6."""
     encapsulation: EncapsulationField = Encapsulation.NONE
-    """`none` (plain routes) or `ipip` (through `tunl0`)."""
+    """`none` (plain routes), `ipip` (through `tunl0`; IPv4 only), `vxlan` or `udp` (a process in user space, slow)."""
     mode: ModeField = EncapsulationMode.ALWAYS
     """When to encapsulate: `always`, or `cross-subnet` (only between nodes in different subnets)."""
     nat_outgoing: Switch = False
@@ -160,6 +165,47 @@ class PoolEntry(Section):
     def label(self) -> str:
         """Its name, else its prefix."""
         return self.name if self.name is not None else str(self.cidr)
+
+
+class VxlanSection(Section):
+    """The VXLAN device; the same on every node."""
+
+    port: Port = 4789
+    """UDP port (RFC 7348)."""
+    vni: Annotated[StrictInt, Field(ge=1, le=16777215)] = 4096
+    """VXLAN network identifier."""
+    device: DeviceName = "calivx0"
+    """Name of the device, which must be ours alone."""
+
+
+class UdpSection(Section):
+    """The udp encapsulation; the same on every node."""
+
+    port: Port = 8285
+    """UDP port."""
+    device: DeviceName = "caliudp0"
+    """Name of the TUN device, which must be ours alone."""
+
+
+class EncapsulationSection(Section):
+    """The encapsulations of the cluster: what every node takes, and how."""
+
+    decapsulate: tuple[EncapsulationField, ...] = (Encapsulation.IPIP, Encapsulation.VXLAN)
+    """The encapsulations whose packets every node takes at all times, whatever its pools use: `ipip`, `vxlan`, `udp`.
+    Those that pools use are always among them. Before a pool is switched to one, it has to be here on every node."""
+    vxlan: VxlanSection = Field(default_factory=VxlanSection)
+    """Settings of VXLAN."""
+    udp: UdpSection = Field(default_factory=UdpSection)
+    """Settings of udp."""
+
+    def device(self, encapsulation: Encapsulation) -> str:
+        """The name of the tunnel device of an encapsulation; empty for `none`."""
+        return {
+            Encapsulation.NONE: "",
+            Encapsulation.IPIP: IPIP_DEVICE,
+            Encapsulation.VXLAN: self.vxlan.device,
+            Encapsulation.UDP: self.udp.device,
+        }[encapsulation]
 
 
 class ApiSection(Section):
@@ -217,9 +263,12 @@ __all__ = [
     "AgentSection",
     "ApiSection",
     "ClusterSection",
+    "EncapsulationSection",
     "IPv6Interface",
     "NodeEntry",
     "PoolEntry",
     "Section",
+    "UdpSection",
+    "VxlanSection",
     "selects",
 ]

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
 from typing import TypeAlias
 
 from calicopy.core.drain_state import DrainChange, DrainStep
@@ -10,6 +9,7 @@ from calicopy.core.views import LogView
 from calicopy.fib import NextHopChange, RouteBatch
 from calicopy.ipam import AddressRecord, Change, IpamError
 from calicopy.net import Encapsulation, Family, IPAddress, Prefix
+from calicopy.net.tunnel import TunnelEnd
 from calicopy.seam.speaker import AnnounceGroup, SessionSpec, WithdrawGroup
 
 
@@ -90,11 +90,20 @@ class ResolveNextHops:
 
 @dataclass(frozen=True, slots=True)
 class SetTunnel:
-    """The tunnel device of an encapsulation with exactly this address and MTU (octets)."""
+    """The tunnel device of an encapsulation, up, with exactly these addresses (of pools) and this MTU (octets).
 
-    address: IPv4Address
+    `local` is our own end's address, the outer source; `ends` are all other nodes. `port` is the outer UDP port and
+    `vni` the VXLAN network identifier, 0 where the encapsulation has none.
+    """
+
+    encapsulation: Encapsulation
+    device: str
     mtu: int
-    encapsulation: Encapsulation = Encapsulation.IPIP
+    addresses: tuple[IPAddress, ...] = ()
+    local: IPAddress | None = None
+    ends: tuple[TunnelEnd, ...] = ()
+    port: int = 0
+    vni: int = 0
 
 
 @dataclass(frozen=True, slots=True)

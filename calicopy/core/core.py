@@ -350,7 +350,7 @@ class Core:
         return (
             not self._more
             and self.in_sync
-            and self.host.is_known(self.ipam)
+            and self.host.is_known()
             and self.fib.settled
         )
 

@@ -94,11 +94,11 @@ class NextHopsResolved:
 
 @dataclass(frozen=True, slots=True)
 class TunnelSet:
-    """The tunnel device of an encapsulation is as wanted, or `error` says why not (then `ifindex` is None)."""
+    """The tunnel device of an encapsulation; `error` says what of it is not as wanted. `ifindex` None: no device."""
 
+    encapsulation: Encapsulation
     ifindex: int | None
     error: str = ""
-    encapsulation: Encapsulation = Encapsulation.IPIP
 
 
 @dataclass(frozen=True, slots=True)

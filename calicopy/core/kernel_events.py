@@ -45,8 +45,8 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
             core.fib.set_next_hops(event.facts)
             core.host.next_hops_resolved(event.facts)
         case ev.TunnelSet():
-            core.host.tunnel_set(event)
-            core.fib.set_tunnel(event.ifindex)
+            core.host.tunnels.tunnel_set(event)
+            core.fib.set_tunnels(core.host.tunnels.ifindexes)
 
 
 def _written(core: Core, event: ev.RoutesWritten, now: float) -> None:

@@ -29,7 +29,7 @@ from calicopy.fib.types import (
     workload_target,
 )
 from calicopy.fib.views import FibCounts, RouteStatus, status_of
-from calicopy.net import Family, IPAddress, Packed, Prefix
+from calicopy.net import Encapsulation, Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -90,10 +90,10 @@ class Fib:
             self._underlay_changed = True
             self.retry_now()
 
-    def set_tunnel(self, ifindex: int | None) -> None:
-        """The interface index of tunl0; None where there is none that works."""
-        if self._underlay.tunnel != ifindex:
-            self._underlay.tunnel = ifindex
+    def set_tunnels(self, ifindexes: Mapping[Encapsulation, int]) -> None:
+        """The interface index of each tunnel device that works."""
+        if self._underlay.tunnels != ifindexes:
+            self._underlay.tunnels = dict(ifindexes)
             self._underlay_changed = True
 
     def set_pools(self, pools: Iterable[FibPool]) -> None:

@@ -26,17 +26,20 @@ from calicopy.fib.types import (
 from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Packed
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
+from calicopy.net.tunnel import tunnel_end, underlay_family
 
 
 @dataclass(slots=True)
 class Underlay:
-    """All facts of the outside that decide on targets. `tunnel` is the ifindex of tunl0, None where there is none."""
+    """All facts of the outside that decide on targets. `tunnels` are the ifindexes of the tunnel devices that work."""
 
     interfaces: Mapping[int, InterfaceFacts] = field(default_factory=dict)
     nodes: Mapping[int, tuple[UnderlayAddress, ...]] = field(default_factory=dict)
     next_hops: dict[IPAddress, NextHopFacts] = field(default_factory=dict)
-    tunnel: int | None = None
+    tunnels: Mapping[Encapsulation, int] = field(default_factory=dict)
     host_nodes: frozenset[IPAddress] = frozenset()
+    family: Family = Family.IPV4
+    """What VXLAN and udp travel over."""
 
     def set_nodes(self, nodes: Mapping[int, tuple[UnderlayAddress, ...]]) -> None:
         """Take the node list. A node that it knows as a host prefix (`host_nodes`) is in nobody's subnet."""
@@ -47,6 +50,7 @@ class Underlay:
             for known in addresses
             if known.prefix_length == known.address.max_prefixlen
         )
+        self.family = underlay_family([known.address for known in addresses] for addresses in self.nodes.values())
 
 
 @dataclass(slots=True, eq=False)
@@ -167,10 +171,10 @@ def _hop(path: SelectedPath, rule: Rule, family: Family, underlay: Underlay) -> 
     facts = None if next_hop is None else underlay.next_hops.get(next_hop)
     if facts is None or not facts.reachable:
         return Unprogrammed(UnprogrammedReason.NEXT_HOP_UNREACHABLE, next_hop)
-    if rule.encapsulation is Encapsulation.IPIP and (
+    if rule.encapsulation is not Encapsulation.NONE and (
         rule.mode is EncapsulationMode.ALWAYS or _crosses_subnet(facts, underlay)
     ):
-        return _tunnel_hop(path, family, underlay)
+        return _tunnel_hop(path, rule.encapsulation, family, underlay)
     if not facts.on_link:
         return Unprogrammed(UnprogrammedReason.NOT_ON_LINK, next_hop)
     return Hop(next_hop, facts.ifindex)
@@ -184,16 +188,15 @@ def _crosses_subnet(facts: NextHopFacts, underlay: Underlay) -> bool:
     return interface is None or not interface.holds(facts.address)
 
 
-def _tunnel_hop(path: SelectedPath, family: Family, underlay: Underlay) -> Hop | Unprogrammed:
-    """A hop through the tunnel to the owner. IPIP carries IPv4 between IPv4 addresses only (RFC 2003)."""
-    end = None if path.owner is None else _tunnel_end(path, underlay.nodes.get(path.owner, ()))
+def _tunnel_hop(
+    path: SelectedPath, encapsulation: Encapsulation, family: Family, underlay: Underlay
+) -> Hop | Unprogrammed:
+    """A hop through the tunnel to the owner. The gateway names the owner within the tunnel."""
+    known = () if path.owner is None else underlay.nodes.get(path.owner, ())
+    end = tunnel_end([one.address for one in known], encapsulation, underlay.family)
     if end is None:
         return Unprogrammed(UnprogrammedReason.NO_TUNNEL_ENDPOINT, path.next_hop)
-    if underlay.tunnel is None or family is not Family.IPV4:
+    gateway, ifindex = end.gateway(family), underlay.tunnels.get(encapsulation)
+    if gateway is None or ifindex is None:
         return Unprogrammed(UnprogrammedReason.TUNNEL_UNAVAILABLE, path.next_hop)
-    return Hop(end, underlay.tunnel, onlink=True)
-
-
-def _tunnel_end(path: SelectedPath, addresses: tuple[UnderlayAddress, ...]) -> IPAddress | None:
-    candidates = [known.address for known in addresses if known.address.version == 4]
-    return next((known for known in candidates if known == path.next_hop), candidates[0] if candidates else None)
+    return Hop(gateway, ifindex, onlink=True)

@@ -27,7 +27,7 @@ from calicopy.ipam.errors import (
 )
 from calicopy.ipam.ipam import Ipam
 from calicopy.ipam.model import (
-    TUNNEL_HANDLE,
+    TUNNEL_HANDLES,
     AddressConflict,
     AddressLookup,
     BlockConflict,
@@ -58,7 +58,7 @@ from calicopy.ipam.records import (
 )
 
 __all__ = [
-    "TUNNEL_HANDLE",
+    "TUNNEL_HANDLES",
     "AddressConflict",
     "AddressFreed",
     "AddressHeldElsewhereError",

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from calicopy.ipam.records import AddressRecord
-from calicopy.net import Family, IPAddress, Packed, Prefix, pack
+from calicopy.net import Encapsulation, Family, IPAddress, Packed, Prefix, pack
 
-TUNNEL_HANDLE = "tunnel:ipip"
-"""The handle that holds the address of `tunl0`."""
+TUNNEL_HANDLES: Mapping[Encapsulation, str] = {
+    one: f"tunnel:{one.value}" for one in Encapsulation if one is not Encapsulation.NONE
+}
+"""The handles that hold the addresses of the tunnel devices."""
 
 
 @dataclass(frozen=True, slots=True)

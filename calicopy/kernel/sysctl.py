@@ -24,13 +24,13 @@ LOOSE = 2
 
 @dataclass(frozen=True, slots=True)
 class SysctlSpec:
-    """What is wanted: forwarding on and rp_filter loose on the underlay's devices and the tunnel's.
+    """What is wanted: forwarding on and rp_filter loose on the underlay's devices and the tunnels'.
 
     `workloads` are host interfaces of workloads: forwarding alone (their rp_filter is the anti-spoofing rule).
     """
 
     underlay: tuple[str, ...] = ()
-    tunnel: str | None = None
+    tunnels: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
 
 
@@ -60,7 +60,7 @@ def ensure_sysctls(socket: NetlinkSocket, spec: SysctlSpec) -> list[SysctlProble
     if compat is not None and compat.value is not None:
         problems.append(_mild(compat, "changes of next hop objects are announced per route, which is slow"))
     indexes = {link.name: link.ifindex for link in interfaces(socket).values()}
-    fabric = (*spec.underlay, *((spec.tunnel,) if spec.tunnel is not None else ()))
+    fabric = (*spec.underlay, *spec.tunnels)
     device_problems: list[SysctlProblem] = []
     for device in dict.fromkeys((*fabric, *spec.workloads)):
         if device in indexes:

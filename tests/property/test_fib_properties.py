@@ -71,7 +71,7 @@ def bring_in(fib: Fib, state: State) -> None:
                    FibPool(Prefix.parse("10.1.0.0/16"))])
     fib.set_nodes({number: (UnderlayAddress(address, 24),) for number, address in (NODES | FAR).items()})
     fib.set_interfaces({ETH0: InterfaceFacts(ETH0, "eth0", True, True, 1500, ((IPv4Address("192.0.2.1"), 24),))})
-    fib.set_tunnel(state.tunnel)
+    fib.set_tunnels({} if state.tunnel is None else {state.encapsulation: state.tunnel})
     facts = {address: NextHopFacts(address, True, True, ETH0) for address in NODES.values()}
     facts |= {address: NextHopFacts(address, True, False, ETH0, IPv4Address("192.0.2.254")) for address in FAR.values()}
     facts |= {address: NextHopFacts.unreachable(address) for address in state.unreachable}

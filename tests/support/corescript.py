@@ -15,12 +15,13 @@ from calicopy.core.drain_state import DrainRecord
 from calicopy.core.views import PlanView
 from calicopy.fib import Hop, KernelDump, RouteKind, RouteTarget, WriteResult
 from calicopy.ipam import Snapshot
-from calicopy.net import Family, Packed, Prefix
+from calicopy.net import Encapsulation, Family, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 from calicopy.seam import speaker as sp
 
 C = TypeVar("C")
+TUNNELS = {Encapsulation.IPIP: 9, Encapsulation.VXLAN: 10, Encapsulation.UDP: 11}
 N1, N2, N3 = "10.0.0.1", "10.0.0.2", "10.0.0.3"
 
 
@@ -118,7 +119,7 @@ class Script:
             case do.Persist():
                 return [ev.Persisted(command.token)]
             case do.SetTunnel():
-                return [ev.TunnelSet(9)]
+                return [ev.TunnelSet(command.encapsulation, TUNNELS[command.encapsulation])]
         return []
 
     # -- events

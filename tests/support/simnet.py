@@ -321,7 +321,7 @@ class Host:
                 }
                 self.tell(ev.NextHopsResolved(facts))
             case do.SetTunnel():
-                self.tell(ev.TunnelSet(TUNNEL))
+                self.tell(ev.TunnelSet(command.encapsulation, TUNNEL))
             case do.DumpRoutes():
                 self.tell(ev.KernelDumped(KernelDump({Family.IPV4: dict(self.kernel)})))
             case do.WriteRoutes():

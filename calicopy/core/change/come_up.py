@@ -59,7 +59,5 @@ def missing(core: Core, before: Before) -> tuple[str, ...]:
         found.append(f"the kernel refuses {counts.failed - before.failed} routes more than before")
     if not core.fib.settled or counts.pending > counts.failed:
         found.append("routes are not all written yet")
-    tunnel = core.host.tunnel
-    if core.host.needs_tunnel and tunnel is not None and tunnel.error:
-        found.append(f"tunnel: {tunnel.error}")
+    found += [f"tunnel {device}: {error}" for device, error in core.host.tunnels.problems().items()]
     return tuple(found)

@@ -14,17 +14,16 @@ from itertools import islice
 from calicopy.bgp.update import NlriBatch, Update
 from calicopy.config.resolve import NodeConfig, SessionConfig
 from calicopy.core.core import Core
-from calicopy.core.host import TUNNEL_DEVICE
 from calicopy.core.setup import fib_for, ipam_for, peer_info, rib_for
 from calicopy.fib import Fib
 from calicopy.ipam import Ipam
-from calicopy.net import Encapsulation, Family, Packed, Prefix
+from calicopy.net import Family, Packed, Prefix
 from calicopy.policy import LimitAction
 from calicopy.rib import Holder, Path, Rib
 
 FEED_SLICE = 2000  # paths
 DECIDE_SLICE = 300
-NO_TUNNEL_YET = -1  # the interface index that stands for a tunnel device to be made
+NO_TUNNEL_YET = -1  # this interface index and those below stand for tunnel devices to be made
 Steps = Generator[None, None, None]
 
 
@@ -47,13 +46,14 @@ def build(core: Core, node: NodeConfig) -> Generator[None, None, Shadow]:
     ipam = ipam_for(node, stored)
     yield
     names = {interface.ifindex: interface.name for interface in core.host.interfaces}
-    names[NO_TUNNEL_YET] = TUNNEL_DEVICE
     fib.set_interfaces({interface.ifindex: interface for interface in core.host.interfaces})
     fib.set_next_hops(core.host.facts)
     rib.set_next_hops(core.host.facts)
-    if any(pool.encapsulation is Encapsulation.IPIP for pool in node.cluster.pools):
-        known = core.host.tunnel.ifindex if core.host.tunnel is not None else None
-        fib.set_tunnel(NO_TUNNEL_YET if known is None else known)
+    tunnels = core.host.tunnels.ifindexes
+    for number, one in enumerate(sorted(node.cluster.used_encapsulations, key=lambda used: used.value)):
+        ifindex = tunnels.setdefault(one, NO_TUNNEL_YET - number)
+        names[ifindex] = node.cluster.encapsulation.device(one)
+    fib.set_tunnels(tunnels)
     fib.set_blackholes(ipam.blackholes())
     fib.set_workload_routes(core.fib.workload_routes)
     _set_own(rib, ipam)

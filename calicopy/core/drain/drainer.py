@@ -38,7 +38,7 @@ from calicopy.core.events import DrainRequested, Persisted, PersistFailed, Undra
 from calicopy.core.exports import Exports
 from calicopy.core.requests import STORE_RETRY_S, StoreFailedError
 from calicopy.core.views import LogView
-from calicopy.ipam import TUNNEL_HANDLE, AddressRecord, Ipam, IpamError
+from calicopy.ipam import TUNNEL_HANDLES, AddressRecord, Ipam, IpamError
 from calicopy.net import Prefix
 from calicopy.rib import Rib
 
@@ -119,7 +119,8 @@ class Drainer:
             if self.phase is DrainPhase.DRAINED and not self._withdrawing:
                 self._tell("drained", f"already drained, {self.since}", last=True)
             return
-        users = tuple(record for record in self._ipam.addresses() if record.handle != TUNNEL_HANDLE)
+        tunnels = TUNNEL_HANDLES.values()
+        users = tuple(record for record in self._ipam.addresses() if record.handle not in tunnels)
         if users and not event.force:
             self._emit(Reply(event.request, error=AddressesInUseError(users)))
             return

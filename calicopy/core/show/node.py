@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 
 from calicopy.core.core import Core
 from calicopy.core.drain_state import DrainPhase
-from calicopy.core.host import TUNNEL_DEVICE
 from calicopy.core.show.peer import session_problems
 from calicopy.core.views import (
     AddressView,
@@ -94,13 +93,15 @@ def _router_id(core: Core) -> IPAddress:
 
 
 def _tunnel(core: Core) -> TunnelView | None:
-    if not core.host.needs_tunnel:
+    tunnels = core.host.tunnels
+    if not tunnels.used:
         return None
-    wanted, actual = core.host.tunnel_wanted, core.host.tunnel
+    first = min(tunnels.used, key=lambda used: used.value)
+    wanted, actual = tunnels.wanted.get(first), tunnels.states.get(first)
     return TunnelView(
-        device=TUNNEL_DEVICE,
+        device=tunnels.device(first),
         up=actual is not None and actual.ifindex is not None,
-        address=wanted.address if wanted is not None else None,
+        address=next(iter(wanted.addresses), None) if wanted is not None else None,
         mtu=wanted.mtu if wanted is not None else 0,
         error=actual.error if actual is not None else "",
     )
@@ -148,9 +149,8 @@ def problems(core: Core) -> Iterator[ProblemView]:
     for component, entries in core.host.problems.items():
         for subject, text in entries.items():
             yield _problem(component, subject, "not-set", text)
-    tunnel = core.host.tunnel
-    if tunnel is not None and tunnel.error:
-        yield _problem("tunnel", TUNNEL_DEVICE, "tunnel-failed", tunnel.error)
+    for device, error in core.host.tunnels.problems().items():
+        yield _problem("tunnel", device, "tunnel-failed", error)
 
 
 def _drain_problem(core: Core) -> Iterator[ProblemView]:

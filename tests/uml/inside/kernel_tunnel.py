@@ -57,11 +57,11 @@ async def node(name: str, other: str) -> TunnelStatus:
         status = await kernel.ensure_tunnel(spec)
         assert status.problems == (), status
         assert (status.up, status.address, status.mtu) == (True, TUNNELS[name], MTU), status
-        assert await kernel.ensure_sysctls(SysctlSpec(underlay=("wire",), tunnel="tunl0")) == []
+        assert await kernel.ensure_sysctls(SysctlSpec(underlay=("wire",), tunnels=("tunl0",))) == []
         fib = Fib()
         fib.set_pools([FibPool(POOL, Encapsulation.IPIP)])
         fib.set_nodes({7: (UnderlayAddress(NODES[other], 24),)})
-        fib.set_tunnel(status.ifindex)
+        fib.set_tunnels({Encapsulation.IPIP: status.ifindex})
         fib.set_interfaces(await kernel.interfaces())
         fib.set_next_hops(await kernel.resolve([NODES[other]]))
         fib.kernel_state(await kernel.dump())

@@ -187,9 +187,9 @@ VALUES = [
         [("pools[0].cidr", 4, "prefix length is missing")],
     ),
     Case(
-        "an encapsulation not built",
-        HEAD + "  encapsulation: vxlan\n",
-        [("pools[0].encapsulation", 6, "one of none, ipip")],
+        "an encapsulation that there is not",
+        HEAD + "  encapsulation: gre\n",
+        [("pools[0].encapsulation", 6, "one of none, ipip, vxlan, udp")],
     ),
     Case("an unknown mode", HEAD + "  mode: sometimes\n", [("pools[0].mode", 6, "one of always, cross-subnet")]),
     Case(

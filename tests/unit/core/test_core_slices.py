@@ -8,7 +8,7 @@ import simnet
 from corescript import N2, N3, Script, attributes, node, snapshot
 
 from calicopy.core import events as ev
-from calicopy.net import Family
+from calicopy.net import Encapsulation, Family
 from calicopy.seam import speaker as sp
 
 COUNT = 20_000
@@ -66,7 +66,7 @@ def test_single_prefixes_in_updates_of_their_own_are_taken_in_slices_too() -> No
 def test_link_events_overtake_a_table_that_is_being_taken() -> None:
     script, _ = large(800, 800)
     script.core.handle([sp.UpdatesReceived(N2, bodies(SINGLES, 1))], script.now)
-    script.core.handle([ev.TunnelSet(7)], script.now)
-    assert script.core.host.tunnel is not None
+    script.core.handle([ev.TunnelSet(Encapsulation.VXLAN, 7)], script.now)
+    assert script.core.host.tunnels.ifindexes[Encapsulation.VXLAN] == 7
     assert script.core.deadline(script.now) == script.now
     assert Family.IPV4 in script.core.peers[N2].families

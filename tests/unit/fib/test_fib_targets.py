@@ -67,7 +67,7 @@ def a_fib() -> Fib:
     gateway = IPv4Address("192.0.2.254")
     routed = NextHopFacts(FAR, True, on_link=False, ifindex=ETH0, gateway=gateway, mtu=1500)
     fib.set_next_hops({FAR: routed, **{address: on_link(address) for address in (NEAR, TOR, LONELY)}})
-    fib.set_tunnel(TUNL0)
+    fib.set_tunnels({Encapsulation.IPIP: TUNL0})
     fib.kernel_state(KernelDump({}))
     return fib
 
@@ -125,7 +125,7 @@ def test_a_next_hop_on_link_through_an_interface_without_its_prefix_crosses_a_su
 
 def test_without_a_tunnel_device_direct_routes_go_on() -> None:
     fib = a_fib()
-    fib.set_tunnel(None)
+    fib.set_tunnels({})
     assert outcome(fib, learn(fib, "10.2.0.0/26", Path(FAR, FAR_ID))) == "tunnel-unavailable"
     assert outcome(fib, learn(fib, "10.2.0.64/26", Path(NEAR, NEAR_ID))) == "via 192.0.2.2 dev eth0"
 

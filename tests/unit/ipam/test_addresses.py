@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, ip_address
 import pytest
 
 from calicopy.ipam import (
-    TUNNEL_HANDLE,
+    TUNNEL_HANDLES,
     AddressFreed,
     AddressInUseError,
     AddressNotOursError,
@@ -19,7 +19,7 @@ from calicopy.ipam import (
     PoolSpec,
     UnknownPoolError,
 )
-from calicopy.net import Family, Prefix
+from calicopy.net import Encapsulation, Family, Prefix
 
 P = Prefix.parse
 BLOCK = P("10.244.5.0/29")
@@ -235,6 +235,6 @@ def test_a_block_given_up_in_vain_is_announced_until_the_commit_succeeds(ipam: I
 
 
 def test_the_tunnel_address_is_an_address_like_any_other(ipam: Ipam) -> None:
-    held = ipam.assign(TUNNEL_HANDLE, pool="default")
+    held = ipam.assign(TUNNEL_HANDLES[Encapsulation.IPIP], pool="default")
     assert held.address in BLOCK
     assert ipam.addresses() == (held,)
