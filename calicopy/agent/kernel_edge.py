@@ -14,6 +14,7 @@ import logging
 from ipaddress import IPv4Address
 
 from calicopy.agent.edges import OrderedTask, Post
+from calicopy.agent.udp_edge import UdpEdge
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
@@ -37,9 +38,10 @@ RETRY_S = 1.0
 class KernelEdge:
     """Routes, interfaces, next hops, tunnel, sysctls, nft."""
 
-    def __init__(self, kernel: Kernel, pools: tuple[Prefix, ...], post: Post) -> None:
+    def __init__(self, kernel: Kernel, pools: tuple[Prefix, ...], post: Post, *, udp: UdpEdge) -> None:
         self._kernel = kernel
         self._pools = pools
+        self._udp = udp
         self._post = post
         self._wanted: frozenset[IPAddress] = frozenset()
         self._facts: dict[IPAddress, NextHopFacts] = {}
@@ -145,11 +147,16 @@ class KernelEdge:
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
 
     async def _set_tunnel(self, command: do.SetTunnel) -> None:
-        if command.encapsulation is not Encapsulation.IPIP:
-            self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
+        udp = command.encapsulation is Encapsulation.UDP
+        missing = await asyncio.to_thread(self._udp.prepare, command) if udp else ""
+        if command.encapsulation is Encapsulation.VXLAN:
+            missing = "not built yet"
+        if missing:
+            self._post(ev.TunnelSet(command.encapsulation, None, missing))
             return
         address = next((one for one in command.addresses if isinstance(one, IPv4Address)), None)
-        spec = TunnelSpec(address, command.mtu, self._pools)
+        kind = "tun" if udp else "ipip"
+        spec = TunnelSpec(address, command.mtu, self._pools, device=command.device, kind=kind)
         status = await self._kernel.ensure_tunnel(spec)
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(command.encapsulation, status.ifindex if status.up else None, error))

@@ -1,8 +1,8 @@
 """`calicopy node`, `agent`, `speaker` and `udp`: the processes themselves.
 
-Theory of operation: plain calls of node and agent never come here (see `quick`). Node, speaker and udp live for months and
-need nothing of the command line, so these commands become them by exec: the same process, so that PID 1 stays PID 1,
-with only what it needs in memory.
+Theory of operation: plain calls of node and agent never come here (see `quick`). Node, speaker and udp live for months
+and need nothing of the command line, so these commands become them by exec: the same process, so that PID 1 stays
+PID 1, with only what it needs in memory.
 """
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ CLONE_DEVICE = "/dev/net/tun"
 IFNAMSIZ = 16
 
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETQUEUE = 0x400454CA, 0x400454CB, 0x400454D9
+_TUNGETIFF = 0x800454D2
 _IFF_TUN, _IFF_NO_PI, _IFF_MULTI_QUEUE, _IFF_DETACH_QUEUE = 0x0001, 0x1000, 0x0100, 0x0400
 _IFREQ = struct.Struct("16sH22x")
 
@@ -50,6 +51,15 @@ def hold_tun(name: str) -> int:
         os.close(descriptor)
         raise TunError(error.errno, f"{name}: its queue cannot be detached: {error.strerror}") from None
     return descriptor
+
+
+def is_held(descriptor: int) -> bool:
+    """Whether the device that the descriptor was opened for is still there."""
+    try:
+        fcntl.ioctl(descriptor, _TUNGETIFF, bytes(_IFREQ.size))
+    except OSError:
+        return False
+    return True
 
 
 def _octets(name: str) -> bytes:

@@ -29,6 +29,8 @@ class TunnelSpec:
     mtu: int
     pools: tuple[Prefix, ...] = ()
     device: str = IPIP_DEVICE
+    kind: str = "ipip"
+    """Of the link (IFLA_INFO_KIND). A device of another kind than ipip is made by others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def ensure_tunnel(socket: NetlinkSocket, spec: TunnelSpec) -> TunnelStatus:
     """Bring the device to what `spec` says; what could not be done is in the status."""
     with LinkChanges() as changes:
         try:
-            link = _find_or_create(socket, changes, spec.device)
+            link = _find_or_create(socket, changes, spec)
         except NetlinkError as error:
             return TunnelStatus(spec.device, None, problems=(_unavailable(spec.device, error),))
         problems: list[KernelProblem] = []
@@ -64,9 +66,10 @@ def _find(socket: NetlinkSocket, name: str) -> InterfaceFacts | None:
     return next((link for link in interfaces(socket).values() if link.name == name), None)
 
 
-def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, name: str) -> InterfaceFacts:
+def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, spec: TunnelSpec) -> InterfaceFacts:
+    name = spec.device
     link = _find(socket, name)
-    if link is None:
+    if link is None and spec.kind == "ipip":
         try:
             # This also has the kernel load the module, which brings the fallback device tunl0: then EEXIST.
             changes.create(name, "ipip")
@@ -76,8 +79,8 @@ def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, name: str) -> I
         link = _find(socket, name)
     if link is None:
         raise NetlinkError(errno.ENODEV, f"{name} did not appear")
-    if link.kind not in ("ipip", ""):
-        raise NetlinkError(errno.EEXIST, f"{name} is there, but of kind {link.kind}, expected ipip")
+    if link.kind not in (spec.kind, ""):
+        raise NetlinkError(errno.EEXIST, f"{name} is there, but of kind {link.kind}, expected {spec.kind}")
     return link
 
 

@@ -1,8 +1,8 @@
 """What the agent tells the forwarder, and what that tells the agent: two small files in the run directory.
 
 Theory of operation: each file is written whole beside its place and renamed into it, so a reader never sees half of
-one. `udp.json` is there while the cluster file wants udp, and is the agent's; `udp-status.json` is the forwarder's.
-Standard library only, without the modules that would cost the forwarder more memory than its work does.
+one. The settings are the agent's, and there while the cluster file wants udp; the status is the forwarder's. Standard
+library only, without the modules that would cost the forwarder more memory than its work does.
 """
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ import asyncio
 import errno
 from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from calicopy.agent import workloads as module
 from calicopy.agent.edges import StoreEdge
 from calicopy.agent.kernel_edge import KernelEdge
+from calicopy.agent.udp_edge import UdpEdge
 from calicopy.agent.workloads import WorkloadPorts, Workloads
 from calicopy.core import commands as do
 from calicopy.core import events as ev
@@ -58,13 +60,14 @@ def test_host_routes_are_told_when_all_were_looked_at_and_stay_when_one_cannot_b
     assert len(live._locks) == 0
 
 
-def test_a_write_that_fails_as_a_whole_is_answered() -> None:
+def test_a_write_that_fails_as_a_whole_is_answered(tmp_path: Path) -> None:
     class Broken:
         async def write(self, batches: Sequence[RouteBatch]) -> None:
             raise OSError(errno.ENOBUFS, "no buffer space")
 
     events: list[ev.CoreEvent] = []
-    edge = KernelEdge(cast(Kernel, Broken()), (), events.append)
+    udp = UdpEdge(tmp_path, events.append)
+    edge = KernelEdge(cast(Kernel, Broken()), (), events.append, udp=udp)
     batch = RouteBatch(RouteOp.ADD, Family.IPV4, BLACKHOLE, [BLOCK.packed])
     asyncio.run(edge._do_routes(do.WriteRoutes((batch,))))
     (written,) = events
