@@ -29,12 +29,13 @@ class TunError(OSError):
 def open_tun(name: str) -> int:
     """A queue of the device, which is made when it is not there: a descriptor that does not block, each read and write
     an IP packet. TunError says what is missing."""
+    request = _IFREQ.pack(_octets(name), _IFF_TUN | _IFF_NO_PI | _IFF_MULTI_QUEUE)
     try:
         descriptor = os.open(CLONE_DEVICE, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise TunError(error.errno, _why_not_open(error)) from None
     try:
-        fcntl.ioctl(descriptor, _TUNSETIFF, _IFREQ.pack(_octets(name), _IFF_TUN | _IFF_NO_PI | _IFF_MULTI_QUEUE))
+        fcntl.ioctl(descriptor, _TUNSETIFF, request)
         fcntl.ioctl(descriptor, _TUNSETPERSIST, 1)
     except OSError as error:
         os.close(descriptor)

@@ -15,6 +15,7 @@ class Counters:
         "out_failed",
         "out_full",
         "out_malformed",
+        "out_multicast",
         "out_no_node",
         "out_octets",
         "out_packets",
@@ -31,6 +32,7 @@ class Counters:
         self.out_failed = 0  # the socket refused it (no route to the node)
         self.out_full = 0  # the socket's buffer or the interface's queue was full
         self.out_malformed = 0
+        self.out_multicast = 0  # what the kernel itself says on every device, for one; it is not carried
         self.out_no_node = 0  # no route over the device says which node the destination is behind
         self.out_octets = 0
         self.out_packets = 0

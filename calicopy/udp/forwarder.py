@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from calicopy.udp.counters import Counters
 from calicopy.udp.lookup import text_of
-from calicopy.udp.packets import CE, ECN_MASK, Head, mark_congestion, read_head
+from calicopy.udp.packets import CE, ECN_MASK, Head, is_multicast, mark_congestion, read_head
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
 IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_WANT = 10, 23, 1
@@ -170,7 +170,10 @@ class Forwarder:
 
     def _send(self, way: Way | None, run: list[memoryview], head: Head) -> None:
         if way is None:
-            self._counters.out_no_node += len(run)
+            if is_multicast(head[2]):
+                self._counters.out_multicast += len(run)
+            else:
+                self._counters.out_no_node += len(run)
             return
         size = head[0]
         if len(run) == 1 or not self._segments:
@@ -240,6 +243,8 @@ class Forwarder:
                     congested = value & ECN_MASK == CE
             if sender[0] not in self._sources:
                 self._counters.in_foreign += -(-size // segment) if size else 1
+            elif not size:
+                self._counters.in_malformed += 1
             else:
                 self._write(size, segment, congested=congested)
 

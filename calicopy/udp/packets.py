@@ -27,6 +27,11 @@ def read_head(packet: memoryview, size: int) -> Head | None:
     return None
 
 
+def is_multicast(destination: bytes) -> bool:
+    """Whether no single node can be behind it: multicast and broadcast (RFC 1112, RFC 4291 section 2.7)."""
+    return destination[0] >= (224 if len(destination) == 4 else 255)
+
+
 def mark_congestion(packet: memoryview) -> bool:
     """Put the mark of the outer header (CE) into a whole packet (RFC 6040 section 4.2); False: it is to be dropped, as
     its ends do not know ECN."""
