@@ -1,4 +1,4 @@
-"""The kernel as the agent drives it: routes in one ordered task, everything else in another.
+"""The kernel as the agent drives it: routes in one ordered task, nexthop objects in another, the rest in a third.
 
 Theory of operation: a dump and the writes around it keep their order, so the FIB can tell what a dump has seen.
 Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
@@ -18,7 +18,7 @@ from calicopy.agent.udp_edge import UdpEdge
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
-from calicopy.kernel.events import KernelEventsLost, LinksChanged, RoutesChanged, UnderlayChanged
+from calicopy.kernel.events import KernelEventsLost, LinksChanged, NextHopsChanged, RoutesChanged, UnderlayChanged
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nat import NatSpec
 from calicopy.kernel.sysctl import SysctlSpec
@@ -29,6 +29,7 @@ from calicopy.net.nexthop import NextHopFacts
 
 log = logging.getLogger(__name__)
 
+NextHopCommand = do.WriteNextHops | NextHopsChanged
 RouteCommand = do.DumpRoutes | do.WriteRoutes
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
@@ -49,7 +50,7 @@ class KernelEdge:
         self._tunnels: dict[Encapsulation, do.SetTunnel] = {}
         self._host: do.SetHost | None = None
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
-        self.next_hops: OrderedTask[do.WriteNextHops] = OrderedTask("kernel next hops", self._do_next_hops)
+        self.next_hops: OrderedTask[NextHopCommand] = OrderedTask("kernel next hops", self._do_next_hops)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
 
     def set_pools(self, pools: tuple[Prefix, ...]) -> None:
@@ -63,6 +64,8 @@ class KernelEdge:
             match event:
                 case RoutesChanged():
                     self._post(ev.RoutesChanged(event.changes))
+                case NextHopsChanged():
+                    self.next_hops.put(event)
                 case KernelEventsLost():
                     self._post(ev.KernelEventsLost())
                     self.host.put(LinksChanged())
@@ -86,13 +89,21 @@ class KernelEdge:
                 except OSError as error:
                     self._post(ev.KernelDumpFailed(reason_of(error)))
 
-    async def _do_next_hops(self, command: do.WriteNextHops) -> None:
-        try:
-            results = await self._kernel.write_next_hops(command.changes)
-        except OSError as error:
-            log.error("next hops were not written: %s", reason_of(error))
-            results = [NextHopResult(change, error.errno or errno.EIO) for change in command.changes]
-        self._post(ev.NextHopsWritten(tuple(results)))
+    async def _do_next_hops(self, command: NextHopCommand) -> None:
+        match command:
+            case do.WriteNextHops():
+                try:
+                    results = await self._kernel.write_next_hops(command.changes)
+                except OSError as error:
+                    log.error("next hops were not written: %s", reason_of(error))
+                    results = [NextHopResult(change, error.errno or errno.EIO) for change in command.changes]
+                self._post(ev.NextHopsWritten(tuple(results)))
+            case NextHopsChanged():
+                try:
+                    self._post(ev.NextHopsChanged(await self._kernel.read_next_hops(command.ids)))
+                except OSError as error:
+                    log.warning("next hops were not read: %s; reading everything", reason_of(error))
+                    self._post(ev.KernelEventsLost())
 
     async def _do_host(self, command: HostCommand) -> None:
         try:

@@ -20,8 +20,11 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
     match event:
         case ev.RoutesWritten():
             _written(core, event, now)
-        case ev.NextHopsWritten() | ev.NextHopsChanged():
-            raise NotImplementedError  # objects: yours
+        case ev.NextHopsWritten():
+            core.kernel.next_hops_written(event, now)
+        case ev.NextHopsChanged():
+            core.fib.next_hops_changed(event.changes)
+            core.counters["fib.drift_seen"] += len(event.changes)
         case ev.KernelDumped():
             if not core.kernel.dumped:
                 core.host.had_routes = any(event.dump.routes.values())

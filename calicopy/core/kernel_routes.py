@@ -1,15 +1,16 @@
-"""The kernel's routes as the core drives them: one dump and one write at a time.
+"""The kernel's routes and nexthop objects as the core drives them: one dump and one write of each kind at a time.
 
 Theory of operation: nothing is written before the first dump. A dump that somebody asks for while one is under way
 follows it, since that one may have missed what made them ask. While a write is under way the FIB's delta gathers.
+Objects have a lane of their own, so that a change of one never waits behind many routes.
 """
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 
-from calicopy.core.commands import Command, DumpRoutes, Log, WriteRoutes
-from calicopy.core.events import KernelDumped, RoutesWritten
+from calicopy.core.commands import Command, DumpRoutes, Log, WriteNextHops, WriteRoutes
+from calicopy.core.events import KernelDumped, NextHopsWritten, RoutesWritten
 from calicopy.core.views import LogView
 from calicopy.fib import Fib
 
@@ -43,6 +44,7 @@ class KernelRoutes:
         self._again = self._dumping
         if not self._dumping:
             self._dumping = True
+            self._fib.dump_begins()
             self._emit(DumpRoutes())
 
     def dump_came(self, event: KernelDumped, now: float, *, next_in_s: float) -> None:
@@ -69,8 +71,23 @@ class KernelRoutes:
             self._counters["fib.writes_failed"] += failed
             self._counters["fib.routes_written"] += len(result.batch.prefixes) - failed
 
+    def next_hops_written(self, event: NextHopsWritten, now: float) -> None:
+        """The changes of nexthop objects are through."""
+        self._fib.next_hops_written(event.results, now)
+        failed = sum(1 for result in event.results if result.errno)
+        self._counters["fib.next_hop_writes_failed"] += failed
+        self._counters["fib.next_hops_written"] += len(event.results) - failed
+
+    def write_next_hops(self, now: float) -> bool:
+        """Begin the next changes of nexthop objects; whether there were any."""
+        changes = self._fib.next_hop_delta(now) if self.dumped else []
+        if changes:
+            self._emit(WriteNextHops(tuple(changes)))
+        return bool(changes)
+
     def write(self, now: float) -> bool:
-        """Begin the next write, if there is something to write; False while that cannot be known."""
+        """Begin the next writes, if there is something to write; False while that cannot be known."""
+        self.write_next_hops(now)
         if not self.dumped or self._writing:
             return False
         batches = self._fib.delta(WRITE_SLICE, now)
@@ -83,6 +100,7 @@ class KernelRoutes:
         """When to write or to look again if nothing else happens."""
         times = (
             self._fib.next_deadline(now) if self.dumped and not self._writing else None,
+            self._fib.next_hop_deadline(now) if self.dumped else None,
             None if self._dumping else self._dump_at,
         )
         return min((time for time in times if time is not None), default=None)

@@ -1,31 +1,38 @@
 """Which routes the kernel should hold, and what has to be written so that it does.
 
-Theory of operation. The FIB owns the desired routes and its knowledge of the actual ones. Inputs are whole sets (pools,
-nodes, interfaces, blackholes, workload routes), changes (decisions, next hop facts), and what the kernel says (a dump,
-an event, the results of writes). Outputs are batches (`delta`) and the time of the next one (`next_deadline`).
+Theory of operation. The FIB owns the desired routes and nexthop objects, and its knowledge of the actual ones. Inputs
+are whole sets (pools, nodes, interfaces, blackholes, workload routes, next hops that are dead), changes (decisions,
+next hop facts), and what the kernel says (a dump, an event, the results of writes). Outputs are changes of objects
+(`next_hop_delta`), batches of routes (`delta`), and the time of the next ones (`next_deadline`). Objects and routes are
+written side by side: a route waits for the object that it leads to, and an object goes when nothing leads there.
 
-Desired is layered: a workload's host route wins over a blackhole of an own block, which wins over what was learned.
-Learned prefixes share `Resolution`s; when facts change these are found anew, and their prefixes visited in slices, so
-that no step takes long. Present inputs alone decide on desired, not the order in which they came.
+What is desired is found in `learned`, the difference in `tracker` for routes and in `objects` for objects. Present
+inputs alone decide on desired, not the order in which they came; no step takes long.
 
 It must not do I/O, read a clock, or touch a route that is not ours: the kernel edge tells ours by protocol and metric.
 """
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import islice
 
-from calicopy.fib.resolution import Resolution, Rule, RuleIndex, Underlay, Way, resolve_selection, ways_of
-from calicopy.fib.tracker import RouteTracker
+from calicopy.fib.census import PAUSE_S, Census
+from calicopy.fib.learned import FamilyRoutes
+from calicopy.fib.objects import NextHops
+from calicopy.fib.resolution import Underlay, Way, ways_of
 from calicopy.fib.types import (
     BLACKHOLE,
     FibPool,
     KernelDump,
+    NextHopChange,
+    NextHopObject,
+    NextHopResult,
     RouteBatch,
+    RouteOp,
     RouteTarget,
     Selected,
     UnderlayAddress,
     WriteResult,
+    object_target,
     workload_target,
 )
 from calicopy.fib.views import FibCounts, RouteStatus, status_of
@@ -35,18 +42,7 @@ from calicopy.net.nexthop import NextHopFacts
 
 _VISIT_AT_ONCE = 5_000
 """Learned prefixes looked at per `delta` while targets are found anew: a few milliseconds."""
-_PRUNE_AT = 4096
-
-
-class _Learned:
-    """One family's learned prefixes with their resolutions, and the part of the table still to be visited."""
-
-    def __init__(self, family: Family) -> None:
-        self.family = family
-        self.rules = RuleIndex(family, ())
-        self.resolutions: dict[Packed, Resolution] = {}
-        self.to_visit: Iterator[Packed] | None = None
-        self.reruled = False
+_CENSUS_AT = 4096
 
 
 class Fib:
@@ -55,15 +51,22 @@ class Fib:
     def __init__(self) -> None:
         self._underlay = Underlay()
         self._pools: tuple[FibPool, ...] = ()
-        self._trackers = {family: RouteTracker(family) for family in Family}
-        self._learned = {family: _Learned(family) for family in Family}
-        self._local: dict[Family, dict[Packed, RouteTarget]] = {family: {} for family in Family}
+        self._targets: dict[RouteTarget, RouteTarget] = {BLACKHOLE: BLACKHOLE}
+        self._touched: set[int] = set()  # ids of targets that came into use since a census began
+        self._next_hops = NextHops(self._intern)
+        self._routes = {
+            family: FamilyRoutes(family, self._underlay, self._next_hops, self._intern) for family in Family
+        }
+        self._trackers = {family: routes.tracker for family, routes in self._routes.items()}
         self._blackholes: frozenset[Prefix] = frozenset()
         self._workloads: dict[Prefix, int] = {}
-        self._targets: dict[RouteTarget, RouteTarget] = {BLACKHOLE: BLACKHOLE}
-        self._prune_at = _PRUNE_AT
         self._dump_seen = False
         self._underlay_changed = False
+        self._sweeping = False
+        self._census: Census | None = None
+        self._census_wanted = False
+        self._census_from = 0.0
+        self._census_at_size = _CENSUS_AT
 
     # Inputs: facts
 
@@ -90,6 +93,12 @@ class Fib:
             self._underlay_changed = True
             self.retry_now()
 
+    def set_dead_next_hops(self, addresses: frozenset[IPAddress]) -> None:
+        """All next hops that nobody living announces, although routes to them may still be desired: packets to them are
+        dropped from the next `next_hop_delta` on, whatever number of routes that is. Not without nexthop objects.
+        """
+        self._next_hops.set_dead(addresses)
+
     def set_tunnels(self, ifindexes: Mapping[Encapsulation, int]) -> None:
         """The interface index of each tunnel device that works."""
         if self._underlay.tunnels != ifindexes:
@@ -101,10 +110,8 @@ class Fib:
         self._pools, before = tuple(pools), self._pools
         if self._pools == before:
             return
-        for learned in self._learned.values():
-            learned.rules = RuleIndex(learned.family, self._pools)
-            learned.reruled = True
-            learned.to_visit = iter(list(learned.resolutions))
+        for routes in self._routes.values():
+            routes.set_pools(self._pools)
 
     # Inputs: routes
 
@@ -125,81 +132,108 @@ class Fib:
         for prefix, ifindex in self._workloads.items():
             wanted[prefix.family][prefix.packed] = self._intern(workload_target(ifindex))
         for family, routes in wanted.items():
-            before, self._local[family] = self._local[family], routes
-            changes: list[tuple[Packed, RouteTarget | None]] = [*routes.items()]
-            changes += [(packed, self._learned_target(family, packed)) for packed in before.keys() - routes.keys()]
-            self._trackers[family].want(changes, urgent=True)
+            self._routes[family].set_local(routes)
 
     def apply_decisions(self, family: Family, runs: Iterable[tuple[Selected | None, Iterable[Packed]]]) -> None:
         """What the decision process came to, in runs of prefixes with one selection; None: no path is left."""
         self._follow_underlay()
-        learned, local = self._learned[family], self._local[family]
-        find, by_start, resolutions = learned.rules.find, learned.rules.by_start, learned.resolutions
-        wanted: list[tuple[Packed, RouteTarget | None]] = []
-        for selection, prefixes in runs:
-            if selection is None:
-                for packed in prefixes:
-                    resolutions.pop(packed, None)
-                    wanted.append((packed, None))
-                continue
-            for packed in prefixes:
-                rule = by_start.get(packed[:3]) or find(packed)
-                resolution = rule.resolutions.get(id(selection)) or self._resolve(selection, rule, family)
-                resolutions[packed] = resolution
-                wanted.append((packed, resolution.target))
-        if local:
-            wanted = [change for change in wanted if change[0] not in local]
-        self._trackers[family].want(wanted)
+        self._routes[family].apply(runs)
 
     # Inputs: the kernel
+
+    def dump_begins(self) -> None:
+        """A dump is asked for. Objects are written beside it, so what is written from here on it may have missed."""
+        self._next_hops.dump_begins()
 
     def kernel_state(self, dump: KernelDump) -> None:
         """A whole dump: what is there. Routes equal to what is wanted are never written."""
         self._dump_seen = True
+        used = self._next_hops.used
+        self._next_hops.kernel_state(dump.next_hops, dump.foreign_ids)
+        self._underlay_changed = self._underlay_changed or used != self._next_hops.used
         for family, tracker in self._trackers.items():
-            routes = self._intern_all(dump.routes.get(family, {}))
-            tracker.kernel_state(routes, [stray for stray in dump.strays if stray.family is family])
+            strays = [stray for stray in dump.strays if stray.family is family]
+            tracker.kernel_state(dump.routes.get(family, {}), strays, self._intern_all)
+        self._next_hops_seen()
 
     def kernel_changed(self, family: Family, changes: Mapping[Packed, RouteTarget | None]) -> None:
         """What an event said of single prefixes: our route is now this one, or is gone or hidden (None).
 
         Prefixes whose write failed are tried again at once: a foreign route may have gone.
         """
-        self._trackers[family].kernel_changed(self._intern_changes(changes))
+        found = {packed: target for packed, target in changes.items() if target is not None}
+        self._trackers[family].kernel_changed({**changes, **self._intern_all(found)})
+
+    def next_hops_changed(self, changes: Mapping[int, NextHopObject | None]) -> None:
+        """What an event said of single objects: ours is now this one, or is gone (None), and its routes with it."""
+        self._forget_led(self._next_hops.changed(changes))
+        self._next_hops_seen()
 
     def interfaces_lost(self, ifindexes: Collection[int]) -> None:
         """Interfaces went down, away, or lost an address: the kernel may have dropped routes there without a word.
 
-        Ours over them count as unknown, and are added again where they are still wanted; the kernel edge finds those
-        that did survive, and leaves them. Call it for every link or address event, also with none lost: failed writes
-        are tried again at once, since an interface may have gone down and up between two looks at it.
+        Objects and routes of ours over them count as unknown, and are added again where they are still wanted; the
+        kernel edge finds those that did survive, and leaves them. Call it for every link or address event, also with
+        none lost: failed writes are tried again at once, since an interface may have gone down and up between two looks
+        at it.
         """
         self.retry_now()
+        if not ifindexes:
+            return
+        over = [target for target in self._targets if any(hop.ifindex in ifindexes for hop in target.hops)]
         for tracker in self._trackers.values():
-            tracker.forget_routes_over(frozenset(ifindexes))
+            tracker.forget(over)
+        self._forget_led(self._next_hops.forget_over(ifindexes))
 
     def written(self, results: Iterable[WriteResult], now: float) -> None:
         """Results of batches that `delta` gave, at monotonic time `now`."""
         for result in results:
             self._trackers[result.batch.family].written(result, now)
+            self._census_wanted = self._census_wanted or result.batch.op is not RouteOp.ADD
+
+    def next_hops_written(self, results: Iterable[NextHopResult], now: float) -> None:
+        """Results of the changes that `next_hop_delta` gave, all of them, at monotonic time `now`."""
+        self._forget_led(self._next_hops.written(results, now))
+        self._next_hops_seen()
+
+    def _forget_led(self, gone: Collection[int]) -> None:
+        lost = [self._intern(object_target(number)) for number in gone]
+        for tracker in self._trackers.values():
+            tracker.forget(lost)
+
+    def _next_hops_seen(self) -> None:
+        """Objects came to be there, or took other ids: routes follow."""
+        for number in self._next_hops.confirmed:
+            for tracker in self._trackers.values():
+                tracker.next_hop_is_there(number)
+        self._next_hops.confirmed.clear()
+        self._underlay_changed = self._underlay_changed or self._next_hops.moved
+        self._next_hops.moved = False
 
     def allow_sweep(self, allowed: bool) -> None:
-        """Whether routes of ours that were there before us, and that nobody wants, may be deleted."""
+        """Whether routes and objects of ours that were there before us, and that nobody wants, may be deleted."""
+        self._sweeping = self._census_wanted = allowed
         for tracker in self._trackers.values():
             tracker.allow_sweep(allowed)
 
     def retry_now(self) -> None:
         """Try every failed write again with the next delta."""
+        self._next_hops.retry_now()
         for tracker in self._trackers.values():
             tracker.retry_now()
 
     # Outputs
 
+    def next_hop_delta(self, now: float) -> list[NextHopChange]:
+        """Changes of objects to write now, in order, before any route that waits. None while others are in flight."""
+        self._follow_underlay()
+        return self._next_hops.delta(now) if self._dump_seen else []
+
     def delta(self, limit: int, now: float) -> list[RouteBatch]:
         """What to write next: batches of up to `limit` prefixes in all. Nothing before the first dump was seen."""
         self._follow_underlay()
-        for learned in self._learned.values():
-            self._visit(learned, _VISIT_AT_ONCE)
+        for routes in self._routes.values():
+            routes.visit(_VISIT_AT_ONCE)
         if not self._dump_seen:
             return []
         batches: list[RouteBatch] = []
@@ -207,6 +241,8 @@ class Fib:
             room = limit - sum(len(batch.prefixes) for batch in batches)
             if room > 0:
                 batches += tracker.delta(room, now)
+        self._touched.update(id(batch.target) for batch in batches)
+        self._count(now)
         return batches
 
     def next_deadline(self, now: float) -> float | None:
@@ -214,30 +250,43 @@ class Fib:
 
         Results of batches in flight are such an input.
         """
-        if not self.settled:
+        if not self.settled or self._census is not None:
             return now
         if not self._dump_seen:
             return None
         if any(tracker.has_ready for tracker in self._trackers.values()):
             return now
-        retries = [tracker.next_retry() for tracker in self._trackers.values()]
-        return min((retry for retry in retries if retry is not None), default=None)
+        times = [tracker.next_retry() for tracker in self._trackers.values()]
+        if self._census_wanted:
+            times.append(max(now, self._census_from))
+        return min((time for time in times if time is not None), default=None)
+
+    def next_hop_deadline(self, now: float) -> float | None:
+        """The same for `next_hop_delta`."""
+        if not self._dump_seen or not self._next_hops.used:
+            return None
+        return now if self._next_hops.has_ready else self._next_hops.next_retry()
 
     @property
     def settled(self) -> bool:
         """Whether every desired route follows from the present inputs: nothing is left to be visited."""
-        return not self._underlay_changed and all(learned.to_visit is None for learned in self._learned.values())
+        return not self._underlay_changed and all(routes.settled for routes in self._routes.values())
 
     @property
     def in_sync(self) -> bool:
         """Whether a dump was seen and the kernel holds exactly what is desired, as far as known."""
-        return self._dump_seen and self.settled and all(tracker.idle for tracker in self._trackers.values())
+        trackers = self._trackers.values()
+        return self._dump_seen and self.settled and self._next_hops.idle and all(each.idle for each in trackers)
 
     # Views
 
     def desired(self, family: Family) -> Mapping[Packed, RouteTarget]:
         """What should be in the kernel. Read only."""
         return self._trackers[family].desired
+
+    def led(self, target: RouteTarget) -> RouteTarget:
+        """Where a target leads: its own hops, or what its nexthop object is wanted to be."""
+        return self._next_hops.led(target, wanted=True) if target.next_hop_id else target
 
     @property
     def workload_routes(self) -> Mapping[Prefix, int]:
@@ -248,146 +297,88 @@ class Fib:
         """What is in the kernel, of ours, as far as known. Read only."""
         return self._trackers[family].actual
 
+    @property
+    def next_hops(self) -> Mapping[int, NextHopObject]:
+        """The nexthop objects of ours in the kernel, as far as known. Read only."""
+        return self._next_hops.actual
+
     def status(self, prefix: Prefix) -> RouteStatus | None:
         """Everything about one prefix; None when nobody wants it and the kernel has none of ours."""
-        family, packed = prefix.family, prefix.packed
+        routes, packed = self._routes[prefix.family], prefix.packed
         return status_of(
             packed,
-            self._trackers[family],
-            resolution=self._learned[family].resolutions.get(packed),
-            local=self._local[family].get(packed),
+            routes.tracker,
+            self._next_hops,
+            resolution=routes.resolutions.get(packed),
+            local=routes.local.get(packed),
         )
 
     def ways(self, prefix: Prefix) -> tuple[Way, ...]:
         """How each path that a learned prefix is reached by is taken to the kernel, or why it is not."""
-        learned = self._learned[prefix.family]
-        resolution = learned.resolutions.get(prefix.packed)
+        routes = self._routes[prefix.family]
+        resolution = routes.resolutions.get(prefix.packed)
         if resolution is None:
             return ()
-        return ways_of(resolution.selection, learned.rules.find(prefix.packed), prefix.family, self._underlay)
+        return ways_of(resolution.selection, routes.rules.find(prefix.packed), prefix.family, self._underlay)
 
     def prefixes(self, family: Family) -> Iterator[Packed]:
         """Every prefix that `status` knows something about: local, learned, and left over in the kernel."""
-        seen = dict.fromkeys(self._local[family])
-        seen.update(dict.fromkeys(self._learned[family].resolutions))
-        seen.update(dict.fromkeys(self._trackers[family].actual))
-        return iter(seen)
+        return self._routes[family].prefixes()
 
     def counts(self) -> FibCounts:
         """Numbers over both families. `unprogrammed` are learned prefixes that have no usable target."""
         trackers = self._trackers.values()
-        desired = sum(len(tracker.desired) for tracker in trackers)
-        wanted = sum(
-            len(learned.resolutions)
-            + sum(packed not in learned.resolutions for packed in self._local[learned.family])
-            for learned in self._learned.values()
-        )
         return FibCounts(
-            desired=desired,
+            desired=sum(len(tracker.desired) for tracker in trackers),
             installed=sum(len(tracker.actual) for tracker in trackers),
             pending=sum(tracker.pending for tracker in trackers),
-            failed=sum(len(tracker.failures) for tracker in trackers),
-            unprogrammed=max(0, wanted - desired),
+            failed=sum(len(tracker.failures) for tracker in trackers) + len(self._next_hops.failures),
+            unprogrammed=sum(routes.unprogrammed() for routes in self._routes.values()),
             in_sync=self.in_sync,
         )
 
     # Inside
 
-    def _learned_target(self, family: Family, packed: Packed) -> RouteTarget | None:
-        resolution = self._learned[family].resolutions.get(packed)
-        return None if resolution is None else resolution.target
-
-    def _resolve(self, selection: Selected, rule: Rule, family: Family) -> Resolution:
-        self._prune()
-        resolution = resolve_selection(selection, rule, family, self._underlay)
-        if resolution.target is not None:
-            resolution.target = self._intern(resolution.target)
-        rule.resolutions[id(selection)] = resolution
-        return resolution
-
     def _follow_underlay(self) -> None:
-        """Find all resolutions anew after facts changed; a family where one differs is visited again."""
-        if not self._underlay_changed:
-            return
-        self._underlay_changed = False
-        for learned in self._learned.values():
-            changed = False
-            for rule in learned.rules.rules():
-                for resolution in rule.resolutions.values():
-                    changed = self._refresh(resolution, rule, learned.family) or changed
-            if changed:
-                learned.to_visit = iter(list(learned.resolutions))
-
-    def _refresh(self, resolution: Resolution, rule: Rule, family: Family) -> bool:
-        fresh = resolve_selection(resolution.selection, rule, family, self._underlay)
-        resolution.excluded = fresh.excluded
-        target = None if fresh.target is None else self._intern(fresh.target)
-        if target is resolution.target:
-            return False
-        resolution.target = target
-        return True
-
-    def _visit(self, learned: _Learned, limit: int) -> None:
-        """Bring the next slice of learned prefixes in line with their resolutions."""
-        if learned.to_visit is None:
-            return
-        family, local, resolutions = learned.family, self._local[learned.family], learned.resolutions
-        wanted: list[tuple[Packed, RouteTarget | None]] = []
-        count = 0
-        for packed in islice(learned.to_visit, limit):
-            count += 1
-            resolution = resolutions.get(packed)
-            if resolution is None:
-                continue
-            if learned.reruled:
-                rule, selection = learned.rules.find(packed), resolution.selection
-                resolution = rule.resolutions.get(id(selection)) or self._resolve(selection, rule, family)
-                resolutions[packed] = resolution
-            if packed not in local:
-                wanted.append((packed, resolution.target))
-        self._trackers[family].want(wanted)
-        if count < limit:
-            learned.to_visit = None
-            learned.reruled = False
+        """Find all resolutions anew after facts changed."""
+        while self._underlay_changed:
+            self._underlay_changed = False
+            for routes in self._routes.values():
+                routes.follow_underlay()
+            self._next_hops_seen()
 
     def _intern(self, target: RouteTarget) -> RouteTarget:
-        return self._targets.setdefault(target, target)
+        found = self._targets.setdefault(target, target)
+        self._touched.add(id(found))
+        return found
 
     def _intern_all(self, routes: Mapping[Packed, RouteTarget]) -> dict[Packed, RouteTarget]:
         # A dump has few distinct targets, each one object: comparing by id first keeps the hashing to those few.
-        canonical: dict[int, RouteTarget] = {}
-        for target in {id(target): target for target in routes.values()}.values():
-            canonical[id(target)] = self._intern(target)
+        distinct = {id(target): target for target in routes.values()}
+        canonical = {key: self._intern(target) for key, target in distinct.items()}
+        if all(canonical[key] is target for key, target in distinct.items()):
+            return dict(routes)
         return {packed: canonical[id(target)] for packed, target in routes.items()}
 
-    def _intern_changes(self, changes: Mapping[Packed, RouteTarget | None]) -> dict[Packed, RouteTarget | None]:
-        return {packed: None if target is None else self._intern(target) for packed, target in changes.items()}
-
-    def _prune(self) -> None:
-        """Forget resolutions and targets that no prefix uses, once there are twice as many as were in use."""
-        total = len(self._targets) + sum(
-            len(rule.resolutions) for learned in self._learned.values() for rule in learned.rules.rules()
-        )
-        if total < self._prune_at:
+    def _count(self, now: float) -> None:
+        """Find what is not used any more, in slices, when something may be, and let go of it."""
+        if self._census is None:
+            wanted = self._census_wanted and now >= self._census_from
+            wanted = wanted and not any(tracker.has_ready for tracker in self._trackers.values())
+            if not wanted and len(self._targets) + sum(map(_size, self._routes.values())) < self._census_at_size:
+                return
+            self._census, self._census_wanted = Census(self._routes.values()), False
+            flying = (batch for tracker in self._trackers.values() for batch in tracker.in_flight)
+            self._touched = {id(batch.target) for batch in flying}
             return
-        kept = 0
-        for learned in self._learned.values():
-            used = {id(resolution) for resolution in learned.resolutions.values()}
-            for rule in learned.rules.rules():
-                rule.resolutions = {key: found for key, found in rule.resolutions.items() if id(found) in used}
-                kept += len(rule.resolutions)
-        self._prune_at = max(_PRUNE_AT, 2 * (kept + self._prune_targets()))
-
-    def _prune_targets(self) -> int:
-        used = {id(target) for tracker in self._trackers.values() for target in tracker.targets_in_use()}
-        used.update(
-            id(resolution.target)
-            for learned in self._learned.values()
-            for rule in learned.rules.rules()
-            for resolution in rule.resolutions.values()
-        )
-        used.update(id(target) for routes in self._local.values() for target in routes.values())
-        self._targets = {target: target for target in self._targets if id(target) in used or target is BLACKHOLE}
-        return len(self._targets)
+        if not self._census.step():
+            return
+        used = self._census.used | self._touched
+        self._census, self._census_from = None, now + PAUSE_S
+        self._targets = {one: one for one in self._targets if id(one) in used or one is BLACKHOLE}
+        self._census_at_size = max(_CENSUS_AT, 2 * (len(self._targets) + sum(map(_size, self._routes.values()))))
+        self._next_hops.release({one.next_hop_id for one in self._targets}, sweep=self._sweeping)
 
 
+def _size(routes: FamilyRoutes) -> int:
+    return sum(len(rule.resolutions) for rule in routes.rules.rules())

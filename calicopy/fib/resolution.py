@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from calicopy.fib.types import (
     FibPool,
@@ -27,6 +28,8 @@ from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Pa
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 from calicopy.net.tunnel import tunnel_end, underlay_family
+
+_START = itemgetter(slice(0, 3))
 
 
 @dataclass(slots=True)
@@ -53,6 +56,30 @@ class Underlay:
         self.family = underlay_family([known.address for known in addresses] for addresses in self.nodes.values())
 
 
+@dataclass(frozen=True, slots=True)
+class NextHopKey:
+    """A remote node under a pool's rule: what one nexthop object stands for, however the way to the node changes.
+
+    `owner` is the node at the tunnel's end, None without encapsulation.
+    """
+
+    family: Family
+    next_hop: IPAddress
+    owner: int | None
+    encapsulation: Encapsulation
+    mode: EncapsulationMode
+
+    def order(self) -> tuple[int, int, int, str, str]:
+        """Puts keys in a fixed order."""
+        return (
+            self.next_hop.version, int(self.next_hop), self.owner or 0, self.encapsulation.value, self.mode.value
+        )  # fmt: skip
+
+
+Found = tuple[NextHopKey | None, Hop | Unprogrammed]
+"""The key of a path (None where the path has no next hop at all), and its way out or why there is none."""
+
+
 @dataclass(slots=True, eq=False)
 class Resolution:
     """What a selection under a rule comes to; `excluded` has the reason of each path that is not used."""
@@ -77,32 +104,47 @@ class Rule:
 class RuleIndex:
     """Finds the rule of a prefix: that of the pool which holds it, else plain routing. One family.
 
-    The first 16 bits decide where every pool that meets them covers them whole, and are remembered; else the pools,
-    which do not overlap, are tried one by one.
+    Pools that say the same share a rule. Where more than one is left, the first 16 bits decide where every pool that
+    meets them covers them whole, and are remembered; else the pools, which do not overlap, are tried one by one.
     """
 
     def __init__(self, family: Family, pools: Iterable[FibPool]) -> None:
         self._plain = Rule(Encapsulation.NONE, EncapsulationMode.ALWAYS)
         self._bits = family.bits
+        shared = {(Encapsulation.NONE, mode): self._plain for mode in EncapsulationMode}
         self._pools = [
             (pool.prefix.length, pool.prefix.first >> (family.bits - pool.prefix.length), pool.prefix,
-             Rule(pool.encapsulation, pool.mode))
+             shared.setdefault((pool.encapsulation, pool.mode), Rule(pool.encapsulation, pool.mode)))
             for pool in pools
             if pool.prefix.family is family
         ]
-        self.by_start: dict[bytes, Rule] = {}
-        """The rule by a prefix's length and first two address octets, where those decide: a shortcut past `find`."""
+        self._rules = list({id(rule): rule for rule in shared.values()}.values())
+        self._by_start: dict[bytes, Rule] = {}  # by a prefix's length and first two address octets
 
     def rules(self) -> list[Rule]:
         """Every rule there is."""
-        return [self._plain, *(rule for _, _, _, rule in self._pools)]
+        return self._rules
+
+    def split(self, prefixes: list[Packed]) -> list[tuple[Rule, list[Packed]]]:
+        """`prefixes` by their rules: seldom more than one."""
+        if len(self._rules) == 1:
+            return [(self._plain, prefixes)]
+        starts = set(map(_START, prefixes))
+        found = list({id(rule): rule for rule in map(self._by_start.get, starts)}.values())
+        if len(found) == 1 and found[0] is not None:
+            return [(found[0], prefixes)]
+        groups: dict[int, tuple[Rule, list[Packed]]] = {}
+        for packed in prefixes:
+            rule = self._by_start.get(packed[:3]) or self.find(packed)
+            groups.setdefault(id(rule), (rule, []))[1].append(packed)
+        return list(groups.values())
 
     def find(self, packed: Packed) -> Rule:
         """The rule for a prefix."""
         rule = self._search(packed) if packed[0] < 16 else self._whole(packed[1:3])
         if rule is None:
             return self._search(packed)
-        self.by_start[packed[:3]] = rule
+        self._by_start[packed[:3]] = rule
         return rule
 
     def _whole(self, start: bytes) -> Rule | None:
@@ -123,21 +165,26 @@ class RuleIndex:
         return self._plain
 
 
-def resolve_selection(selection: Selected, rule: Rule, family: Family, underlay: Underlay) -> Resolution:
-    """The target of `selection` under `rule`, or the reasons, one per path that cannot be used."""
-    hops: set[Hop] = set()
-    excluded: list[Unprogrammed] = []
-    for path in selection.paths:
-        outcome = _hop(path, rule, family, underlay)
-        if isinstance(outcome, Hop):
-            hops.add(outcome)
-        else:
-            excluded.append(outcome)
+def find_ways(selection: Selected, rule: Rule, family: Family, underlay: Underlay) -> list[Found]:
+    """The key and the way of every path of `selection` under `rule`, best first."""
+    return [(_key(path, rule, family), _hop(path, rule, family, underlay)) for path in selection.paths]
+
+
+def _key(path: SelectedPath, rule: Rule, family: Family) -> NextHopKey | None:
+    if path.next_hop is None:
+        return None
+    owner = None if rule.encapsulation is Encapsulation.NONE else path.owner
+    return NextHopKey(family, path.next_hop, owner, rule.encapsulation, rule.mode)
+
+
+def plain_target(found: Iterable[Found]) -> RouteTarget | None:
+    """The target that carries its hops itself; None when no path has a way."""
+    hops = {way for _, way in found if isinstance(way, Hop)}
     if not hops:
-        return Resolution(selection, None, tuple(excluded))
+        return None
     # A fixed order makes equal sets of hops equal targets, whatever the order of the paths.
     ordered = sorted(hops, key=lambda hop: (int(hop.gateway or 0), hop.ifindex, hop.onlink))
-    return Resolution(selection, RouteTarget(RouteKind.UNICAST, tuple(ordered)), tuple(excluded))
+    return RouteTarget(RouteKind.UNICAST, tuple(ordered))
 
 
 @dataclass(frozen=True, slots=True)

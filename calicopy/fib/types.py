@@ -4,6 +4,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Protocol
 
 from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Packed, Prefix
@@ -93,6 +94,12 @@ class RouteTarget:
 BLACKHOLE = RouteTarget(RouteKind.BLACKHOLE)
 
 
+@cache
+def object_target(next_hop_id: int) -> RouteTarget:
+    """The target of routes that lead to a nexthop object: one object per id, so that identity says everything."""
+    return RouteTarget(RouteKind.UNICAST, next_hop_id=next_hop_id)
+
+
 def workload_target(ifindex: int) -> RouteTarget:
     """The target of a workload's host route: on the link of its host interface, scope link."""
     return RouteTarget(RouteKind.UNICAST, (Hop(None, ifindex),), link_scope=True)
@@ -127,7 +134,10 @@ class NextHopOp(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class NextHopChange:
-    """One operation. ADD never touches an object that is there, REPLACE none that is not."""
+    """One operation. An ADD that meets an object of ours brings it to this; a REPLACE of what is not there fails.
+
+    Objects of others are touched by none.
+    """
 
     op: NextHopOp
     object: NextHopObject
@@ -228,6 +238,7 @@ class UnprogrammedReason(enum.Enum):
     TUNNEL_UNAVAILABLE = "tunnel-unavailable"
     FOREIGN_ROUTE = "foreign-route"
     KERNEL_ERROR = "kernel-error"
+    NEXT_HOP_GONE = "next-hop-gone"
     WAITING = "waiting"
 
 
@@ -252,6 +263,7 @@ _MESSAGES = {
     UnprogrammedReason.TUNNEL_UNAVAILABLE: "the tunnel device is not there",
     UnprogrammedReason.FOREIGN_ROUTE: "a route that is not ours holds this prefix with our metric",
     UnprogrammedReason.KERNEL_ERROR: "the kernel refused the route with errno {errno}",
+    UnprogrammedReason.NEXT_HOP_GONE: "no session brings a path over next hop {next_hop} any more: packets are dropped",
     UnprogrammedReason.WAITING: "not written to the kernel yet",
 }
 

@@ -55,7 +55,9 @@ _DST_HEADER = {family: ATTRIBUTE.pack(4 + family.octets, RTA_DST) for family in 
 _DST_AT = 16 + RTMSG.size + 8 + 4
 """Where the kernel puts the destination in a message: after RTA_TABLE, which it always writes first."""
 _NEW_ROUTE = RTM_NEWROUTE.to_bytes(2, byteorder)
-_NEVER_SET = frozenset({RTA_PREFSRC, RTA_METRICS, RTA_ENCAP, RTA_NH_ID, RTA_VIA})
+_NEVER_SET = frozenset({RTA_PREFSRC, RTA_METRICS, RTA_ENCAP, RTA_VIA})
+_NEVER_SET_WITH_OBJECT = frozenset({RTA_PREFSRC, RTA_METRICS})
+"""With nexthop_compat_mode 1 the kernel tells beside RTA_NH_ID what the object has, which is not the route's matter."""
 _ATTEMPTS = 5
 
 
@@ -104,6 +106,9 @@ def parse_route(family: Family, data: bytes, start: int, end: int) -> ParsedRout
 
 def target_of(found: dict[int, bytes], *, family: Family, kind: int, scope: int, flags: int, tos: int) -> RouteTarget:
     """Where a route leads, by the attributes and the header fields (rtmsg) of its message."""
+    if RTA_NH_ID in found:  # the type is that of the object: unicast, or blackhole
+        altered = tos != 0 or not _NEVER_SET_WITH_OBJECT.isdisjoint(found)
+        return RouteTarget(RouteKind.UNICAST, altered=altered, next_hop_id=_u32(found, RTA_NH_ID))
     altered = tos != 0 or not _NEVER_SET.isdisjoint(found)
     if kind == RTN_BLACKHOLE:
         return RouteTarget(RouteKind.BLACKHOLE, altered=altered)
@@ -209,7 +214,7 @@ def _take_apart(
 
 
 def dump_all(socket: NetlinkSocket, identity: Identity) -> KernelDump:
-    """Our routes of both families."""
+    """Our routes of both families; nexthop objects are left out."""
     found = {family: own_routes(socket, family, identity) for family in Family}
     strays = tuple(stray for part in found.values() for stray in part.strays)
     return KernelDump({family: part.routes for family, part in found.items()}, strays)

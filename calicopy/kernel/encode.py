@@ -1,15 +1,17 @@
 """Routes to rtnetlink messages, many at a time.
 
-Theory of operation: the messages of a batch differ in two places only, the sequence number and the destination. So one
-message is made as a template, repeated, and the two places are filled in column by column with strided slices: octet k
-of every destination at once. That costs some 30 ns a route, and the kernel is the limit. Prefixes are grouped by length
-first, since the length sits in the message's head.
+Theory of operation: the messages of a batch differ in the destination only. So one message is made as a template,
+repeated, and the destinations are copied into the copies in a few strided passes, as wide as they allow: some 30 ns a
+route, so that the kernel is the limit. All of them have one sequence number: a message that fails is answered with the
+message itself, destination and all. Prefixes are grouped by length first, since the length sits in the message's head.
 """
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from struct import pack
+from functools import lru_cache
+from operator import itemgetter
+from typing import Literal
 
 from calicopy.fib.types import Hop, RouteBatch, RouteKind, RouteOp, RouteTarget
 from calicopy.kernel.netlink import (
@@ -17,7 +19,6 @@ from calicopy.kernel.netlink import (
     ATTRIBUTE,
     HEADER,
     NEXTHOP,
-    NLM_F_ACK,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REPLACE,
@@ -29,6 +30,7 @@ from calicopy.kernel.netlink import (
     RTA_DST,
     RTA_GATEWAY,
     RTA_MULTIPATH,
+    RTA_NH_ID,
     RTA_OIF,
     RTA_PRIORITY,
     RTM_DELROUTE,
@@ -48,6 +50,11 @@ _FLAGS = {
     RouteOp.REPLACE: NLM_F_REQUEST | NLM_F_REPLACE,
     RouteOp.DELETE: NLM_F_REQUEST,
 }
+_LENGTH_AT = HEADER.size + 1
+_DST_AT = HEADER.size + RTMSG.size + ATTRIBUTE.size
+_LENGTH_OF = itemgetter(0)
+_WORDS: tuple[tuple[int, Literal["Q", "I", "H", "B"]], ...] = ((8, "Q"), (4, "I"), (2, "H"), (1, "B"))
+"""Octets that can be copied at once, and their code in `struct`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +65,31 @@ class Identity:
     metric: int
 
 
-def encode(batch: RouteBatch, identity: Identity, first_sequence: int) -> tuple[bytearray, list[Packed]]:
-    """The messages of a batch, and its prefixes in the order of the sequence numbers, from `first_sequence` on."""
-    data, order = bytearray(), list[Packed]()
-    for length, prefixes in _by_length(batch.prefixes):
-        template, dst_at = _template(batch, identity, length)
-        data += _fill(template, dst_at, prefixes, batch.family.octets, first_sequence + len(order))
-        order += prefixes
-    return data, order
+def template_of(batch: RouteBatch, identity: Identity) -> bytes:
+    """One message of the batch, with no destination and no sequence number yet."""
+    metric = identity.metric if batch.metric is None else batch.metric
+    return _template(batch.op, batch.family, batch.target, metric, identity.protocol)
 
 
-def ask_for_ack(data: bytearray, last_size: int) -> None:
-    """Set NLM_F_ACK on the last message, of `last_size` octets: its answer says that all before it is through."""
-    data[len(data) - last_size + 6] |= NLM_F_ACK
+def encode(template: bytes, prefixes: list[Packed], *, sequence: int) -> bytearray:
+    """A message for each prefix, all under one sequence number, in the order of their lengths."""
+    data = bytearray()
+    for length, part in _by_length(prefixes):
+        one = bytearray(template)
+        one[8:12] = U32.pack(sequence)
+        one[_LENGTH_AT] = length
+        data += _fill(one, part)
+    return data
 
 
-def message_size(batch: RouteBatch, identity: Identity) -> int:
-    """Octets of each message of the batch."""
-    return len(_template(batch, identity, 0)[0])
+def destination(message: bytes) -> Packed:
+    """The prefix of a message that `encode` made."""
+    length = message[_LENGTH_AT]
+    return message[_LENGTH_AT : _LENGTH_AT + 1] + message[_DST_AT : _DST_AT + (length + 7) // 8]
 
 
 def _by_length(prefixes: list[Packed]) -> Iterator[tuple[int, list[Packed]]]:
-    lengths = {packed[0] for packed in prefixes}
+    lengths = set(map(_LENGTH_OF, prefixes))
     if len(lengths) == 1:
         yield lengths.pop(), prefixes
         return
@@ -87,32 +97,31 @@ def _by_length(prefixes: list[Packed]) -> Iterator[tuple[int, list[Packed]]]:
         yield length, [packed for packed in prefixes if packed[0] == length]
 
 
-def _template(batch: RouteBatch, identity: Identity, length: int) -> tuple[bytes, int]:
-    """One message with an empty destination, and where the destination's octets begin."""
-    octets = batch.family.octets
-    metric = identity.metric if batch.metric is None else batch.metric
-    body = _head(batch, identity.protocol, length) + attribute(RTA_DST, bytes(octets))
-    dst_at = HEADER.size + RTMSG.size + ATTRIBUTE.size
+@lru_cache(maxsize=4096)  # one for each target and operation; building it costs more than a hundred copies
+def _template(op: RouteOp, family: Family, target: RouteTarget | None, metric: int, protocol: int) -> bytes:
+    body = _head(family, target, protocol) + attribute(RTA_DST, bytes(family.octets))
     body += attribute(RTA_PRIORITY, U32.pack(metric))
-    if batch.op is not RouteOp.DELETE:
-        assert batch.target is not None
-        body += _hops(batch.target)
-    kind = RTM_DELROUTE if batch.op is RouteOp.DELETE else RTM_NEWROUTE
-    return HEADER.pack(HEADER.size + len(body), kind, _FLAGS[batch.op], 0, 0) + body, dst_at
+    if op is not RouteOp.DELETE:
+        assert target is not None
+        body += _hops(target)
+    kind = RTM_DELROUTE if op is RouteOp.DELETE else RTM_NEWROUTE
+    return HEADER.pack(HEADER.size + len(body), kind, _FLAGS[op], 0, 0) + body
 
 
-def _head(batch: RouteBatch, protocol: int, length: int) -> bytes:
-    family, target = ADDRESS_FAMILY[batch.family], batch.target
+def _head(family: Family, target: RouteTarget | None, protocol: int) -> bytes:
+    number = ADDRESS_FAMILY[family]
     if target is None:
-        return RTMSG.pack(family, length, 0, 0, RT_TABLE_MAIN, protocol, RT_SCOPE_NOWHERE, RTN_UNSPEC, 0)
+        return RTMSG.pack(number, 0, 0, 0, RT_TABLE_MAIN, protocol, RT_SCOPE_NOWHERE, RTN_UNSPEC, 0)
     # The kernel knows scopes for IPv4 only. RTNH_F_ONLINK of a single hop lives in the message's own flags.
-    scope = RT_SCOPE_LINK if target.link_scope and batch.family is Family.IPV4 else RT_SCOPE_UNIVERSE
+    scope = RT_SCOPE_LINK if target.link_scope and family is Family.IPV4 else RT_SCOPE_UNIVERSE
     kind = RTN_BLACKHOLE if target.kind is RouteKind.BLACKHOLE else RTN_UNICAST
     flags = RTNH_F_ONLINK if len(target.hops) == 1 and target.hops[0].onlink else 0
-    return RTMSG.pack(family, length, 0, 0, RT_TABLE_MAIN, protocol, scope, kind, flags)
+    return RTMSG.pack(number, 0, 0, 0, RT_TABLE_MAIN, protocol, scope, kind, flags)
 
 
 def _hops(target: RouteTarget) -> bytes:
+    if target.next_hop_id:
+        return attribute(RTA_NH_ID, U32.pack(target.next_hop_id))
     if not target.hops:
         return b""
     if len(target.hops) == 1:
@@ -130,16 +139,18 @@ def _gateway(hop: Hop) -> bytes:
     return b"" if hop.gateway is None else attribute(RTA_GATEWAY, hop.gateway.packed)
 
 
-def _fill(template: bytes, dst_at: int, prefixes: list[Packed], octets: int, first_sequence: int) -> bytearray:
-    count, size = len(prefixes), len(template)
-    data = bytearray(template * count)
-    sequences = pack(f"={count}I", *range(first_sequence, first_sequence + count))
-    for column in range(4):
-        data[8 + column :: size] = sequences[column::4]
-    joined, stride = b"".join(prefixes), len(prefixes[0])
-    for column in range(min(octets, stride - 1)):
-        data[dst_at + column :: size] = joined[1 + column :: stride]
+def _fill(template: bytearray, prefixes: list[Packed]) -> bytearray:
+    """A copy of the template for each prefix; all are of one length."""
+    data, octets = template * len(prefixes), bytearray().join(prefixes)
+    stride = len(prefixes[0])
+    del octets[::stride]  # the lengths
+    width = stride - 1
+    if width:
+        size, code = next(word for word in _WORDS if (width | _DST_AT | len(template)) % word[0] == 0)
+        target, source = memoryview(data).cast(code), memoryview(octets).cast(code)
+        for column in range(width // size):
+            target[_DST_AT // size + column :: len(template) // size] = source[column :: width // size]
     return data
 
 
-__all__ = ["Identity", "ask_for_ack", "encode", "message_size"]
+__all__ = ["Identity", "destination", "encode", "template_of"]

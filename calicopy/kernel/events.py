@@ -28,6 +28,13 @@ class RoutesChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class NextHopsChanged:
+    """Others changed nexthop objects with these ids, which are in our range: read them again."""
+
+    ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class UnderlayChanged:
     """Routes that are not ours changed: resolve the next hops again."""
 
@@ -37,4 +44,4 @@ class KernelEventsLost:
     """The event socket overran (ENOBUFS): read everything again."""
 
 
-KernelEvent: TypeAlias = LinksChanged | RoutesChanged | UnderlayChanged | KernelEventsLost
+KernelEvent: TypeAlias = LinksChanged | RoutesChanged | NextHopsChanged | UnderlayChanged | KernelEventsLost

@@ -1,20 +1,26 @@
 """A kernel in memory, for tests of the FIB: it behaves as the real one, and fails on demand.
 
-It keeps its table by the kernel's key (prefix, metric), with the protocol as a value, and knows which interfaces are
-up. Failure flags make the next writes fail the way a real kernel's do.
+It keeps its table by the kernel's key (prefix, metric), with the protocol as a value, its nexthop objects by id, and
+knows which interfaces are up. Failure flags make the next writes fail the way a real kernel's do. Whatever takes an
+object away takes its routes and its places in groups along, as there.
 """
 from __future__ import annotations
 
 import enum
 import errno
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from calicopy.fib.types import (
     DEFAULT_METRIC,
     DEFAULT_PROTOCOL,
+    NEXT_HOP_IDS,
     KernelDump,
     KernelRoute,
+    NextHopChange,
+    NextHopObject,
+    NextHopOp,
+    NextHopResult,
     RouteBatch,
     RouteOp,
     RouteTarget,
@@ -27,7 +33,7 @@ from calicopy.net.nexthop import NextHopFacts
 
 
 class FailureFlag(enum.Flag):
-    """Ways in which the next `write` fails. Each is taken back by that write."""
+    """Ways in which the next `write` fails, or `write_next_hops` (NEXT_HOP). Each is taken back by that write."""
 
     NONE = 0
     ADD = enum.auto()
@@ -36,6 +42,7 @@ class FailureFlag(enum.Flag):
     EVERY_SECOND = enum.auto()
     VANISHED = enum.auto()
     ALREADY_THERE = enum.auto()
+    NEXT_HOP = enum.auto()
 
 
 @dataclass(slots=True)
@@ -44,6 +51,14 @@ class Held:
 
     protocol: int
     target: RouteTarget
+
+
+@dataclass(slots=True)
+class HeldObject:
+    """One nexthop object."""
+
+    protocol: int
+    object: NextHopObject
 
 
 _Key = tuple[Family, Packed, int]
@@ -56,6 +71,8 @@ class FakeKernel:
     protocol: int = DEFAULT_PROTOCOL
     metric: int = DEFAULT_METRIC
     table: dict[_Key, Held] = field(default_factory=dict)
+    objects: dict[int, HeldObject] = field(default_factory=dict)
+    has_objects: bool = True
     down: set[int] = field(default_factory=set)
     next_hops: dict[IPAddress, NextHopFacts] = field(default_factory=dict)
     links: dict[int, InterfaceFacts] = field(default_factory=dict)
@@ -77,11 +94,21 @@ class FakeKernel:
             for (family, packed, metric), held in self.table.items()
             if metric != self.metric and held.protocol == self.protocol
         )
-        return KernelDump({family: self.ours(family) for family in Family}, strays)
+        routes = {family: self.ours(family) for family in Family}
+        if not self.has_objects:
+            return KernelDump(routes, strays)
+        foreign = frozenset(
+            number for number, held in self.objects.items() if number in NEXT_HOP_IDS and held.protocol != self.protocol
+        )
+        return KernelDump(routes, strays, self.our_objects(), foreign)
+
+    def our_objects(self) -> dict[int, NextHopObject]:
+        """Our nexthop objects by id."""
+        return {number: held.object for number, held in self.objects.items() if held.protocol == self.protocol}
 
     def write_now(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """What `write` does."""
-        flags, self.failing = self.failing, FailureFlag.NONE
+        flags, self.failing = self.failing, self.failing & FailureFlag.NEXT_HOP
         return [self._batch(batch, flags) for batch in batches]
 
     def _batch(self, batch: RouteBatch, flags: FailureFlag) -> WriteResult:
@@ -124,6 +151,8 @@ class FakeKernel:
         assert batch.target is not None
         if any(hop.ifindex in self.down for hop in batch.target.hops):
             return errno.ENETDOWN
+        if batch.target.next_hop_id and batch.target.next_hop_id not in self.objects:
+            return errno.EINVAL
         if batch.op is RouteOp.REPLACE and held is None:
             return errno.ENOENT
         if batch.op is RouteOp.ADD and held is not None and held.protocol != self.protocol:
@@ -131,9 +160,63 @@ class FakeKernel:
         self.table[key] = Held(self.protocol, batch.target)
         return 0
 
+    def write_next_hops_now(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
+        """What `write_next_hops` does."""
+        failing, self.failing = FailureFlag.NEXT_HOP in self.failing, self.failing & ~FailureFlag.NEXT_HOP
+        return [NextHopResult(change, errno.ENOBUFS) if failing else self._change(change) for change in changes]
+
+    def _change(self, change: NextHopChange) -> NextHopResult:
+        wanted, held = change.object, self.objects.get(change.object.id)
+        self.writes += 1
+        if not self.has_objects:
+            return NextHopResult(change, errno.EOPNOTSUPP)
+        if held is not None and held.protocol != self.protocol:
+            return NextHopResult(change, 0 if change.op is NextHopOp.DELETE else errno.EEXIST, foreign=True)
+        if change.op is NextHopOp.DELETE:
+            self.remove_object(wanted.id)
+            return NextHopResult(change)
+        if held is None and change.op is NextHopOp.REPLACE:
+            return NextHopResult(change, errno.ENOENT)
+        code = self._refusal(wanted, held)
+        if not code:
+            self.objects[wanted.id] = HeldObject(self.protocol, wanted)
+        return NextHopResult(change, code)
+
+    def _refusal(self, wanted: NextHopObject, held: HeldObject | None) -> int:
+        """Why the kernel does not take this object; 0 where it does."""
+        if held is not None and bool(held.object.members) != bool(wanted.members):
+            return errno.EINVAL
+        members = [self.objects.get(number) for number, _ in wanted.members]
+        if any(member is None or member.object.members for member in members):
+            return errno.EINVAL
+        if len(members) > 1 and any(member is not None and member.object.is_blackhole for member in members):
+            return errno.EINVAL
+        groups = self._groups(wanted.id) if wanted.is_blackhole else []
+        if any(len(group.members) > 1 for group in groups):
+            return errno.EINVAL
+        return errno.ENETDOWN if wanted.hop is not None and wanted.hop.ifindex in self.down else 0
+
+    def _groups(self, number: int) -> list[NextHopObject]:
+        groups = [held.object for held in self.objects.values() if held.object.members]
+        return [group for group in groups if number in dict(group.members)]
+
+    def remove_object(self, number: int) -> None:
+        """Take an object away, and with it its routes and its places in groups; an empty group goes too."""
+        self.objects.pop(number, None)
+        self.table = {key: held for key, held in self.table.items() if held.target.next_hop_id != number}
+        for group in self._groups(number):
+            rest = tuple(member for member in group.members if member[0] != number)
+            if rest:
+                self.objects[group.id].object = replace(group, members=rest)
+            else:
+                self.remove_object(group.id)
+
     def link_down(self, ifindex: int) -> None:
-        """Take an interface down: routes over it are gone, and nobody is told of each."""
+        """Take an interface down: routes and objects over it are gone, and nobody is told of each."""
         self.down.add(ifindex)
+        for number, one in list(self.objects.items()):
+            if one.object.hop is not None and one.object.hop.ifindex == ifindex:
+                self.remove_object(number)
         self.table = {
             key: held
             for key, held in self.table.items()
@@ -151,6 +234,10 @@ class FakeKernel:
     async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """See `KernelPort`."""
         return self.write_now(batches)
+
+    async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
+        """See `KernelPort`."""
+        return self.write_next_hops_now(changes)
 
     async def resolve(self, addresses: Iterable[IPAddress]) -> dict[IPAddress, NextHopFacts]:
         """See `KernelPort`."""

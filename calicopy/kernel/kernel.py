@@ -1,9 +1,11 @@
 """The kernel edge behind one asynchronous face.
 
-Theory of operation: everything that talks to the kernel and may take long runs in one worker thread, in the order in
-which it was asked for, over one socket for routes and one for the rest; `send` and `recv` release the interpreter
-lock, so the loop goes on. Only the event socket is read on the loop, in small portions. Nothing is decided here: what
-to write comes from the FIB, what to ensure from the agent.
+Theory of operation: what talks to the kernel and may take long runs in three lanes, each a thread with a socket that
+does things in the order in which they were asked for: routes, nexthop objects, and the rest. `send` and `recv` release
+the interpreter lock, so the loop goes on. A change of an object is what stops packets to a node that is gone, and a
+look at links and next hops is how that is noticed, so neither waits for 100,000 routes that are being written. Only the
+event socket is read on the loop, in small portions. Nothing is decided here: what to write comes from the FIB, what to
+ensure from the agent.
 
 The network namespace is that of the thread which calls `open`.
 """
@@ -11,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from calicopy.fib.types import (
@@ -21,6 +24,7 @@ from calicopy.fib.types import (
     KernelDump,
     KernelMatch,
     NextHopChange,
+    NextHopObject,
     NextHopResult,
     RouteBatch,
     RouteOp,
@@ -34,6 +38,7 @@ from calicopy.kernel.match import match_address
 from calicopy.kernel.monitor import Monitor
 from calicopy.kernel.nat import NatSpec, ensure_nat
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
+from calicopy.kernel.nexthops import NextHopWriter, dump_next_hops
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.kernel.resolve import resolve
 from calicopy.kernel.sysctl import SysctlProblem, SysctlSpec, ensure_sysctls
@@ -55,6 +60,9 @@ class KernelPort(Protocol):
     async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write batches; one result each."""
 
+    async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
+        """Change nexthop objects; one result each."""
+
     async def resolve(self, addresses: Iterable[IPAddress]) -> dict[IPAddress, NextHopFacts]:
         """How the addresses are reached."""
 
@@ -68,18 +76,21 @@ class KernelPort(Protocol):
 class Kernel:
     """The real kernel, in the namespace of the thread that opens it. Call `open` first, and `close` in the end."""
 
-    def __init__(self, *, protocol: int = DEFAULT_PROTOCOL, metric: int = DEFAULT_METRIC) -> None:
+    def __init__(
+        self, *, protocol: int = DEFAULT_PROTOCOL, metric: int = DEFAULT_METRIC, next_hop_objects: bool = True
+    ) -> None:
+        """`next_hop_objects` False behaves as on a kernel before 5.3, which has none."""
         self.identity = Identity(protocol, metric)
-        self._thread: ThreadPoolExecutor | None = None
-        self._routes: NetlinkSocket | None = None
-        self._other: NetlinkSocket | None = None
+        self._with_objects = next_hop_objects
+        self._routes: _Lane | None = None
+        self._next_hops: _Lane | None = None
+        self._host: _Lane | None = None
         self._monitor: Monitor | None = None
 
     async def open(self) -> None:
         """Open the sockets and begin to read events. OSError where the kernel gives no netlink socket."""
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="kernel")
-        self._routes, self._other = NetlinkSocket(), NetlinkSocket()
-        self._monitor = Monitor(self.identity, ignored_port=self._routes.port_id)
+        self._routes, self._next_hops, self._host = _Lane("routes"), _Lane("next hops"), _Lane("kernel")
+        self._monitor = Monitor(self.identity, ignored_ports=(self._routes.port_id, self._next_hops.port_id))
         self._monitor.start()
         up = {index for index, link in (await self.interfaces()).items() if link.up}
         self._monitor.seen_up(up)
@@ -88,25 +99,37 @@ class Kernel:
         """Close everything; the kernel keeps what was made."""
         if self._monitor is not None:
             self._monitor.close()
-        if self._thread is not None:
-            await asyncio.to_thread(self._thread.shutdown)
-            self._thread = None
-        for socket in (self._routes, self._other):
-            if socket is not None:
-                socket.close()
+        for lane in (self._routes, self._next_hops, self._host):
+            if lane is not None:
+                await lane.close()
+        self._routes = self._next_hops = self._host = None
 
     async def dump(self) -> KernelDump:
-        """Our routes of both families in table main."""
-        return await self._run(lambda: dump_all(self._route_socket(), self.identity))
+        """Our routes of both families in table main, and our nexthop objects.
+
+        Either part is what was there after the writes that were asked for before, and ends before those after it.
+        """
+        found = await _open(self._routes).run(lambda socket: dump_all(socket, self.identity))
+        if not self._with_objects:
+            return found
+        held = await _open(self._next_hops).run(lambda socket: dump_next_hops(socket, self.identity))
+        return found if held is None else replace(found, next_hops=held.ours, foreign_ids=held.foreign_ids)
 
     async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write batches in order; a failure stops nothing. Without CAP_NET_ADMIN every prefix fails with EPERM."""
         todo = list(batches)
-        return await self._run(lambda: RouteWriter(self._route_socket(), self.identity).write(todo))
+        return await _open(self._routes).run(lambda socket: RouteWriter(socket, self.identity).write(todo))
 
     async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
         """Write changes of nexthop objects in order, at once: they do not wait for routes that are being written."""
-        raise NotImplementedError  # writer: yours
+        todo = list(changes)
+        if not self._with_objects:
+            return [NextHopResult(change, errno.EOPNOTSUPP) for change in todo]
+        return await _open(self._next_hops).run(lambda socket: NextHopWriter(socket, self.identity).write(todo))
+
+    async def read_next_hops(self, ids: Collection[int]) -> dict[int, NextHopObject | None]:
+        """Our objects with these ids; None where there is none, or another process holds it."""
+        return await _open(self._next_hops).run(lambda socket: NextHopWriter(socket, self.identity).read(ids))
 
     async def resolve(self, addresses: Iterable[IPAddress]) -> dict[IPAddress, NextHopFacts]:
         """How each address is reached; routes of ours do not count."""
@@ -153,14 +176,31 @@ class Kernel:
         return self._monitor.events()
 
     async def _run(self, work: Callable[[], _Result]) -> _Result:
-        if self._thread is None:
-            raise NetlinkError(errno.ENOTCONN, "the kernel edge is not open")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    def _route_socket(self) -> NetlinkSocket:
-        assert self._routes is not None, "open() comes first"
-        return self._routes
+        return await _open(self._host).run(lambda _: work())
 
     def _other_socket(self) -> NetlinkSocket:
-        assert self._other is not None, "open() comes first"
-        return self._other
+        return _open(self._host).socket
+
+
+class _Lane:
+    """A socket and the one thread that uses it; what is asked for is done in order."""
+
+    def __init__(self, name: str) -> None:
+        self.socket = NetlinkSocket()
+        self.port_id = self.socket.port_id
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+
+    async def run(self, work: Callable[[NetlinkSocket], _Result]) -> _Result:
+        """Do this after all that was asked for before."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.socket)
+
+    async def close(self) -> None:
+        """End, after what was begun."""
+        await asyncio.to_thread(self._thread.shutdown)
+        self.socket.close()
+
+
+def _open(lane: _Lane | None) -> _Lane:
+    if lane is None:
+        raise NetlinkError(errno.ENOTCONN, "the kernel edge is not open")
+    return lane

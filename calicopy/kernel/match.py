@@ -1,7 +1,9 @@
 """Which route the kernel takes for an address now, of whatever protocol and table: for people who ask why."""
 from __future__ import annotations
 
-from calicopy.fib.types import KernelMatch
+from dataclasses import replace
+
+from calicopy.fib.types import KernelMatch, RouteKind, RouteTarget
 from calicopy.kernel.dump import target_of
 from calicopy.kernel.netlink import (
     ADDRESS_FAMILY,
@@ -21,6 +23,7 @@ from calicopy.kernel.netlink import (
     attributes,
     message,
 )
+from calicopy.kernel.nexthops import read_next_hops
 from calicopy.net import Family, IPAddress, Prefix
 
 
@@ -38,7 +41,20 @@ def match_address(socket: NetlinkSocket, address: IPAddress) -> KernelMatch:
                 answer = _parse(address, family, data, start=start, end=end)
     except NetlinkError as error:
         return KernelMatch(address, errno=error.errno or 0)
+    if answer.target is not None and answer.target.next_hop_id:
+        return replace(answer, target=_with_hops(socket, answer.target))
     return answer
+
+
+def _with_hops(socket: NetlinkSocket, target: RouteTarget) -> RouteTarget:
+    """The target of a route by id with the hops that its object has, for those who look at it."""
+    held = read_next_hops(socket, [target.next_hop_id]).get(target.next_hop_id)
+    if held is None:
+        return target
+    weights = dict(held.members) if held.members else {held.id: 1}
+    found = read_next_hops(socket, weights)
+    hops = [replace(one.hop, weight=weights[one.id]) for one in found.values() if one.hop is not None]
+    return replace(target, kind=RouteKind.UNICAST if hops else RouteKind.BLACKHOLE, hops=tuple(hops))
 
 
 def _parse(address: IPAddress, family: Family, data: bytes, *, start: int, end: int) -> KernelMatch:

@@ -1,9 +1,10 @@
 """The kernel's event socket, on the agent's loop.
 
-Theory of operation: one socket in the groups of links, addresses and routes. A socket filter inside the kernel drops
-the echo of what our own writer does, so 100,000 writes of ours cost the loop nothing. What is read is merged into one
-pending picture at once, and handed out when the reader comes for it; so a slow reader costs memory by changed prefix,
-not by event. An overrun (ENOBUFS) becomes an event itself, and forgets what was pending, since all is to be read again.
+Theory of operation: one socket in the groups of links, addresses, routes and nexthop objects. A socket filter inside
+the kernel drops the echo of what our own writer does, so 100,000 writes of ours cost the loop nothing. What is read is
+merged into one pending picture at once, and handed out when the reader comes for it; so a slow reader costs memory by
+changed prefix, not by event. An overrun (ENOBUFS) becomes an event itself, and forgets what was pending, since all is
+to be read again.
 """
 from __future__ import annotations
 
@@ -15,10 +16,17 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 
-from calicopy.fib.types import RouteTarget
+from calicopy.fib.types import NEXT_HOP_IDS, RouteTarget
 from calicopy.kernel.dump import parse_route
 from calicopy.kernel.encode import Identity
-from calicopy.kernel.events import KernelEvent, KernelEventsLost, LinksChanged, RoutesChanged, UnderlayChanged
+from calicopy.kernel.events import (
+    KernelEvent,
+    KernelEventsLost,
+    LinksChanged,
+    NextHopsChanged,
+    RoutesChanged,
+    UnderlayChanged,
+)
 from calicopy.kernel.netlink import (
     FAMILY_OF,
     IFADDRMSG,
@@ -28,19 +36,23 @@ from calicopy.kernel.netlink import (
     NETLINK_ROUTE,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELNEXTHOP,
     RTM_DELROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEXTHOP,
     RTM_NEWROUTE,
     RTNLGRP_IPV4_IFADDR,
     RTNLGRP_IPV4_ROUTE,
     RTNLGRP_IPV6_IFADDR,
     RTNLGRP_IPV6_ROUTE,
     RTNLGRP_LINK,
+    RTNLGRP_NEXTHOP,
     SO_RCVBUFFORCE,
     SOL_NETLINK,
     messages,
 )
+from calicopy.kernel.nexthops import parse_next_hop
 from calicopy.net import Family, Packed
 
 _GROUPS = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE)
@@ -53,7 +65,10 @@ _RECEIVE_BUFFER = 4 << 20
 class Monitor:
     """Reads events once `start` was called on a running loop; `events` hands them out, to one reader."""
 
-    def __init__(self, identity: Identity, *, ignored_port: int = 0, receive_buffer: int = _RECEIVE_BUFFER) -> None:
+    def __init__(
+        self, identity: Identity, *, ignored_ports: tuple[int, ...] = (), receive_buffer: int = _RECEIVE_BUFFER
+    ) -> None:
+        """`ignored_ports`: the sockets that write for us. `receive_buffer`: octets."""
         self._identity = identity
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, NETLINK_ROUTE
@@ -63,11 +78,13 @@ class Monitor:
                 self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
             except PermissionError:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            if ignored_port:
-                _drop_from(self._socket, ignored_port)
+            if ignored_ports:
+                _drop_from(self._socket, ignored_ports)
             self._socket.bind((0, 0))
             for group in _GROUPS:
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            with contextlib.suppress(OSError):  # a kernel before 5.3 has no such group, and no such objects
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NEXTHOP)
         except BaseException:
             self._socket.close()
             raise
@@ -77,6 +94,7 @@ class Monitor:
         self._up: set[int] = set()
         self._links = False
         self._lost_interfaces: set[int] = set()
+        self._next_hops: set[int] = set()
         self._underlay = False
         self._overrun = False
         self._routes: dict[Family, dict[Packed, RouteTarget | None]] = {family: {} for family in Family}
@@ -109,6 +127,8 @@ class Monitor:
             taken.append(KernelEventsLost())
         elif self._links:
             taken.append(LinksChanged(frozenset(self._lost_interfaces)))
+        if self._next_hops and not self._overrun:  # before the routes that they lead
+            taken.append(NextHopsChanged(frozenset(self._next_hops)))
         changes = {family: routes for family, routes in self._routes.items() if routes}
         if changes and not self._overrun:
             taken.append(RoutesChanged(changes))
@@ -121,6 +141,7 @@ class Monitor:
     def _forget(self) -> None:
         self._links = self._underlay = self._overrun = False
         self._lost_interfaces.clear()
+        self._next_hops.clear()
         for routes in self._routes.values():
             routes.clear()
 
@@ -137,7 +158,7 @@ class Monitor:
                 self._overrun = True
                 continue
             self._take_in(data)
-        if self._overrun or self._links or self._underlay or any(self._routes.values()):
+        if self._overrun or self._links or self._underlay or self._next_hops or any(self._routes.values()):
             self._wake.set()
 
     def _take_in(self, data: bytes) -> None:
@@ -145,6 +166,10 @@ class Monitor:
             if kind in (RTM_NEWROUTE, RTM_DELROUTE):
                 with contextlib.suppress(struct.error):  # a message cut short is as good as one not sent
                     self._route(kind, data, start, end)
+            elif kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP):
+                number = parse_next_hop(data, start, end).id
+                if number in NEXT_HOP_IDS:
+                    self._next_hops.add(number)
             elif kind in (RTM_NEWLINK, RTM_DELLINK):
                 self._link(kind, data, start)
             elif kind in (RTM_NEWADDR, RTM_DELADDR):
@@ -179,14 +204,17 @@ class Monitor:
         self._routes[family][route.packed] = route.target if ours else None
 
 
-def _drop_from(monitor: socket.socket, port: int) -> None:
-    """Have the kernel drop messages whose nlmsg_pid (octets 12 to 15) is `port`: classic BPF (linux/filter.h)."""
-    # A load in classic BPF reads big-endian; nlmsg_pid is in the host's order.
-    value = struct.unpack(">I", struct.pack("=I", port))[0]
-    program = b"".join(
-        struct.pack("=HBBI", *instruction)
-        for instruction in ((0x20, 0, 0, 12), (0x15, 0, 1, value), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
-    )
-    memory = ctypes.create_string_buffer(program, len(program))
+def _drop_from(monitor: socket.socket, ports: tuple[int, ...]) -> None:
+    """Have the kernel drop messages whose nlmsg_pid (octets 12 to 15) is in `ports`: classic BPF (linux/filter.h)."""
+    # A load in classic BPF reads big-endian; nlmsg_pid is in the host's order. Each comparison jumps to the last
+    # instruction, "drop", when it is equal, and goes on to the next when not.
+    values = [struct.unpack(">I", struct.pack("=I", port))[0] for port in ports]
+    program = [(0x20, 0, 0, 12)]
+    program += [(0x15, len(values) - place, 0, value) for place, value in enumerate(values)]
+    program += [(0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)]
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    memory = ctypes.create_string_buffer(code, len(code))
     with contextlib.suppress(OSError):  # without it our own writes are read back: slower, not wrong
-        monitor.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 4, ctypes.addressof(memory)))
+        monitor.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(program), ctypes.addressof(memory))
+        )

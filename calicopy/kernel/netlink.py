@@ -1,7 +1,7 @@
 """rtnetlink: numbers, packing, and a socket that asks and reads answers.
 
-Numbers are those of linux/netlink.h, rtnetlink.h, if_link.h and if_addr.h. All integers are in the host's byte order,
-except addresses, which are in the network's.
+Numbers are those of linux/netlink.h, rtnetlink.h, nexthop.h, if_link.h and if_addr.h. All integers are in the host's
+byte order, except addresses, which are in the network's.
 """
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from calicopy.net import Family, IPAddress
@@ -18,7 +19,6 @@ from calicopy.net import Family, IPAddress
 NETLINK_ROUTE = 0
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
-NETLINK_CAP_ACK = 10
 NETLINK_GET_STRICT_CHK = 12
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
@@ -28,6 +28,7 @@ NLMSG_DONE = 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106
 
 NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
 NLM_F_DUMP_INTR = 0x10
@@ -43,7 +44,11 @@ RT_TABLE_MAIN = 254
 RTNH_F_ONLINK = 4
 RTM_F_CLONED, RTM_F_LOOKUP_TABLE, RTM_F_FIB_MATCH = 0x200, 0x1000, 0x2000
 
+NHA_ID, NHA_GROUP, NHA_GROUP_TYPE, NHA_BLACKHOLE, NHA_OIF, NHA_GATEWAY = 1, 2, 3, 4, 5, 6
+NHA_ENCAP_TYPE, NHA_ENCAP, NHA_FDB = 7, 8, 11
+
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE = 1, 5, 7, 9, 11
+RTNLGRP_NEXTHOP = 32
 
 IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP = 0x1, 0x8, 0x10000
 IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_AF_SPEC = 3, 4, 18, 26
@@ -63,6 +68,10 @@ IFADDRMSG = struct.Struct("=BBBBI")
 """ifaddrmsg: family, prefix length, flags, scope, interface index."""
 ATTRIBUTE = struct.Struct("=HH")
 """rtattr: length, type."""
+NHMSG = struct.Struct("=BBBBI")
+"""nhmsg: family, scope, protocol, reserved, flags (linux/nexthop.h)."""
+NEXTHOP_GRP = struct.Struct("=IBBH")
+"""nexthop_grp: id, weight less one, its high octet (since 6.12), reserved."""
 U32 = struct.Struct("=I")
 I32 = struct.Struct("=i")
 NEXTHOP = struct.Struct("=HBBi")
@@ -78,6 +87,15 @@ class NetlinkError(OSError):
 
 class NetlinkOverrunError(NetlinkError):
     """The socket's receive buffer overran (ENOBUFS): answers or events are lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A changing message that failed: the place of its sequence number among those sent, and the whole message."""
+
+    place: int
+    errno: int
+    message: bytes
 
 
 def attribute(kind: int, value: bytes) -> bytes:
@@ -144,7 +162,8 @@ def _end_code(datagram: bytes, first: int) -> int | None:
 class NetlinkSocket:
     """A NETLINK_ROUTE socket in the network namespace of the thread that makes it. For one thread at a time.
 
-    `timeout_s` bounds every wait for an answer; a missed one raises NetlinkError(ETIMEDOUT).
+    `timeout_s` bounds every wait for an answer; a missed one raises NetlinkError(ETIMEDOUT). What the kernel refuses
+    comes back whole, since NETLINK_CAP_ACK is not set.
     """
 
     def __init__(self, *, receive_buffer: int = 4 << 20, send_buffer: int = 1 << 20, timeout_s: float = 10.0) -> None:
@@ -154,7 +173,6 @@ class NetlinkSocket:
         self._asked = 0
         try:
             self._size_buffers(receive_buffer, send_buffer)
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
             self.strict = self._try_option(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
             self._socket.bind((0, 0))
         except BaseException:
@@ -230,6 +248,27 @@ class NetlinkSocket:
             for answer, _, sequence, start, end in messages(datagram):
                 if sequence == self._asked and answer not in (NLMSG_ERROR, NLMSG_DONE):
                     yield answer, datagram, start, end
+
+    def exchange(self, data: bytearray, *, first: int, count: int, last_size: int) -> list[Refusal]:
+        """Send changing messages under `count` sequence numbers from `first` on; the last one has `last_size` octets.
+
+        Gives those that failed, in order; the others are applied. The kernel answers a message that fails also when
+        no acknowledgement is asked for, so only the last one asks: its answer, which repeats its header, says that
+        all before it is through. NetlinkOverrunError: answers are lost.
+        """
+        data[len(data) - last_size + 6] |= NLM_F_ACK
+        self.send(data)
+        refused: list[Refusal] = []
+        while True:
+            datagram = self.receive()
+            for kind, _, sequence, start, end in messages(datagram):
+                if kind != NLMSG_ERROR or not 0 <= sequence - first < count:
+                    continue
+                code = -I32.unpack_from(datagram, start)[0]
+                if code:
+                    refused.append(Refusal(sequence - first, code, datagram[start + 4 : end]))
+                if HEADER.unpack_from(datagram, start + 4)[2] & NLM_F_ACK:
+                    return refused
 
     def ask_whole(self, data: bytes, *, flags: int, what: str) -> Iterator[bytes]:
         """As `ask`, but yields whole datagrams, for a reader that takes them apart itself.

@@ -1,36 +1,53 @@
 """Route batches into the kernel.
 
-Theory of operation: up to 1,000 messages go out in one send, without NLM_F_ACK but on the last. The kernel works
-through a send before it returns, applies what it can, and answers each message that failed with NLMSG_ERROR under that
-message's sequence number; the last one's answer closes the chunk. An add carries NLM_F_EXCL, so it never changes a
-route that is there. On EEXIST the key is read back: ours with the right target is done, ours with another one is
-replaced, anything else is foreign and stays. A delete carries protocol and metric, and one of what is gone (ESRCH) is
-done. A replace is sent only for keys that the FIB knows to hold a route of ours, and without NLM_F_CREATE.
+Theory of operation: batches go out in sends of up to 256 KB, some 4,000 messages, whatever batch they are of, without
+NLM_F_ACK but on the last message. The kernel works through a send before it returns, applies what it can, and answers
+each message that failed with NLMSG_ERROR: its sequence number names the batch, and the message that comes back in it
+the prefix. Few and large sends matter, since each return from one has to wait for the interpreter lock. An add carries
+NLM_F_EXCL, so it never changes a route that is there. On EEXIST the key is read back: ours with the right target is
+done, ours with another one is replaced, anything else is foreign and stays. A delete carries protocol and metric, and
+one of what is gone (ESRCH) is done. A replace is sent only for keys that the FIB knows to hold a route of ours, and
+without NLM_F_CREATE.
 """
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from calicopy.fib.types import RouteBatch, RouteOp, RouteTarget, WriteResult
 from calicopy.kernel.dump import lookup_exact, own_routes
-from calicopy.kernel.encode import Identity, ask_for_ack, encode, message_size
-from calicopy.kernel.netlink import I32, NLMSG_ERROR, NetlinkOverrunError, NetlinkSocket, messages
+from calicopy.kernel.encode import Identity, destination, encode, template_of
+from calicopy.kernel.netlink import NetlinkOverrunError, NetlinkSocket
 from calicopy.net import Packed
 
-MESSAGES_PER_SEND = 1000
-_SMALL_CHUNK = 50
+OCTETS_PER_SEND = 256 * 1024
+"""A few milliseconds of the kernel's time, and far below the send buffer of any `NetlinkSocket`."""
+_SMALL = 50
 _LOOKUPS_AT_MOST = 32
 
 
 @dataclass(slots=True)
-class _Outcome:
-    """What a batch came to so far."""
+class _Work:
+    """A batch, and what it came to so far."""
 
+    batch: RouteBatch
+    template: bytes
     failures: list[tuple[Packed, int]] = field(default_factory=list)
     exists: list[Packed] = field(default_factory=list)
     foreign: list[Packed] = field(default_factory=list)
+
+    def failed(self, packed: Packed, code: int) -> None:
+        """Take the kernel's refusal of one prefix."""
+        if code == errno.ESRCH and self.batch.op is RouteOp.DELETE:
+            return
+        if code == errno.EEXIST and self.batch.op is RouteOp.ADD:
+            self.exists.append(packed)
+        else:
+            self.failures.append((packed, code))
+
+
+_Part = tuple[_Work, list[Packed]]
 
 
 class RouteWriter:
@@ -42,63 +59,64 @@ class RouteWriter:
 
     def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write every batch, in order; a failing message stops nothing. One result a batch."""
-        return [self._write(batch) for batch in batches]
+        works = [self._work(batch) for batch in batches]
+        self._send(works)
+        for work in works:
+            if work.exists:
+                self._settle(work)
+        return [WriteResult(work.batch, work.failures, work.foreign) for work in works]
 
-    def _write(self, batch: RouteBatch) -> WriteResult:
-        outcome = _Outcome()
-        self._send(batch, outcome)
-        if outcome.exists:
-            self._settle(batch, outcome)
-        return WriteResult(batch, outcome.failures, outcome.foreign)
+    def _work(self, batch: RouteBatch) -> _Work:
+        return _Work(batch, template_of(batch, self._identity))
 
-    def _send(self, batch: RouteBatch, outcome: _Outcome) -> None:
-        for chunk in _chunks(batch.prefixes, MESSAGES_PER_SEND):
+    def _send(self, works: list[_Work]) -> None:
+        for parts in self._sends(works):
             try:
-                failed = self._exchange(batch, chunk)
+                self._exchange(parts)
             except NetlinkOverrunError:
-                # Answers are lost, so what failed is not known. Small chunks cannot overrun, and writing again is
+                # Answers are lost, so what failed is not known. Small sends cannot overrun, and writing again is
                 # harmless: what is there already answers EEXIST, what is gone ESRCH.
-                failed = []
                 self._socket.drain()
-                for part in _chunks(chunk, _SMALL_CHUNK):
-                    failed += self._exchange(batch, part)
-            for packed, code in failed:
-                if code == errno.ESRCH and batch.op is RouteOp.DELETE:
-                    continue
-                if code == errno.EEXIST and batch.op is RouteOp.ADD:
-                    outcome.exists.append(packed)
-                else:
-                    outcome.failures.append((packed, code))
+                for work, prefixes in parts:
+                    for small in _slices(prefixes, _SMALL):
+                        self._exchange([(work, small)])
 
-    def _exchange(self, batch: RouteBatch, prefixes: list[Packed]) -> list[tuple[Packed, int]]:
-        """Send one chunk; returns what failed, with the errno."""
-        first = self._socket.take_sequence(len(prefixes))
-        data, order = encode(replace(batch, prefixes=prefixes), self._identity, first)
-        ask_for_ack(data, message_size(batch, self._identity))
-        self._socket.send(data)
-        failed: list[tuple[Packed, int]] = []
-        last = first + len(prefixes) - 1
-        while True:
-            datagram = self._socket.receive()
-            for kind, _, sequence, start, _ in messages(datagram):
-                if kind != NLMSG_ERROR or not first <= sequence <= last:
-                    continue
-                code = -I32.unpack_from(datagram, start)[0]
-                if code:
-                    failed.append((order[sequence - first], code))
-                if sequence == last:
-                    return failed
+    def _sends(self, works: list[_Work]) -> Iterator[list[_Part]]:
+        """What goes out at once: whole batches as far as there is room, large ones in pieces."""
+        parts, room = list[_Part](), OCTETS_PER_SEND
+        for work in works:
+            size = len(work.template)
+            for prefixes in _slices(work.batch.prefixes, OCTETS_PER_SEND // size):
+                if parts and len(prefixes) * size > room:
+                    yield parts
+                    parts, room = [], OCTETS_PER_SEND
+                parts.append((work, prefixes))
+                room -= len(prefixes) * size
+        if parts:
+            yield parts
 
-    def _settle(self, batch: RouteBatch, outcome: _Outcome) -> None:
+    def _exchange(self, parts: list[_Part]) -> None:
+        """Send the messages of all parts, and take note of what failed."""
+        first = self._socket.take_sequence(len(parts))
+        data = bytearray()
+        for sequence, (work, prefixes) in enumerate(parts, first):
+            data += encode(work.template, prefixes, sequence=sequence)
+        last_size = len(parts[-1][0].template)
+        for refusal in self._socket.exchange(data, first=first, count=len(parts), last_size=last_size):
+            parts[refusal.place][0].failed(destination(refusal.message), refusal.errno)
+
+    def _settle(self, work: _Work) -> None:
         """Find out what holds the keys that an add met, and act on it."""
         wrong: list[Packed] = []
-        for packed, held in self._read_back(batch, outcome.exists):
+        for packed, held in self._read_back(work.batch, work.exists):
             if held is None:
-                outcome.foreign.append(packed)
-            elif held != batch.target:
+                work.foreign.append(packed)
+            elif held != work.batch.target:
                 wrong.append(packed)
         if wrong:
-            self._send(replace(batch, op=RouteOp.REPLACE, prefixes=wrong), outcome)
+            again = self._work(replace(work.batch, op=RouteOp.REPLACE, prefixes=wrong))
+            self._send([again])
+            work.failures += again.failures
 
     def _read_back(self, batch: RouteBatch, prefixes: list[Packed]) -> list[tuple[Packed, RouteTarget | None]]:
         """Per prefix the target of our route at its key, or None when that is not ours."""
@@ -110,6 +128,10 @@ class RouteWriter:
         return [(packed, ours.get(packed)) for packed in prefixes]
 
 
-def _chunks(prefixes: Sequence[Packed], size: int) -> Iterator[list[Packed]]:
+def _slices(prefixes: list[Packed], size: int) -> Iterator[list[Packed]]:
+    if len(prefixes) <= size:  # the common case, without a copy
+        if prefixes:
+            yield prefixes
+        return
     for start in range(0, len(prefixes), size):
-        yield list(prefixes[start : start + size])
+        yield prefixes[start : start + size]

@@ -41,6 +41,9 @@ class Namespace:
     def index(self, device: str) -> int:
         return socket.if_nametoindex(device)
 
+    def sysctl(self, name: str, value: int) -> None:
+        (Path("/proc/sys/net") / name).write_text(f"{value}\n")
+
     def routes(self, selector: str = "proto 117") -> list[str]:
         return [line.strip() for line in self.ip(f"route show {selector}").splitlines()]
 
