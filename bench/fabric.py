@@ -19,6 +19,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 NETNS_DIR = Path("/run/netns")
 SWITCH = "sw"
@@ -176,25 +179,30 @@ class Fabric:
         shown = run("ip", "-n", _namespace(host), "route", "show", "proto", str(protocol))
         return len(shown.splitlines())
 
-    def open_socket(self, host: str, family: int, kind: int, protocol: int) -> socket.socket:
-        """A socket that belongs to the namespace of a host."""
-        made: list[socket.socket | OSError] = []
+    def inside(self, host: str, work: Callable[[], T]) -> T:
+        """Do `work` in the namespace of a host, in a thread of its own; processes that it starts are there too."""
+        made: list[T] = []
+        failed: list[Exception] = []
 
-        def inside() -> None:
+        def enter() -> None:
             try:
                 with (NETNS_DIR / _namespace(host)).open("rb") as namespace:
                     if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
                         raise OSError(ctypes.get_errno(), "setns")
-                made.append(socket.socket(family, kind, protocol))
-            except OSError as error:
-                made.append(error)
+                made.append(work())
+            except Exception as error:
+                failed.append(error)
 
-        thread = threading.Thread(target=inside)
+        thread = threading.Thread(target=enter)
         thread.start()
         thread.join()
-        if isinstance(made[0], OSError):
-            raise BenchError(f"a socket in {host}: {made[0]}")
+        if failed:
+            raise failed[0]
         return made[0]
+
+    def open_socket(self, host: str, family: int, kind: int, protocol: int) -> socket.socket:
+        """A socket that belongs to the namespace of a host."""
+        return self.inside(host, lambda: socket.socket(family, kind, protocol))
 
 
 class RouteWatch:

@@ -1,4 +1,8 @@
-"""Rows of the report, the table, and build/bench.json."""
+"""Rows of the report, the table, and build/bench.json.
+
+A target is about our own figure or about the ratio, and is a greatest value, or a least one where more is better:
+`target=10.0` (no more than 10), `ratio_target=0.8` (no more than 0.8 of BIRD's), with `at_least=True` no less.
+"""
 from __future__ import annotations
 
 import json
@@ -9,11 +13,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 COLUMNS = ("MEASUREMENT", "UNIT", "CALICOPY", "BIRD", "RATIO", "TARGET", "MET")
+BIRD = "bird"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement. `peers`: what others needed for the same, in the same run. `ratio`: calicopy over BIRD."""
+    """One measurement. `peers`: what others needed for the same, in the same run. `ratio`: calicopy over the first.
+
+    `target_of` says what the target is about: `value` or `ratio`. `at_least`: it is the least value that is good.
+    """
 
     name: str
     unit: str
@@ -21,25 +29,54 @@ class Row:
     peers: Mapping[str, float] = field(default_factory=dict)
     ratio: float | None = None
     target: float | None = None
+    target_of: str = "value"
+    at_least: bool = False
     met: bool | None = None
+
+    @property
+    def goal(self) -> str:
+        """The target in a few characters, such as `<= 0.8 x`."""
+        if self.target is None:
+            return ""
+        sign, of_ratio = ">=" if self.at_least else "<=", " x" if self.target_of == "ratio" else ""
+        return f"{sign} {_number(self.target)}{of_ratio}"
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target was met; empty without one."""
+        return "" if self.met is None else ("yes" if self.met else "NO")
+
+    @property
+    def beside(self) -> str:
+        """What others needed; BIRD without its name."""
+        return ", ".join(_number(value) if name == BIRD else f"{name} {_number(value)}"
+                         for name, value in self.peers.items())  # fmt: skip
 
 
 def row(
     name: str, unit: str, ours: float | Sequence[float], *, bird: float | Sequence[float] | None = None,
-    target: float | None = None,
+    others: Mapping[str, float | Sequence[float]] | None = None, target: float | None = None,
+    ratio_target: float | None = None, at_least: bool = False,
 ) -> Row:
-    """A row; of several values the median is taken. The target is a greatest value."""
+    """A row; of several values the median is taken. The ratio is that to BIRD, without one to the first of `others`."""
     value = _one(ours)
-    other = None if bird is None else _one(bird)
+    peers = {} if bird is None else {BIRD: _one(bird)}
+    peers |= {other: _one(values) for other, values in (others or {}).items()}
+    first = next(iter(peers.values()), 0.0)
+    ratio = value / first if first else None
+    goal, judged = (target, value) if ratio_target is None else (ratio_target, ratio)
+    met = None if goal is None or judged is None else (judged >= goal if at_least else judged <= goal)
     return Row(
         name=name,
         unit=unit,
         calicopy=round(value, 4),
-        peers={} if other is None else {"bird": round(other, 4)},
-        ratio=None if not other else round(value / other, 2),
-        target=target,
-        met=None if target is None else value <= target,
-    )  # fmt: skip
+        peers={other: round(figure, 4) for other, figure in peers.items()},
+        ratio=None if ratio is None else round(ratio, 2),
+        target=goal,
+        target_of="value" if ratio_target is None else "ratio",
+        at_least=at_least,
+        met=met,
+    )
 
 
 def spread(values: Iterable[float]) -> str:
@@ -73,17 +110,9 @@ def _one(values: float | Sequence[float]) -> float:
 
 
 def _cells(each: Row) -> tuple[str, ...]:
-    bird = each.peers.get("bird")
-    return (
-        each.name,
-        each.unit,
-        _number(each.calicopy),
-        "" if bird is None else _number(bird),
-        "" if each.ratio is None else f"{each.ratio:.2f}",
-        "" if each.target is None else _number(each.target),
-        "" if each.met is None else ("yes" if each.met else "NO"),
-    )
+    ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
+    return (each.name, each.unit, _number(each.calicopy), each.beside, ratio, each.goal, each.verdict)
 
 
 def _number(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

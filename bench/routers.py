@@ -14,6 +14,7 @@ from textwrap import indent
 import grpc
 
 from bench.fabric import BenchError, Fabric, wait_for
+from bench.timed_agent import MARK
 from calicopy.v1 import ipam_pb2_grpc, peer_pb2, peer_pb2_grpc
 
 OUR_PROTOCOL, BIRD_PROTOCOL = 117, 12  # of routes in the kernel
@@ -31,14 +32,15 @@ def blocks(count: int, *, first: int = 0) -> list[str]:
 class Node:
     """`calicopy node` in a host: supervisor, ExaBGP, its bridge, and the agent."""
 
-    def __init__(self, fabric: Fabric, name: str, config: str) -> None:
+    def __init__(self, fabric: Fabric, name: str, config: str, *, settings: str = "") -> None:
+        """`settings`: further lines of the section `agent`."""
         self.fabric = fabric
         self.name = name
         self.directory = fabric.directory / name
         self.directory.mkdir(exist_ok=True)
         self.run_dir = self.directory / "run"
         self.config = self.directory / "cluster.yaml"
-        agent = f"agent:\n  state_dir: {self.directory}/state\n  run_dir: {self.run_dir}\n"
+        agent = f"agent:\n  state_dir: {self.directory}/state\n  run_dir: {self.run_dir}\n{settings}"
         self.config.write_text(config + agent)
         self.socket = str(self.run_dir / "calicopy.sock")
         self.process: subprocess.Popen[bytes] | None = None
@@ -48,12 +50,13 @@ class Node:
 
     def start(self) -> None:
         """Start it; `started` and `up` are monotonic seconds."""
+        calicopy = str(Path(sys.executable).with_name("calicopy"))
+        self._start(calicopy, "node", "--run-dir", str(self.run_dir), "--config", str(self.config), "--node", self.name)
+
+    def _start(self, *words: str) -> None:
         self.up, self.log = 0.0, []
         self.started = time.monotonic()
-        self.process = self.fabric.spawn(
-            self.name, str(Path(sys.executable).with_name("calicopy")), "node", "--run-dir", str(self.run_dir),
-            "--config", str(self.config), "--node", self.name,
-        )  # fmt: skip
+        self.process = self.fabric.spawn(self.name, *words)
         threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
@@ -121,6 +124,28 @@ class Node:
         return found
 
 
+class TimedNode(Node):
+    """The same without a supervisor, and with an agent that says when what happened: see `timed_agent`."""
+
+    def start(self) -> None:
+        """Start both."""
+        self.run_dir.mkdir(exist_ok=True)
+        calicopy = str(Path(sys.executable).with_name("calicopy"))
+        words = ("speaker", "--config", str(self.run_dir / "exabgp.conf"))
+        self.speaker = self.fabric.spawn(self.name, calicopy, *words, log=f"{self.name}.speaker.log")
+        self._start(sys.executable, "-m", "bench.timed_agent", str(self.config), self.name)
+
+    def stop(self) -> None:
+        """End both."""
+        super().stop()
+        self.fabric.stop(self.speaker)
+
+    def marks(self, name: str) -> list[float]:
+        """The moments of a name, as `time.time`."""
+        lines = [line.split() for _, line in list(self.log) if line.startswith(f"{MARK} {name} ")]
+        return [float(words[2]) for words in lines]
+
+
 def cluster(
     nodes: Mapping[str, tuple[str, Sequence[str]]], *, peers: Mapping[str, str] | None = None, mesh: bool = True,
     pool: str = POOL, block_size: int = 26,
@@ -144,7 +169,7 @@ class Bird:
     def __init__(
         self, fabric: Fabric, host: str, neighbors: Sequence[str], *, name: str = "", address: str = "",
         statics: Mapping[str, Sequence[str]] | None = None, kernel: bool = True, passive: bool = False,
-        enabled: bool = False, reflector: bool = False,
+        enabled: bool = False, reflector: bool = False, graceful_restart: bool = True,
     ) -> None:  # fmt: skip
         self.fabric, self.host, self.name = fabric, host, name or host
         self.address = address or fabric.address(host)
@@ -154,9 +179,9 @@ class Bird:
         self.neighbors = neighbors
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
-        parts = [f"router id {self.address};\nprotocol device {{}}\n"]
+        parts = [f"router id {self.address};\nprotocol device {{}}\nprotocol direct {{ ipv4; }}\n"]
         if kernel:
-            parts.append("protocol kernel { ipv4 { import none; export all; }; }\n")
+            parts.append("protocol kernel { ipv4 { import none; export where source ~ [RTS_STATIC, RTS_BGP]; }; }\n")
         for title, routes in (statics or {}).items():
             lines = "".join(f"  route {route} blackhole;\n" for route in routes)
             disabled = "" if enabled else "  disabled yes;\n"
@@ -164,8 +189,8 @@ class Bird:
         for number, neighbor in enumerate(neighbors, 1):
             options = "passive on;" if passive else "connect delay time 1; connect retry time 1;"
             body = (f"local {self.address} as {AS}; neighbor {neighbor} as {AS}; strict bind on; {options}\n"
-                    "hold time 9; keepalive time 3; graceful restart on;\n"
-                    + ("rr client;\nipv4 { import all; export all; };" if reflector else
+                    f"hold time 9; keepalive time 3; graceful restart {'on' if graceful_restart else 'off'};\n"
+                    + ("rr client;\nipv4 { import all; export where source = RTS_BGP; };" if reflector else
                        "ipv4 { import all; export where source = RTS_STATIC; next hop self; };"))  # fmt: skip
             parts.append(f"protocol bgp peer{number} {{\n{indent(body, '  ')}\n}}\n")
         self.config.write_text("".join(parts))

@@ -13,6 +13,7 @@ Theory of operation: `admit` is a function of the set of paths and the place, an
 - A free block that several nodes announce goes to the lowest router id.
 - A path without an owner counts where nobody holds the block and nobody with a name announces it.
 - A host prefix inside a block of another node goes by the same rules, but any node may own it.
+- A host prefix inside nobody's block may have several owners (anycast): all of them are used.
 - A path that a filter refuses tells who owns the prefix all the same, so that no filter makes us claim what is another
   node's; only then is it refused.
 """
@@ -97,6 +98,9 @@ def _admit_host(
     holder = None if place.holder is None else place.holder.router_id
     if holder is None and not owners:
         return Admission(tuple(sound), tuple(rejected))
+    if holder is None and len(owners) > 1:
+        nameless = tuple((path, ImportReason.HELD_ELSEWHERE) for path in sound if path.owner is None)
+        return Admission(tuple(path for path in sound if path.owner is not None), (*rejected, *nameless))
     winner = holder if holder in owners else min(owners, default=None)
     foreign = holder is not None and winner not in (None, holder)
     return _award(sound, rejected, winner, owners, nameless=ImportReason.HELD_ELSEWHERE, foreign_host=foreign)

@@ -29,3 +29,12 @@ def test_agents_tunnel_between_subnets_and_route_within_one(run_with_ipip: Calla
     assert re.search(r"a1 > a2: outer 10\.244\.\S+ > 10\.244\.\S+ protocol 1$", within, re.MULTILINE)
     assert "a1 > a2: outer 192.0.2.1 > 192.0.2.2 protocol 4  inner 10.244." in always
     assert re.search(r"kill -9 of the agents of a1 and b1 under a ping: (\d+) packets transmitted, \1 received", output)
+
+
+@pytest.mark.timeout(320)
+def test_a_route_with_two_members_leads_through_tunl0_to_both(run_with_ipip: Callable[..., tuple[int, str]]) -> None:
+    code, output = run_with_ipip("ecmp_tunnel.py", timeout_s=300)
+    assert code == 0, output
+    members = r"nexthop via 192\.0\.2\.2 dev tunl0 weight 1 onlink\s+nexthop via 192\.0\.2\.3 dev tunl0 weight 1 onlink"
+    assert re.search(members, output)
+    assert "64 flows of 2 packets: 0 to a, 128 to b" in output

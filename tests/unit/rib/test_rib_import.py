@@ -348,6 +348,16 @@ def test_a_host_without_an_owner_inside_a_held_block_is_refused(world):
     assert world.state("10.244.1.5/32") == "rejected: held-elsewhere"
 
 
+def test_a_host_inside_nobodys_block_may_be_at_several_nodes_and_all_are_used(world):
+    host = "10.244.1.5/32"
+    world.announce(world.node_peer(2), host)
+    world.announce(world.node_peer(3), host)
+    assert sorted(view.state.value for view in world.views(host)) == ["best", "multipath"]
+    assert world.settle().conflicts == []
+    world.hold(BLOCK, 2)
+    assert world.states(host) == {"10.0.0.2": "best", "10.0.0.3": "rejected: lost-conflict"}
+
+
 def test_a_host_inside_our_block_is_taken_from_the_loser_unless_we_use_it(world):
     host = "10.244.1.5/32"
     world.own(BLOCK)

@@ -1,7 +1,7 @@
 """Read IPIP packets off a device: the outer header and the inner one, as they are on the wire.
 
-For the programs of this folder, which `run.py` starts where the kernel has `ipip`. Standard library only: imports are
-slow inside User Mode Linux.
+For tests of what a lab puts on its wires. Standard library only: tests/uml runs it inside User Mode Linux, where
+imports are slow.
 """
 
 from __future__ import annotations

@@ -1,0 +1,49 @@
+"""`calicopy agent`, with the moments of a failover written to stderr: `MARK name time.time()`.
+
+    python -m bench.timed_agent CONFIG NODE
+
+Nothing else differs: the agent is run in this process, and what takes the time stands between the callers and two of
+its methods. `peer-down`: the event that a session has ended is handed to the core, which is where it is decided that a
+node is gone. `next-hops`: the core's order to change nexthop objects is handed to the kernel edge.
+"""
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from calicopy.agent import main
+from calicopy.agent.agent import Agent
+from calicopy.agent.loop import CoreLoop
+from calicopy.core.commands import Command, WriteNextHops
+from calicopy.core.events import CoreEvent
+from calicopy.seam.speaker import PeerDown
+
+MARK, PEER_DOWN, NEXT_HOPS = "MARK", "peer-down", "next-hops"
+
+
+def _mark(name: str) -> None:
+    print(MARK, name, f"{time.time():.6f}", file=sys.stderr, flush=True)
+
+
+def stand_between() -> None:
+    """Have the two methods say when they are called."""
+    post, dispatch = CoreLoop.post, Agent._dispatch
+
+    def timed_post(loop: CoreLoop, event: CoreEvent) -> None:
+        if isinstance(event, PeerDown):
+            _mark(PEER_DOWN)
+        post(loop, event)
+
+    def timed_dispatch(agent: Agent, command: Command) -> None:
+        if isinstance(command, WriteNextHops):
+            _mark(NEXT_HOPS)
+        dispatch(agent, command)
+
+    CoreLoop.post = timed_post  # type: ignore[method-assign]
+    Agent._dispatch = timed_dispatch  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    stand_between()
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
