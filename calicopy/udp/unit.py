@@ -6,7 +6,6 @@ anew. What cannot be opened is said in the status file and tried again, since th
 """
 from __future__ import annotations
 
-import argparse
 import errno
 import fcntl
 import io
@@ -30,6 +29,7 @@ from calicopy.udp.settings import STATUS_S, Settings, parse_settings, write_whol
 
 DEFAULT_RUN_DIR = "/run/calicopy"
 LOOK_S = 0.25
+USAGE = "usage: calicopy udp [--run-dir DIR]\n"
 _SIOCGIFMTU = 0x8921
 
 
@@ -187,10 +187,17 @@ def _reason(error: OSError, settings: Settings) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; the exit code."""
-    parser = argparse.ArgumentParser(prog="calicopy udp", description="Forward packets of encapsulation udp.")
-    parser.add_argument("--run-dir", default=DEFAULT_RUN_DIR, help="where the agent keeps its files (%(default)s)")
-    return Unit(parser.parse_args(argv).run_dir).run()
+    """Entry point: `[--run-dir DIR]`. Exit codes: 0 stopped by signal, 2 usage."""
+    match list(sys.argv[1:] if argv is None else argv):
+        case []:
+            return Unit(DEFAULT_RUN_DIR).run()
+        case ["--run-dir", run_dir]:
+            return Unit(run_dir).run()
+        case ["-h" | "--help"]:
+            sys.stdout.write(USAGE)
+            return 0
+    sys.stderr.write(USAGE)
+    return 2
 
 
 if __name__ == "__main__":
