@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from ipaddress import ip_address
 from typing import IO
 
 import pytest
@@ -31,7 +32,7 @@ IPIP, VXLAN, UDP = (
     Decapsulation(Encapsulation.IPIP), Decapsulation(Encapsulation.VXLAN, VXLAN_PORT, VNI),
     Decapsulation(Encapsulation.UDP, UDP_PORT),
 )  # fmt: skip
-GUARD = NftSpec(guarded=(IPIP, VXLAN, UDP), senders=(Prefix.host(NODE), Prefix.host(NODE6)))
+GUARD = NftSpec(guarded=(IPIP, VXLAN, UDP), senders=(ip_address(NODE), ip_address(NODE6)))
 INNER = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, socket.inet_aton("10.1.0.1"), socket.inet_aton(POD))
 INNER += b"12345678"
 
@@ -309,4 +310,4 @@ async def test_however_many_ask_for_the_counters_one_process_a_second_reads_them
     await asyncio.gather(*(edge.count_packets() for _ in range(50)))
     await edge.count_packets()
     assert edge.counters == {"nft.dropped_ipip": 1, "nft.dropped_vxlan": 0, "nft.dropped_udp": 0}
-    assert calls.read_text().splitlines() == ["list table inet calicopy"]
+    assert calls.read_text().splitlines() == ["list counters table inet calicopy"]
