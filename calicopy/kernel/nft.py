@@ -1,10 +1,10 @@
 """The nft table `inet calicopy`: NAT outgoing, and from whom encapsulated packets are taken.
 
-Theory of operation: the table is ours whole, and nothing else in nft is. It is read, and replaced only when it differs,
-in one transaction (`nft -f -`), so that there is never a moment without it; flows that conntrack knows go on, since it
-keeps what was decided for them. Whether it differs: each rule carries a digest of the wanted text, and what the kernel
-showed after it was written must be what it shows now, but for the counters. Their values are carried over, also when
-somebody removed the table meanwhile.
+Theory of operation: the table is ours whole (workloads are guarded in another one). It is read, and replaced only when
+it differs, in one transaction (`nft -f -`), so that there is never a moment without it; flows that conntrack knows go
+on, since it keeps what was decided for them. Whether it differs: each rule carries a digest of the wanted text, and
+what the kernel showed after it was written must be what it shows now, but for the counters. Their values are carried
+over, also when somebody removed the table meanwhile.
 
 Ingress protection: the kernel takes an encapsulated packet from anybody, and what is inside looks like it came from a
 pod. So the input hook, which sees the outer packet first, drops those that come from no node. Only what would reach
