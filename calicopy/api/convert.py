@@ -48,6 +48,7 @@ BLOCK_STATES = {
     BlockState.CONFIRMED: ipam_pb2.BLOCK_STATE_CONFIRMED,
     BlockState.LOST: ipam_pb2.BLOCK_STATE_LOST,
     BlockState.RESERVED: ipam_pb2.BLOCK_STATE_RESERVED,
+    BlockState.RETIRING: ipam_pb2.BLOCK_STATE_RETIRING,
 }
 
 

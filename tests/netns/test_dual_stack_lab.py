@@ -287,3 +287,17 @@ def test_workloads_follow_the_mtu_of_the_way_to_the_other_nodes(lab: labs.TestLa
         assert [one.get("problem", "") for one in lab.cli("n1", "workload", "list")["items"]] == [""]
     assert mtus() == before
     lab.wait_healthy(*NODES)
+
+
+def test_a_way_that_is_too_narrow_for_ipv6_is_told(lab: labs.TestLab, pods: dict[str, Pod]) -> None:
+    def problem() -> str:
+        (workload,) = lab.cli("n1", "workload", "list")["items"]
+        return str(workload.get("problem", ""))
+
+    lab.run("n1", "ip", "link", "set", "eth1", "mtu", "1200")  # Linux has no IPv6 on it from here on
+    labs.wait_until(lambda: "takes 1200 octets, and IPv6 needs 1280" in problem(), what="the workload says so")
+    assert loss(in_pod(lab, "n1", "ping", "-c", "1", "-W", "2", str(pods["n2"].ipv4))) == 0
+    lab.run("n1", "ip", "link", "set", "eth1", "mtu", "1500")
+    lab.run("n1", "ip", "address", "add", "2001:db8::1/64", "dev", "eth1")
+    labs.wait_until(lambda: problem() == "", what="the workload is content")
+    lab.wait_healthy(*NODES, within=60)

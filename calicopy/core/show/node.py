@@ -28,7 +28,7 @@ _BLOCK_STATES = {
     IpamState.PENDING: BlockState.PENDING,
     IpamState.CONFIRMED: BlockState.CONFIRMED,
     IpamState.LOST: BlockState.LOST,
-    IpamState.RETIRING: BlockState.CONFIRMED,
+    IpamState.RETIRING: BlockState.RETIRING,
 }
 
 MEANT = {"drained", "draining", "change-under-way", "startup-differs"}
