@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from calicopy.api.convert_peer import peer
-from calicopy.api.scalars import text, timestamp
+from calicopy.api.scalars import FAMILIES, text, timestamp
 from calicopy.core.drain_state import DrainPhase, DrainStep, DrainView
 from calicopy.core.views import (
     AddressView,
@@ -92,6 +92,10 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
             assigned=ipam.assigned,
             free=ipam.free,
             conflicts=ipam.conflicts,
+            families=[
+                node_pb2.FamilyAddresses(family=FAMILIES[family], assigned=assigned, free=free)
+                for family, assigned, free in ipam.families
+            ],
         ),
         peers=node_pb2.PeerSummary(total=view.peers_total, established=view.peers_established),
         counters=view.counters,

@@ -49,7 +49,6 @@ def status_view(
     to the other nodes with `ways` alone.
     """
     found = (*problems(core), *more)
-    views = core.ipam.blocks()
     counts = core.fib.counts()
     agent = core.node.cluster.agent
     return NodeStatusView(
@@ -73,13 +72,7 @@ def status_view(
             protocol=agent.route_protocol,
             metric=agent.route_metric,
         ),
-        ipam=IpamView(
-            blocks=len(views),
-            pending_blocks=sum(view.state is IpamState.PENDING for view in views),
-            assigned=sum(view.used for view in views),
-            free=sum(view.free for view in views if view.state is IpamState.CONFIRMED),
-            conflicts=len(core.ipam.block_conflicts()) + len(core.ipam.address_conflicts()),
-        ),
+        ipam=_ipam(core),
         peers_total=len(core.peers),
         peers_established=sum(peer.is_up for peer in core.peers.values()),
         tunnels=tunnel_views(core, counters),
@@ -103,6 +96,23 @@ def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
     if core.drainer.phase is not DrainPhase.ACTIVE:
         return Health.DRAINED
     return Health.OK if core.sweeping and core.gate.is_open else Health.STARTING
+
+
+def _ipam(core: Core) -> IpamView:
+    views = core.ipam.blocks()
+    families = []
+    for family in sorted({view.prefix.family for view in views}):
+        own = [view for view in views if view.prefix.family is family]
+        free = sum(view.free for view in own if view.state is IpamState.CONFIRMED)
+        families.append((family, sum(view.used for view in own), free))
+    return IpamView(
+        blocks=len(views),
+        pending_blocks=sum(view.state is IpamState.PENDING for view in views),
+        assigned=sum(assigned for _, assigned, _ in families),
+        free=sum(free for _, _, free in families),
+        conflicts=len(core.ipam.block_conflicts()) + len(core.ipam.address_conflicts()),
+        families=tuple(families),
+    )
 
 
 def problems(core: Core) -> Iterator[ProblemView]:
