@@ -292,7 +292,7 @@ class Agent:
         )
 
     async def _look_after(self, calls: Workloads) -> None:
-        handles = [record.handle for record in self.core.ipam.addresses() if record.handle is not None]
+        handles = {record.handle for record in self.core.ipam.addresses() if record.handle is not None}
         await calls.inspect()
         await calls.free_leftovers(handles)
         while True:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from calicopy.api.convert_peer import peer
-from calicopy.api.scalars import text, timestamp
+from calicopy.api.scalars import FAMILIES, text, timestamp
 from calicopy.core.drain_state import DrainPhase, DrainStep, DrainView
 from calicopy.core.views import (
     AddressView,
@@ -49,6 +49,7 @@ BLOCK_STATES = {
     BlockState.CONFIRMED: ipam_pb2.BLOCK_STATE_CONFIRMED,
     BlockState.LOST: ipam_pb2.BLOCK_STATE_LOST,
     BlockState.RESERVED: ipam_pb2.BLOCK_STATE_RESERVED,
+    BlockState.RETIRING: ipam_pb2.BLOCK_STATE_RETIRING,
 }
 
 
@@ -84,6 +85,10 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
             assigned=ipam.assigned,
             free=ipam.free,
             conflicts=ipam.conflicts,
+            families=[
+                node_pb2.FamilyAddresses(family=FAMILIES[family], assigned=assigned, free=free)
+                for family, assigned, free in ipam.families
+            ],
         ),
         peers=node_pb2.PeerSummary(total=view.peers_total, established=view.peers_established),
         counters=view.counters,

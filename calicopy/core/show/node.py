@@ -28,7 +28,7 @@ _BLOCK_STATES = {
     IpamState.PENDING: BlockState.PENDING,
     IpamState.CONFIRMED: BlockState.CONFIRMED,
     IpamState.LOST: BlockState.LOST,
-    IpamState.RETIRING: BlockState.CONFIRMED,
+    IpamState.RETIRING: BlockState.RETIRING,
 }
 
 MEANT = {"drained", "draining", "change-under-way", "startup-differs"}
@@ -110,6 +110,23 @@ def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
     if core.drainer.phase is not DrainPhase.ACTIVE:
         return Health.DRAINED
     return Health.OK if core.sweeping and core.gate.is_open else Health.STARTING
+
+
+def _ipam(core: Core) -> IpamView:
+    views = core.ipam.blocks()
+    families = []
+    for family in sorted({view.prefix.family for view in views}):
+        own = [view for view in views if view.prefix.family is family]
+        free = sum(view.free for view in own if view.state is IpamState.CONFIRMED)
+        families.append((family, sum(view.used for view in own), free))
+    return IpamView(
+        blocks=len(views),
+        pending_blocks=sum(view.state is IpamState.PENDING for view in views),
+        assigned=sum(assigned for _, assigned, _ in families),
+        free=sum(free for _, _, free in families),
+        conflicts=len(core.ipam.block_conflicts()) + len(core.ipam.address_conflicts()),
+        families=tuple(families),
+    )
 
 
 def problems(core: Core) -> Iterator[ProblemView]:

@@ -8,6 +8,7 @@ import yaml
 from memory_agent import peer_view, route_view
 
 from calicopy.core import views
+from calicopy.net import Family
 from calicopy.seam.speaker import FsmState
 
 
@@ -304,3 +305,12 @@ def test_options_may_stand_before_the_command(calicopy, agent, tmp_path):
     assert calicopy("-o", "json", "peers").json["items"]
     assert calicopy("--socket", str(tmp_path / "none"), "peers").code == 3
     assert calicopy("--socket", str(tmp_path / "none"), "peers", "--socket", agent.socket).code == 0
+
+
+def test_the_status_counts_addresses_by_family_where_there_are_two(calicopy, agent):
+    assert "Addresses of pods  1 block, 2 assigned, 62 free" in calicopy("status").out
+    both = ((Family.IPV4, 1, 63), (Family.IPV6, 2, 62))
+    status = agent.backend.status()
+    agent.backend.status = lambda: replace(status, ipam=replace(status.ipam, blocks=2, families=both))
+    line = next(line for line in calicopy("status").lines if line.startswith("Addresses of pods"))
+    assert line.split(None, 3)[3] == "2 blocks, ipv4 1 assigned 63 free, ipv6 2 assigned 62 free"
