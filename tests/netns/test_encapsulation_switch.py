@@ -14,7 +14,7 @@ from floods import Floods
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 
 NODES = ("n1", "n2", "n3")
-DEVICES = {"none": "eth1", "vxlan": "calivx0"}
+DEVICES = {"none": "eth1", "vxlan": "calivx0", "udp": "caliudp0"}
 APART_S = 5.0
 PINGS_A_SECOND = 100
 
@@ -22,7 +22,8 @@ PINGS_A_SECOND = 100
 def cluster(encapsulation: str) -> str:
     """The cluster file."""
     nodes = "".join(f"  - {{name: {name}, address: 192.0.2.{name[1]}/24}}\n" for name in NODES)
-    return f"nodes:\n{nodes}pools:\n  - {{cidr: 10.244.0.0/16, encapsulation: {encapsulation}}}\n"
+    pool = f"pools:\n  - {{cidr: 10.244.0.0/16, encapsulation: {encapsulation}}}\n"
+    return f"nodes:\n{nodes}{pool}encapsulation:\n  decapsulate: [ipip, vxlan, udp]\n"
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +60,10 @@ def switch(lab: labs.TestLab, encapsulation: str) -> None:
         labs.wait_until(lambda began=began: time.monotonic() - began >= APART_S, what="the next node's turn")
 
 
-def test_from_none_to_vxlan_and_back_without_losing_a_second(lab: labs.TestLab, tmp_path: Path) -> None:
+def test_from_none_to_vxlan_udp_and_back_without_losing_a_second(lab: labs.TestLab, tmp_path: Path) -> None:
     pods = {name: lab.pod(name, "pod") for name in NODES}
     floods = Floods(lab, pods, tmp_path)
-    for encapsulation in ("vxlan", "none"):
+    for encapsulation in ("vxlan", "udp", "none"):
         switch(lab, encapsulation)
     lost = floods.stop()
     assert max(lost.values()) <= PINGS_A_SECOND, lost
