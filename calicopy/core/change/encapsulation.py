@@ -24,7 +24,7 @@ def notes(old: ClusterConfig, new: ClusterConfig) -> Iterator[str]:
         )
     before_family, after_family = (underlay_family(node.addresses for node in file.nodes) for file in (old, new))
     if before_family != after_family and new.used_encapsulations & {Encapsulation.VXLAN, Encapsulation.UDP}:
-        yield f"vxlan and udp go over {after_family} now: nodes without the new file are not reached through them"
+        yield f"vxlan and udp travel over {after_family} from now on: nodes without the new file are not reached so"
     for one in sorted(old.decapsulated & new.decapsulated, key=lambda encapsulation: encapsulation.value):
         settings = [getattr(file.encapsulation, one.value, None) for file in (old, new)]
         if settings[0] != settings[1] and one in old.used_encapsulations | new.used_encapsulations:
