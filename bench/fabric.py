@@ -139,6 +139,11 @@ class Fabric:
         """One more address on the switch."""
         run("ip", "-n", _namespace(host), "address", "add", f"{address}/24", "dev", "eth1")
 
+    def set_cable(self, host: str, *, up: bool) -> None:
+        """Pull the cable of a host at the switch, or put it back: the host's interface loses its carrier."""
+        port = f"p{self.hosts.index(host) + 1}"
+        run("ip", "-n", _namespace(SWITCH), "link", "set", port, "up" if up else "down")
+
     def spawn(self, host: str, *words: str, log: str = "") -> subprocess.Popen[bytes]:
         """Start a process in a host. Its output goes into `log`; with none, stderr is a pipe."""
         command = ("ip", "netns", "exec", _namespace(host), *words)
