@@ -179,10 +179,9 @@ class Bird:
         self.neighbors = neighbors
         self.process: subprocess.Popen[bytes] | None = None
         self._connection: socket.socket | None = None
-        # Next hops resolve by the routes of `direct`, as in Calico's configuration.
         parts = [f"router id {self.address};\nprotocol device {{}}\nprotocol direct {{ ipv4; }}\n"]
         if kernel:
-            parts.append("protocol kernel { ipv4 { import none; export where source != RTS_DEVICE; }; }\n")
+            parts.append("protocol kernel { ipv4 { import none; export where source ~ [RTS_STATIC, RTS_BGP]; }; }\n")
         for title, routes in (statics or {}).items():
             lines = "".join(f"  route {route} blackhole;\n" for route in routes)
             disabled = "" if enabled else "  disabled yes;\n"

@@ -10,6 +10,10 @@ import time
 from pathlib import Path
 
 GC_THRESHOLD = 50_000  # objects made between two looks at the youngest
+SWITCH_S = 0.0005
+"""How long one thread may keep the others from the interpreter. A thread that writes routes comes back from the kernel
+every few milliseconds, and while it waits for a busy loop the kernel has nothing to do (5 ms by default); and the loop
+waits as long for a thread that loads modules or a cluster file."""
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_REFUSED = 4  # the cluster file is wrong: restarting does not help
@@ -23,6 +27,7 @@ def main(config: Path, node: str | None = None, *, drain: bool = False) -> int:
     # The heavy parts are imported here, so that `calicopy --help` does not wait for them. They make no garbage to
     # speak of, and looking for it takes a fifth of the start.
     gc.disable()
+    sys.setswitchinterval(SWITCH_S)
     began_at = time.monotonic()
     from calicopy.agent.agent import run_agent
     from calicopy.agent.startup import read_startup, this_node

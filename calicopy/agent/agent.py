@@ -5,9 +5,8 @@ import asyncio
 import importlib
 import logging
 import signal
-import sys
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,9 @@ from calicopy.agent.ending import drain_to_stop
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.loop import CoreLoop
 from calicopy.agent.startup import Startup, wait_for_address
+from calicopy.agent.wishes import Wish, work_out
 from calicopy.agent.workloads import WorkloadPorts, Workloads
-from calicopy.api.backend import RefusalKind, RefusedError
+from calicopy.api.backend import AddressWishes, RefusalKind, RefusedError
 from calicopy.api.sockets import SocketLock, hold_sockets
 from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
@@ -119,6 +119,7 @@ class Agent:
             config_file=str(files.own),
             edge_counters=self._counters,
             match_route=kernel.match,
+            count_packets=self._count_packets,
         )
         self.changes = Changes(self.core, self.backend)
         self.client = SpeakerClient(str(run_dir / "speaker.sock"))
@@ -127,6 +128,7 @@ class Agent:
         self.kernel = KernelEdge(kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post)
         self.store = StoreEdge(store, self.loop.post)
         self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
+        self._mtu_changed = asyncio.Event()
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
 
     async def run(
@@ -155,6 +157,7 @@ class Agent:
                 "kernel routes": self.kernel.routes.run(),
                 "kernel next hops": self.kernel.next_hops.run(),
                 "kernel host": self.kernel.host.run(),
+                "kernel nft": self.kernel.nft.run(),
                 "store": self.store.task.run(),
                 "workloads": self._look_after(calls),
             }.items()
@@ -184,12 +187,7 @@ class Agent:
 
     async def _serve(self, lock: SocketLock) -> ApiServer:
         """The API, started. gRPC is loaded beside the first steps of the core, so that routing does not wait for it."""
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(LOADING_SWITCH_S)
-        try:
-            module = await asyncio.to_thread(importlib.import_module, "calicopy.api.server")
-        finally:
-            sys.setswitchinterval(interval)
+        module = await asyncio.to_thread(importlib.import_module, "calicopy.api.server")
         server: ApiServer = module.ApiServer(self.backend, self.node.cluster.agent, lock=lock)
         await server.start()
         return server
@@ -199,11 +197,13 @@ class Agent:
     def _dispatch(self, command: do.Command) -> None:
         match command:
             case do.WriteRoutes() | do.DumpRoutes():
-                self.kernel.routes.put(command)
+                self.kernel.put_routes(command)
             case do.WriteNextHops():
                 self.kernel.next_hops.put(command)
             case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
+            case do.SetWorkloadMtu():
+                self._mtu_changed.set()
             case do.Persist():
                 self.store.task.put(command)
             case do.Reply():
@@ -239,13 +239,24 @@ class Agent:
             self._installing = still
 
     def _counters(self) -> dict[str, int]:
-        return {"agent.slow_steps": self.loop.slow_steps, "agent.longest_step_us": int(self.loop.longest_step_s * 1e6)}
+        return {
+            "agent.slow_steps": self.loop.slow_steps,
+            "agent.longest_step_us": int(self.loop.longest_step_s * 1e6),
+            **self.kernel.counters,
+        }
+
+    async def _count_packets(self) -> None:
+        await self.kernel.count_packets()
 
     # -- workloads ----------------------------------------------------------------------------------------------
 
     def _ports(self) -> WorkloadPorts:
-        async def assign(handle: str, pool: str, address: IPAddress | None) -> AddressRecord:
-            return await self.backend.assign(handle, pool=pool, address=address)
+        def wishes(asked: AddressWishes, held: Sequence[IPAddress]) -> list[Wish]:
+            pools = {pool.label: pool.cidr.family for pool in self.node.cluster.pools}
+            return work_out(asked, pools=pools, served={pool.cidr.family for pool in self.node.pools}, held=held)
+
+        async def assign(handle: str, wish: Wish) -> AddressRecord:
+            return await self.backend.assign(handle, family=wish.family, pool=wish.pool, address=wish.address)
 
         async def commit(changes: Sequence[StoreChange]) -> None:
             try:
@@ -257,12 +268,13 @@ class Agent:
             self.backend.publish([ChangeView(view, deleted=deleted)])
 
         return WorkloadPorts(
+            work_out=wishes,
             assign=assign,
             release=self.backend.release,
             commit=commit,
             routes_changed=lambda routes: self.loop.post(ev.WorkloadsChanged(routes)),
             route_installed=self._installed,
-            mtu=self._workload_mtu,
+            mtu=lambda: self.core.host.workload_mtu,
             changed=changed,
         )
 
@@ -271,7 +283,11 @@ class Agent:
         await calls.inspect()
         await calls.free_leftovers(handles)
         while True:
-            await asyncio.sleep(INSPECT_WORKLOADS_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._mtu_changed.wait(), INSPECT_WORKLOADS_S)
+            if self._mtu_changed.is_set():
+                self._mtu_changed.clear()
+                await calls.follow_mtu(self.core.host.workload_mtu)
             await calls.inspect()
 
     async def _installed(self, prefix: Prefix) -> None:
@@ -286,7 +302,4 @@ class Agent:
             why = status.reason.message if status is not None and status.reason is not None else "no answer in time"
             message = f"the host route of {prefix} is not in the kernel: {why}"
             raise RefusedError(RefusalKind.FAILED, "route-not-installed", message, subject=str(prefix)) from None
-
-    def _workload_mtu(self) -> int:
-        return self.core.host.workload_mtu
 

@@ -11,7 +11,14 @@ from dataclasses import replace
 
 from calicopy import __version__
 from calicopy.agent.workloads import Workloads
-from calicopy.api.backend import ChangeSink, ConfigBackend, RefusalKind, RefusedError
+from calicopy.api.backend import (
+    ANY_ADDRESSES,
+    AddressWishes,
+    ChangeSink,
+    ConfigBackend,
+    RefusalKind,
+    RefusedError,
+)
 from calicopy.core import events as ev
 from calicopy.core import show
 from calicopy.core.commands import DrainProgress, Reply
@@ -53,7 +60,8 @@ REQUEST_TIMEOUT_S = 15.0
 
 class AgentBackend:
     """Implements `calicopy.api.backend.Backend`. `edge_counters` gives the edges' counters for the status,
-    `match_route` the kernel's own answer for an address (OSError when there is none).
+    `match_route` the kernel's own answer for an address (OSError when there is none); `count_packets` brings those
+    counters up to date that are not read without need.
     """
 
     def __init__(
@@ -64,12 +72,14 @@ class AgentBackend:
         config_file: str,
         edge_counters: Callable[[], dict[str, int]],
         match_route: Callable[[IPAddress], Awaitable[KernelMatch]],
+        count_packets: Callable[[], Awaitable[None]],
     ) -> None:
         self._core = core
         self._post = post
         self._config_file = config_file
         self._edge_counters = edge_counters
         self._match_route = match_route
+        self._count_packets = count_packets
         self._started_at = time.time()
         self._epoch = self._started_at - time.monotonic()
         self._requests: dict[int, asyncio.Future[Reply]] = {}
@@ -90,7 +100,15 @@ class AgentBackend:
         return self._epoch + monotonic
 
     def status(self) -> NodeStatusView:
-        """The whole status."""
+        """The status from memory."""
+        return self._status()
+
+    async def full_status(self) -> NodeStatusView:
+        """The whole status, with packets as they are counted now, and the way to each node."""
+        await self._count_packets()
+        return self._status(ways=True)
+
+    def _status(self, *, ways: bool = False) -> NodeStatusView:
         return show.status_view(
             self._core,
             version=__version__,
@@ -98,6 +116,7 @@ class AgentBackend:
             config_file=self._config_file,
             counters=self._edge_counters(),
             more=self.config_problems(),
+            ways=ways,
         )
 
     def peers(self) -> Sequence[PeerView]:
@@ -222,10 +241,10 @@ class AgentBackend:
         return before[cidr]
 
     async def attach(
-        self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
+        self, netns: str, name: str, *, interface: str = "eth0", wishes: AddressWishes = ANY_ADDRESSES
     ) -> tuple[WorkloadView, bool]:
         """Attaches a namespace. Raises RefusedError."""
-        return await self._workloads.attach(netns, name, interface=interface, address=address, pool=pool)
+        return await self._workloads.attach(netns, name, interface=interface, wishes=wishes)
 
     async def detach(self, name: str) -> bool:
         """Undoes it; False when there was none. Raises RefusedError."""

@@ -11,7 +11,6 @@ import asyncio
 import enum
 import errno
 import logging
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
@@ -34,7 +33,6 @@ DEFAULT_CONFIRM_S = 60
 LOOK_S = 0.1  # between two looks whether all has come up
 SETTLE_S = 1.0  # after a reset was asked for, the old session may still be seen as up
 SAID_ERRORS = 20  # of a file: a status has to fit into a header
-LOADING_SWITCH_S = 0.0005  # how long the thread that reads a file may keep the loop waiting at a time
 REMIND_S = 10.0  # what is still missing is said again so often
 LAST = (ApplyStage.DONE, ApplyStage.NOT_SAVED, ApplyStage.RESTORED)
 
@@ -143,12 +141,7 @@ class Changeover:
     async def _judge(self, text: bytes, filename: str) -> Candidate:
         """Load and resolve it, in a thread. Raises RefusedError with every error and its place."""
         async with self._reading:
-            interval = sys.getswitchinterval()
-            sys.setswitchinterval(LOADING_SWITCH_S)
-            try:
-                return await asyncio.to_thread(self._load, text, filename)
-            finally:
-                sys.setswitchinterval(interval)
+            return await asyncio.to_thread(self._load, text, filename)
 
     def _load(self, text: bytes, filename: str) -> Candidate:
         running = self._core.node

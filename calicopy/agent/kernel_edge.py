@@ -2,16 +2,19 @@
 
 Theory of operation: a dump and the writes around it keep their order, so the FIB can tell what a dump has seen.
 Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
-they did. The core has one write or dump under way and waits for its end, so each is answered, also when the edge
-fails. What is ensured on links (tunnel, sysctls) is looked at again when a link changes, and all of it whenever the
-core asks, which it does from time to time, since a sysctl sends no event.
+they did. Writes are begun as they come, and answered in order: while the core takes one answer the kernel works on the
+next write. Each is answered, also when the edge fails, since the core waits for it. What is ensured on links (tunnel,
+sysctls) is looked at again when a link changes, and all of it whenever the core asks, which it does from time to time,
+since a sysctl sends no event.
 """
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
-from ipaddress import IPv4Address
+import time
+from collections import Counter
+from dataclasses import dataclass
 
 from calicopy.agent.edges import OrderedTask, Post
 from calicopy.core import commands as do
@@ -19,20 +22,32 @@ from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
 from calicopy.kernel.events import KernelEventsLost, LinksChanged, NextHopsChanged, RoutesChanged, UnderlayChanged
 from calicopy.kernel.kernel import Kernel
-from calicopy.kernel.nat import NatSpec
+from calicopy.kernel.nft import NftSpec
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec
-from calicopy.net import Encapsulation, IPAddress, Prefix
+from calicopy.kernel.vxlan import VxlanSpec
+from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
 log = logging.getLogger(__name__)
 
+
+@dataclass(frozen=True, slots=True)
+class _Write:
+    """Routes that are being written."""
+
+    command: do.WriteRoutes
+    results: asyncio.Future[list[WriteResult]]
+
+
 NextHopCommand = do.WriteNextHops | NextHopsChanged
-RouteCommand = do.DumpRoutes | do.WriteRoutes
+RouteCommand = do.DumpRoutes | _Write
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
+COUNT_AGAIN_S = 1.0  # counters of nft are this old at most; each reading starts a process
+COUNT_TIMEOUT_S = 2.0
 
 
 class KernelEdge:
@@ -50,10 +65,21 @@ class KernelEdge:
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.next_hops: OrderedTask[NextHopCommand] = OrderedTask("kernel next hops", self._do_next_hops)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
+        self.nft: OrderedTask[do.SetHost] = OrderedTask("kernel nft", self._do_nft)
+        self.counters: Counter[str] = Counter()
+        self._counting: asyncio.Task[None] | None = None
+        self._counted_at = -COUNT_AGAIN_S
 
     def set_pools(self, pools: tuple[Prefix, ...]) -> None:
         """The pools of another cluster file: for the next look at the tunnel."""
         self._pools = pools
+
+    def put_routes(self, command: do.DumpRoutes | do.WriteRoutes) -> None:
+        """Write or read routes, after all that was put before."""
+        if isinstance(command, do.WriteRoutes):
+            self.routes.put(_Write(command, self._kernel.begin_write(command.batches)))
+        else:
+            self.routes.put(command)
 
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
@@ -74,12 +100,12 @@ class KernelEdge:
 
     async def _do_routes(self, command: RouteCommand) -> None:
         match command:
-            case do.WriteRoutes():
+            case _Write():
                 try:
-                    results = await self._kernel.write(command.batches)
+                    results = await command.results
                 except OSError as error:  # what of it the kernel took is not known: all of it is tried again
                     log.error("routes were not written: %s", reason_of(error))
-                    results = [_failed(batch, error.errno or errno.EIO) for batch in command.batches]
+                    results = [_failed(batch, error.errno or errno.EIO) for batch in command.command.batches]
                 self._post(ev.RoutesWritten(tuple(results)))
             case do.DumpRoutes():
                 try:
@@ -107,6 +133,7 @@ class KernelEdge:
         try:
             await self._carry_out(command)
         except OSError as error:  # a dump that was overrun or interrupted, for one: everything is read again
+            self.counters["kernel.retries"] += 1
             log.warning("%s: %s; trying again", type(command).__name__, reason_of(error))
             lost = command.lost if isinstance(command, LinksChanged) else frozenset[int]()
             asyncio.get_running_loop().call_later(RETRY_S, self.host.put, LinksChanged(lost))
@@ -129,7 +156,8 @@ class KernelEdge:
             case do.SetHost():
                 self._host = command
                 await self._check_links()
-                await self._check_rest(command)
+                self.nft.put(command)
+                await self._check_permission()
 
     async def _read_interfaces(self) -> None:
         interfaces = await self._kernel.interfaces()
@@ -151,24 +179,52 @@ class KernelEdge:
         if self._host is None:
             return
         tunnels = tuple(wanted.device for wanted in self._tunnels.values())
-        found = await self._kernel.ensure_sysctls(SysctlSpec(underlay=self._host.underlay, tunnels=tunnels))
+        ipv6 = any(pool.family is Family.IPV6 for pool in self._pools)
+        spec = SysctlSpec(underlay=self._host.underlay, tunnels=tunnels, ipv6=ipv6)
+        found = await self._kernel.ensure_sysctls(spec)
         problems = [problem.as_problem() for problem in found]
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
 
     async def _set_tunnel(self, command: do.SetTunnel) -> None:
-        if command.encapsulation is not Encapsulation.IPIP:
-            self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
-            return
-        address = next((one for one in command.addresses if isinstance(one, IPv4Address)), None)
-        spec = TunnelSpec(address, command.mtu, self._pools)
-        status = await self._kernel.ensure_tunnel(spec)
+        spec = TunnelSpec(command.mtu, command.addresses, self._pools, command.device)
+        match command.encapsulation:
+            case Encapsulation.IPIP:
+                status = await self._kernel.ensure_tunnel(spec)
+            case Encapsulation.VXLAN if command.local is not None:
+                vxlan = VxlanSpec(spec, vni=command.vni, port=command.port, local=command.local, ends=command.ends)
+                status = await self._kernel.ensure_vxlan(vxlan)
+            case _:
+                self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
+                return
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(command.encapsulation, status.ifindex if status.up else None, error))
 
-    async def _check_rest(self, command: do.SetHost) -> None:
-        """What no link takes away: it starts a process, so not with every link event."""
-        nat = await self._kernel.ensure_nat(NatSpec(command.nat_pools, command.all_pools))
-        self._post(ev.HostChecked("nat", {one.object: one.message for one in nat}))
+    async def _do_nft(self, command: do.SetHost) -> None:
+        """It waits for a process, so nothing else waits for it; and no link takes it away."""
+        spec = NftSpec(command.nat_pools, command.nat_exempt, command.guarded, command.senders)
+        found = await self._kernel.ensure_nft(spec)
+        self.counters["nft.replaced"] = self._kernel.nft_replaced
+        self._post(ev.HostChecked("nft", {one.object: one.message for one in found}))
+
+    async def count_packets(self) -> None:
+        """Bring the nft table's part of `counters` up to date; as last read when that takes too long."""
+        if self._counting is None or self._counting.done():
+            if time.monotonic() - self._counted_at < COUNT_AGAIN_S:
+                return
+            self._counting = asyncio.create_task(self._count())
+        await asyncio.wait((self._counting,), timeout=COUNT_TIMEOUT_S)
+
+    async def _count(self) -> None:
+        try:
+            counted = await self._kernel.nft_counters()
+        except OSError as error:
+            log.warning("packets were not counted: %s", reason_of(error))
+            return
+        for name, one in counted.items():
+            self.counters[f"nft.{name}"] = one.packets
+        self._counted_at = time.monotonic()
+
+    async def _check_permission(self) -> None:
         denied = await self._kernel.permission_problem()
         self._post(ev.HostChecked("kernel", {denied.object: denied.message} if denied is not None else {}))
 

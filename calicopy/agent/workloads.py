@@ -1,8 +1,8 @@
-"""Attaching and detaching workloads: an address, then the record, then the interface, then the host route.
+"""Attaching and detaching workloads: the addresses, then the record, then the interface, then the host route.
 
 Theory of operation: each step is durable before the next begins, and each can be done again. An attach that was cut
-short by a kill is completed by the next call with the same name; what it left of an address without a record is freed
-at start.
+short by a kill is completed by the next call with the same name; what it left of addresses without a record is freed at
+start. The record names all addresses of the workload, one of each family, and is written when it has them all.
 
 At start all recorded workloads are looked at before their host routes are told, and before any call: the set is told
 whole or not at all, since the FIB sweeps what is not in it. A workload that cannot be looked at keeps the host route
@@ -18,12 +18,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
-from calicopy.api.backend import RefusalKind, RefusedError
+from calicopy.agent.wishes import Wish, family_of
+from calicopy.api.backend import AddressWishes, RefusalKind, RefusedError
 from calicopy.core.views import WorkloadView
 from calicopy.ipam import AddressRecord
 from calicopy.net import IPAddress, Prefix
 from calicopy.store import StoreChange, WorkloadRecord, WorkloadRemoved, WorkloadSaved
-from calicopy.workload import AttachSpec, Inspection, WorkloadError, attach, detach, host_interface_name, inspect
+from calicopy.workload import (
+    AttachSpec,
+    Inspection,
+    WorkloadError,
+    attach,
+    detach,
+    host_interface_name,
+    inspect,
+    least_mtu,
+    set_mtu,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +61,8 @@ class _Live:
 class WorkloadPorts:
     """What attaching needs of the rest of the agent. `routes_changed` is told the whole set of host routes."""
 
-    assign: Callable[[str, str, IPAddress | None], Awaitable[AddressRecord]]
+    work_out: Callable[[AddressWishes, Sequence[IPAddress]], list[Wish]]
+    assign: Callable[[str, Wish], Awaitable[AddressRecord]]
     release: Callable[[str], Awaitable[Sequence[AddressRecord]]]
     commit: Callable[[Sequence[StoreChange]], Awaitable[None]]
     routes_changed: Callable[[dict[Prefix, int]], None]
@@ -75,15 +87,15 @@ class Workloads:
     # -- calls --------------------------------------------------------------------------------------------------
 
     async def attach(
-        self, netns: str, name: str, *, interface: str, address: IPAddress | None, pool: str
+        self, netns: str, name: str, *, interface: str, wishes: AddressWishes
     ) -> tuple[WorkloadView, bool]:
         """Give the namespace an interface; the flag says whether this call made it. Raises RefusedError."""
         await self._first_look.wait()
         async with self._lock(name):
             known = self._live.get(name)
             if known is not None:
-                self._check_same(known.record, netns, interface, address)
-            record = await self._record(netns, name, interface, address, pool, known)
+                self._check_same(known.record, netns, interface, wishes)
+            record = await self._record(netns, name, interface, wishes, known)
             created = known is None or known.ifindex is None
             spec = _spec(record)
             try:
@@ -139,7 +151,7 @@ class Workloads:
                 if found.problem and found.host_ifindex is not None and not self._first_look.is_set():
                     found = await self._complete(live.record, found)
                 before = live.ifindex, live.problem
-                live.problem = found.problem
+                live.problem = found.problem or self._too_narrow(live.record)
                 if found.looked:
                     live.ifindex = found.host_ifindex
                     self._unseen.discard(name)
@@ -147,6 +159,30 @@ class Workloads:
                     self._ports.changed(_view(live), False)
         self._tell_routes()
         self._first_look.set()
+
+    async def follow_mtu(self, mtu: int) -> None:
+        """Bring all workloads to another MTU, in octets; the next look says of which that could not be done."""
+        await self._first_look.wait()
+        for name in sorted(self._live):
+            async with self._lock(name):
+                live = self._live.get(name)
+                if live is None or live.record.mtu == (wanted := _at_least(mtu, live.record.addresses)):
+                    continue
+                record = replace(live.record, mtu=wanted)
+                try:
+                    await self._ports.commit([WorkloadSaved(record)])
+                    live.record = record
+                    await asyncio.to_thread(set_mtu, _spec(record))
+                except (WorkloadError, RefusedError) as error:
+                    log.warning("workload %s: its MTU is not brought to %d: %s", name, wanted, error)
+                self._ports.changed(_view(live), False)
+
+    def _too_narrow(self, record: WorkloadRecord) -> str:
+        """A problem when the ways to the other nodes take less than the workload must have."""
+        least = least_mtu(record.addresses)
+        if record.mtu > least or self._ports.mtu() >= least:
+            return ""
+        return f"the way to other nodes takes {self._ports.mtu()} octets, and IPv6 needs {least}"
 
     async def _complete(self, record: WorkloadRecord, found: Inspection) -> Inspection:
         """Finish an interface that an attach cut short left half made; else its host route could not be written."""
@@ -176,37 +212,49 @@ class Workloads:
 
     # -- steps --------------------------------------------------------------------------------------------------
 
-    def _check_same(
-        self, record: WorkloadRecord, netns: str, interface: str, address: IPAddress | None
-    ) -> None:
-        for what, held, asked in (
+    def _check_same(self, record: WorkloadRecord, netns: str, interface: str, wishes: AddressWishes) -> None:
+        held = {family_of(address): address for address in record.addresses}
+        families = tuple(sorted(wishes.families)) or tuple(held)
+        for what, has, asked in (
             ("namespace", record.netns, netns),
             ("interface", record.interface, interface),
-            ("address", record.addresses[0] if record.addresses else None, address or record.addresses[0]),
+            ("an address of", " and ".join(map(str, held)), " and ".join(map(str, families))),
+            *(("address", held.get(family_of(one), "none of its family"), one) for one in wishes.addresses),
         ):
-            if held != asked:
-                message = f"workload {record.name} is attached with {what} {held}, not {asked}: detach it first"
+            if has != asked:
+                message = f"workload {record.name} is attached with {what} {has}, not {asked}: detach it first"
                 raise RefusedError(RefusalKind.CONFLICT, "attached-otherwise", message, subject=record.name)
 
     async def _record(
-        self, netns: str, name: str, interface: str, address: IPAddress | None, pool: str, known: _Live | None
+        self, netns: str, name: str, interface: str, wishes: AddressWishes, known: _Live | None
     ) -> WorkloadRecord:
-        assigned = await self._ports.assign(HANDLE_PREFIX + name, pool, address)
-        if known is not None and assigned.address in known.record.addresses:
+        addresses = await self._assign(name, wishes, known)
+        if known is not None and addresses == known.record.addresses:
             return known.record
         record = WorkloadRecord(
             name=name,
             netns=netns,
             interface=interface,
             host_interface=host_interface_name(name),
-            addresses=(assigned.address,),
+            addresses=addresses,
             mac=_mac(name),
             created_at=time.time(),
-            mtu=self._ports.mtu(),
+            mtu=_at_least(self._ports.mtu(), addresses),
         )
         await self._ports.commit([WorkloadSaved(record)])
         self._live[name] = _Live(record)
         return record
+
+    async def _assign(self, name: str, wishes: AddressWishes, known: _Live | None) -> tuple[IPAddress, ...]:
+        """All the addresses or, for a workload that is new, none."""
+        handle = HANDLE_PREFIX + name
+        wanted = self._ports.work_out(wishes, () if known is None else known.record.addresses)
+        try:
+            return tuple([(await self._ports.assign(handle, wish)).address for wish in wanted])
+        except RefusedError:
+            if known is None:
+                await self._ports.release(handle)
+            raise
 
     async def _forget(self, record: WorkloadRecord) -> None:
         await self._ports.commit([WorkloadRemoved(record.name)])
@@ -224,6 +272,11 @@ class Workloads:
             for address in live.record.addresses
         }
         self._ports.routes_changed(routes)
+
+
+def _at_least(mtu: int, addresses: Sequence[IPAddress]) -> int:
+    """What the ways to the other nodes take, but never less than IPv6 has to have."""
+    return max(mtu, least_mtu(addresses))
 
 
 def _refused(error: WorkloadError, name: str) -> RefusedError:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from calicopy.core.drain_state import DrainStep
@@ -48,6 +49,22 @@ class RefusedError(Exception):
         self.subject = subject
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressWishes:
+    """Which addresses a workload is to have, one at most of each family.
+
+    `families`: these alone; none named: each that a pool of this node has. `addresses` and `pools` (by name) say more
+    of their family.
+    """
+
+    families: tuple[Family, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()
+    pools: tuple[str, ...] = ()
+
+
+ANY_ADDRESSES = AddressWishes()
+
+
 class ConfigKind(enum.Enum):
     """Which configuration."""
 
@@ -88,7 +105,11 @@ class Backend(Protocol):
         ...
 
     def status(self) -> NodeStatusView:
-        """The whole status."""
+        """The status from memory, without the ways to the other nodes."""
+        ...
+
+    async def full_status(self) -> NodeStatusView:
+        """The whole status, with what takes more to find out: packets that nft counts, the way to each node."""
         ...
 
     def peers(self) -> Sequence[PeerView]:
@@ -148,7 +169,7 @@ class Backend(Protocol):
         ...
 
     async def attach(
-        self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
+        self, netns: str, name: str, *, interface: str = "eth0", wishes: AddressWishes = ANY_ADDRESSES
     ) -> tuple[WorkloadView, bool]:
         """Attaches a namespace; the flag says whether this call made it. Raises RefusedError."""
         ...

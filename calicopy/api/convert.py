@@ -12,6 +12,7 @@ from calicopy.core.views import (
     Health,
     KernelRouteView,
     LogView,
+    NextHopView,
     NodeStatusView,
     PathState,
     PathView,
@@ -92,10 +93,12 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
             conflicts=ipam.conflicts,
         ),
         peers=node_pb2.PeerSummary(total=view.peers_total, established=view.peers_established),
-        tunnel=tunnel(view.tunnel),
         counters=view.counters,
         config_file=view.config_file,
         drain=drain(view.drain),
+        tunnels=[_tunnel(tunnel) for tunnel in view.tunnels],
+        next_hops=[_next_hop(one) for one in view.next_hops],
+        workload_mtu=view.workload_mtu,
     )
 
 
@@ -118,12 +121,29 @@ def drain_step(view: DrainStep) -> node_pb2.DrainResponse:
     return node_pb2.DrainResponse(step=view.code, message=view.message, drain=drain(view.view), last=view.last)
 
 
-def tunnel(view: TunnelView | None) -> node_pb2.TunnelStatus | None:
-    """None stays an unset field: no pool needs a tunnel."""
-    if view is None:
-        return None
+def _tunnel(view: TunnelView) -> node_pb2.TunnelStatus:
     return node_pb2.TunnelStatus(
-        device=view.device, up=view.up, address=text(view.address), mtu=view.mtu, error=view.error
+        device=view.device,
+        up=view.up,
+        mtu=view.mtu,
+        error=view.error,
+        encapsulation=view.encapsulation.value,
+        used=view.used,
+        addresses=[str(address) for address in view.addresses],
+        stranger_packets=view.stranger_packets,
+    )
+
+
+def _next_hop(view: NextHopView) -> node_pb2.NextHopStatus:
+    return node_pb2.NextHopStatus(
+        node=view.node,
+        address=str(view.address),
+        encapsulation=view.encapsulation.value,
+        device=view.device,
+        gateway=text(view.gateway),
+        mtu=view.mtu,
+        pod_mtu=view.pod_mtu,
+        pools=view.pools,
     )
 
 

@@ -1,6 +1,7 @@
 """Fields of requests, from text to types. Each function raises InvalidFieldError, naming the field."""
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from calicopy.api.errors import InvalidFieldError
@@ -51,6 +52,15 @@ def address(field: str, value: str) -> IPAddress | None:
     return found
 
 
+def addresses(field: str, values: Iterable[str]) -> Iterator[IPAddress]:
+    """Addresses, none of them empty."""
+    for value in values:
+        found = address(field, value)
+        if found is None:
+            raise InvalidFieldError(field, "has an empty address")
+        yield found
+
+
 def prefix(field: str, value: str) -> Prefix | None:
     """A prefix, or an address as a host prefix; None when empty."""
     if not value:
@@ -68,6 +78,15 @@ def family(field: str, value: types_pb2.Family) -> Family | None:
     if value not in _FAMILIES:
         raise InvalidFieldError(field, f"{int(value)} is not a family that this agent knows")
     return _FAMILIES[value]
+
+
+def families(field: str, values: Iterable[types_pb2.Family]) -> Iterator[Family]:
+    """Families, none of them unspecified."""
+    for value in values:
+        found = family(field, value)
+        if found is None:
+            raise InvalidFieldError(field, "has one that is unspecified")
+        yield found
 
 
 def route_query(field: str, value: route_pb2.RouteView) -> RouteQuery:

@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar
 import grpc
 
 from calicopy.api import convert, convert_explain, convert_peer, fields
-from calicopy.api.backend import Backend, RefusalKind, RefusedError
+from calicopy.api.backend import AddressWishes, Backend, RefusalKind, RefusedError
 from calicopy.api.errors import InvalidFieldError, end_call
 from calicopy.core.drain_state import DEFAULT_WAIT_S
 from calicopy.core.views import PeerView, RouteQuery
@@ -106,7 +106,7 @@ class NodeService(node_pb2_grpc.NodeServiceServicer):
 
     @answered
     async def GetStatus(self, _: node_pb2.GetStatusRequest) -> node_pb2.GetStatusResponse:
-        return node_pb2.GetStatusResponse(status=convert.node_status(self._backend.status()))
+        return node_pb2.GetStatusResponse(status=convert.node_status(await self._backend.full_status()))
 
     @streamed
     async def Drain(self, request: node_pb2.DrainRequest) -> AsyncIterator[node_pb2.DrainResponse]:
@@ -301,8 +301,11 @@ class WorkloadService(workload_pb2_grpc.WorkloadServiceServicer):
                 fields.required("netns", request.netns, length=fields.PATH_LENGTH),
                 fields.required("name", request.name),
                 interface=fields.optional("interface", request.interface) or "eth0",
-                address=fields.address("address", request.address),
-                pool=fields.optional("pool", request.pool),
+                wishes=AddressWishes(
+                    families=tuple(fields.families("families", request.families)),
+                    addresses=tuple(fields.addresses("addresses", request.addresses)),
+                    pools=tuple(fields.required("pools", name) for name in request.pools),
+                ),
             )
         )
         return workload_pb2.AttachResponse(workload=convert.workload(workload), created=created)

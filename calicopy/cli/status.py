@@ -9,15 +9,41 @@ import click
 from calicopy.cli.client import call, connect
 from calicopy.cli.errors import ExitCode
 from calicopy.cli.options import Target, with_target
-from calicopy.cli.output import age, print_message, print_pairs, printable, table_lines, when, word
+from calicopy.cli.output import Column, age, print_message, print_pairs, printable, table_lines, when, word
 from calicopy.cli.paint import Tone, paint
 from calicopy.cli.peers import PEER_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calicopy.v1.node_pb2 import NodeStatus, Problem
+    from calicopy.v1.node_pb2 import NextHopStatus, NodeStatus, Problem, TunnelStatus
     from calicopy.v1.peer_pb2 import Peer
+
+SHOWN_NEXT_HOPS = 20
+LOSSES = (
+    "fib.writes_failed", "fib.next_hop_writes_failed", "kernel.events_lost", "kernel.retries", "speaker.events_lost",
+    "ipam.store_failures",
+)  # fmt: skip
+"""Counters of what went wrong and was made good: shown when it happened."""
+
+TUNNEL_COLUMNS: tuple[Column[TunnelStatus], ...] = (
+    Column("ENCAPSULATION", lambda tunnel: tunnel.encapsulation),
+    Column("DEVICE", lambda tunnel: tunnel.device),
+    Column("ADDRESSES", lambda tunnel: ", ".join(tunnel.addresses)),
+    Column("MTU", lambda tunnel: tunnel.mtu or "-"),
+    Column("POOLS USE IT", lambda tunnel: tunnel.used),
+    Column("STATE", lambda tunnel: tunnel.error or ("up" if tunnel.up else "down")),
+)
+NEXT_HOP_COLUMNS: tuple[Column[NextHopStatus], ...] = (
+    Column("NODE", lambda way: way.node),
+    Column("ADDRESS", lambda way: way.address),
+    Column("VIA", lambda way: way.gateway or ("on link" if way.device else "unreachable")),
+    Column("DEVICE", lambda way: way.device),
+    Column("MTU", lambda way: way.mtu or "-"),
+    Column("ENCAPSULATION", lambda way: way.encapsulation),
+    Column("MTU OF PODS", lambda way: way.pod_mtu or "-"),
+    Column("POOLS", lambda way: ", ".join(way.pools), wide=True),
+)
 
 
 @click.command()
@@ -53,16 +79,24 @@ def _print(node: NodeStatus, peers: Sequence[Peer], *, wide: bool) -> None:
         click.echo("\n" + paint("Problems", Tone.HEADER))
         for problem in node.problems:
             click.echo(f"  {paint(_problem(problem), Tone.BAD)}")
-    click.echo("\n" + paint("BGP peers", Tone.HEADER))
-    if peers:
-        for line in table_lines(peers, PEER_COLUMNS, wide=wide):
-            click.echo(f"  {line}")
-    else:
-        click.echo("  none: this node is alone in its cluster file")
+    lines = table_lines(peers, PEER_COLUMNS, wide=wide) if peers else ["none: this node is alone in its cluster file"]
+    _print_table("BGP peers", lines)
+    if node.tunnels:
+        _print_table("Tunnels", table_lines(node.tunnels, TUNNEL_COLUMNS, wide=wide))
+    if node.next_hops:
+        shown = node.next_hops if wide else node.next_hops[:SHOWN_NEXT_HOPS]
+        lines = table_lines(shown, NEXT_HOP_COLUMNS, wide=wide)
+        if len(shown) < len(node.next_hops):
+            lines.append(f"and {len(node.next_hops) - len(shown)} more: -o wide shows all")
+        _print_table("Ways to other nodes", lines)
     if wide and node.counters:
-        click.echo("\n" + paint("Counters", Tone.HEADER))
-        for name, value in sorted(node.counters.items()):
-            click.echo(f"  {name}  {value}")
+        _print_table("Counters", [f"{name}  {value}" for name, value in sorted(node.counters.items())])
+
+
+def _print_table(title: str, lines: Sequence[str]) -> None:
+    click.echo("\n" + paint(title, Tone.HEADER))
+    for line in lines:
+        click.echo(f"  {line}")
 
 
 def _problem(problem: Problem) -> str:
@@ -89,10 +123,19 @@ def _pairs(node: NodeStatus) -> Iterator[tuple[str, object]]:
     conflicts = f", {ipam.conflicts} in conflict" if ipam.conflicts else ""
     blocks = f"{ipam.blocks} block{'' if ipam.blocks == 1 else 's'}{pending}"
     yield "Addresses of pods", f"{blocks}, {ipam.assigned} assigned, {ipam.free} free{conflicts}"
-    if node.HasField("tunnel"):
-        tunnel = node.tunnel
-        state = tunnel.error or ("up" if tunnel.up else "down")
-        yield "Tunnel", f"{tunnel.device} {tunnel.address or '-'} mtu {tunnel.mtu}, {state}"
+    yield "MTU of pods", node.workload_mtu or "-"
+    if node.tunnels:
+        yield "From strangers", _strangers(node.tunnels)
+    losses = ", ".join(f"{name} {node.counters[name]}" for name in LOSSES if node.counters.get(name))
+    if losses:
+        yield "Losses", f"{losses}; each was tried, or read, again"
+
+
+def _strangers(tunnels: Sequence[TunnelStatus]) -> str:
+    counted = [
+        f"{tunnel.encapsulation} {tunnel.stranger_packets}" for tunnel in tunnels if tunnel.HasField("stranger_packets")
+    ]
+    return f"dropped: {', '.join(counted)}" if counted else "not dropped, not counted"
 
 
 def _drain(node: NodeStatus) -> str:

@@ -16,32 +16,59 @@ if TYPE_CHECKING:
 
 @click.group()
 def workload() -> None:
-    """Network namespaces with an address of this node."""
+    """Network namespaces with addresses of this node."""
 
 
 @workload.command()
 @click.argument("netns")
 @click.argument("name")
 @click.option("--interface", metavar="NAME", help="The interface inside the namespace.  [default: eth0]")
-@click.option("--address", metavar="ADDRESS", help="This address, instead of the next free.")
-@click.option("--pool", metavar="POOL", help="An address of this pool (its name or prefix).")
+@click.option(
+    "--family",
+    "families",
+    type=click.Choice(["ipv4", "ipv6"]),
+    multiple=True,
+    help="An address of this family alone (twice: of both).  [default: each that a pool of this node has]",
+)
+@click.option(
+    "--address", "addresses", metavar="ADDRESS", multiple=True,
+    help="This address, instead of the next free of its family; may be given once for each family.",
+)  # fmt: skip
+@click.option(
+    "--pool", "pools", metavar="POOL", multiple=True,
+    help="An address of this pool (its name or prefix); may be given once for each family.",
+)  # fmt: skip
 @with_target
 def attach(
-    target: Target, *, netns: str, name: str, interface: str | None, address: str | None, pool: str | None
+    target: Target,
+    *,
+    netns: str,
+    name: str,
+    interface: str | None,
+    families: tuple[str, ...],
+    addresses: tuple[str, ...],
+    pools: tuple[str, ...],
 ) -> None:
-    """Give the namespace NETNS an interface and an address, under NAME; the same again changes nothing.
+    """Give the namespace NETNS an interface and its addresses, under NAME; the same again changes nothing.
 
+    It gets one address of each family that a pool of this node has, IPv4, IPv6 or both.
     NETNS is a name as in `ip netns`, or a path such as /proc/1234/ns/net, as the agent sees it.
 
     \b
     Examples:
       ip netns add pod1 && calicopy workload attach pod1 pod1
       calicopy workload attach /proc/1234/ns/net web --address 10.244.0.9
+      calicopy workload attach pod2 pod2 --family ipv6
     """
     from calicopy.v1 import workload_pb2, workload_pb2_grpc
 
     request = workload_pb2.AttachRequest(
-        netns=netns, name=name, interface=interface or "", address=address or "", pool=pool or ""
+        netns=netns,
+        name=name,
+        interface=interface or "",
+        families=[f"FAMILY_{family.upper()}" for family in families],
+        addresses=addresses,
+        pools=pools,
     )
     with connect(target, reading=False) as channel:
         answer = call(workload_pb2_grpc.WorkloadServiceStub(channel).Attach, request, target)
@@ -58,7 +85,7 @@ def attach(
 @click.argument("name")
 @with_target
 def detach(target: Target, *, name: str) -> None:
-    """Take the interface and the address of NAME away; no error when there is none.
+    """Take the interface and the addresses of NAME away; no error when there is none.
 
     \b
     Example:

@@ -51,6 +51,7 @@ def check(
     yield from check_encapsulation(encapsulation, pools, nodes)
     yield from _pins(nodes, pools)
     yield from _room(nodes, pools)
+    yield from _families(nodes, pools)
     yield from check_bgp(bgp, nodes, pools, cluster_as=cluster_as)
     yield from _agent(agent)
 
@@ -241,6 +242,29 @@ def _room(nodes: Sequence[NodeEntry], pools: Sequence[PoolEntry]) -> Iterator[Pr
                 ("pools", index, "cidr"),
                 f"has room for {1 << shift} blocks of /{pool.block_length}, and {wanting} nodes want one",
                 related=(("pools", index, "block_size"), ("nodes",)),
+                warning=True,
+            )
+
+
+def _families(nodes: Sequence[NodeEntry], pools: Sequence[PoolEntry]) -> Iterator[Problem]:
+    """Warns when a node is to have pods of a family that it has no address of: nobody would learn a way to them."""
+    for index, pool in enumerate(pools):
+        version = 4 if pool.cidr.family is Family.IPV4 else 6
+        without = [
+            number
+            for number, node in enumerate(nodes)
+            if node.interfaces
+            and selects(pool.node_selector, node.labels)
+            and all(interface.version != version for interface in node.interfaces)
+        ]
+        if without:
+            key = "address" if version == 4 else "address6"
+            names = ", ".join(nodes[number].name for number in without[:5]) + (", ..." if without[5:] else "")
+            yield Problem(
+                ("pools", index, "cidr"),
+                f"selects {names}, without an `{key}`: its blocks there are announced to nobody; give an `{key}`, or a "
+                "`node_selector` that leaves such nodes out",
+                related=(("pools", index, "node_selector"), *(("nodes", number, key) for number in without)),
                 warning=True,
             )
 

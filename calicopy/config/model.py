@@ -19,6 +19,7 @@ from calicopy.config.fields import (
     IPInterface,
     Listen,
     LogLevel,
+    PrefixField,
 )
 from calicopy.config.problems import Problem
 from calicopy.config.sections import (
@@ -51,6 +52,8 @@ class ClusterConfig(Section):
     """The nodes of the cluster, at least one."""
     pools: Annotated[tuple[PoolEntry, ...], Field(max_length=256)] = ()
     """The pools that nodes claim blocks of pod addresses from. They may not overlap."""
+    nat_exclude: Annotated[tuple[PrefixField, ...], Field(max_length=1024)] = ()
+    """Destinations outside of the pools that packets of a `nat_outgoing` pool reach with the pod's own address."""
     address_detection: AddressDetection = Field(default_factory=AddressDetection)
     """How nodes without an `address` find theirs."""
     encapsulation: EncapsulationSection = Field(default_factory=EncapsulationSection)

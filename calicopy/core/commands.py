@@ -8,7 +8,7 @@ from calicopy.core.drain_state import DrainChange, DrainStep
 from calicopy.core.views import LogView
 from calicopy.fib import NextHopChange, RouteBatch
 from calicopy.ipam import AddressRecord, Change, IpamError
-from calicopy.net import Encapsulation, Family, IPAddress, Prefix
+from calicopy.net import Decapsulation, Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.tunnel import TunnelEnd
 from calicopy.seam.speaker import AnnounceGroup, SessionSpec, WithdrawGroup
 
@@ -108,11 +108,24 @@ class SetTunnel:
 
 @dataclass(frozen=True, slots=True)
 class SetHost:
-    """Settings of the host: devices of the underlay that must forward, and pools to masquerade."""
+    """Settings of the host.
+
+    `underlay`: devices that must forward. `nat_pools`: pods whose packets leave with the node's address, unless they go
+    to `nat_exempt`. `guarded`: what is decapsulated, and taken from `senders` alone.
+    """
 
     underlay: tuple[str, ...]
-    nat_pools: tuple[Prefix, ...]
-    all_pools: tuple[Prefix, ...]
+    nat_pools: tuple[Prefix, ...] = ()
+    nat_exempt: tuple[Prefix, ...] = ()
+    guarded: tuple[Decapsulation, ...] = ()
+    senders: tuple[Prefix, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SetWorkloadMtu:
+    """The MTU of all workloads, in octets."""
+
+    mtu: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +172,7 @@ Command: TypeAlias = (
     | ResolveNextHops
     | SetTunnel
     | SetHost
+    | SetWorkloadMtu
     | Persist
     | Reply
     | DrainProgress

@@ -102,6 +102,7 @@ class Core:
         self._workloads_known = False
         self._undecided = True  # something that was heard is not taken or not decided yet
         self._more = False
+        self._dead = self.rib.dead_next_hops
         self._ipam_changed = True
         self.note_touched = False  # whether `touched` is kept: somebody watches
         self.touched: list[tuple[Family, Packed]] = []
@@ -118,7 +119,8 @@ class Core:
             else:
                 self._take(event, now)
         self._take_spoken(now)
-        self._advance(now)
+        if not self._fail_over(now):
+            self._advance(now)
         commands = self._commands[:]
         self._commands.clear()
         return commands
@@ -248,6 +250,18 @@ class Core:
 
     # -- the round ----------------------------------------------------------------------------------------------
 
+    def _fail_over(self, now: float) -> bool:
+        """Have packets for nodes that are gone dropped, before anything else; whether there is something to carry out.
+
+        The round is for the next call then: nothing of it may hold that up.
+        """
+        if self.rib.dead_next_hops is self._dead:
+            return False
+        self._dead = self.rib.dead_next_hops
+        self.fib.set_dead_next_hops(self._dead)
+        self._more = self.kernel.write_next_hops(now)
+        return self._more
+
     def _advance(self, now: float) -> None:
         if self.kernel.due(now):
             self.host.check_again()
@@ -355,6 +369,7 @@ class Core:
         )
 
     def _write(self, now: float) -> None:
+        self.fib.set_dead_next_hops(self.rib.dead_next_hops)
         if not self.kernel.write(now):
             return
         if self.sweeping or not (self._workloads_known and self.gate.is_open):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from calicopy.config.resolve import NodeConfig
-from calicopy.core.commands import Command, ResolveNextHops, SetHost
+from calicopy.core.commands import Command, ResolveNextHops, SetHost, SetWorkloadMtu
 from calicopy.core.tunnels import Tunnels
 from calicopy.ipam import Ipam
-from calicopy.net import IPAddress
+from calicopy.net import IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -30,6 +30,7 @@ class Host:
         self.tunnels = Tunnels(node, emit=emit)
         self._resolving: frozenset[IPAddress] | None = None
         self._asked: SetHost | None = None
+        self._mtu: int | None = None  # of workloads, as asked for last
         self.configure(node)
 
     def configure(self, node: NodeConfig) -> None:
@@ -76,6 +77,7 @@ class Host:
         if self.interfaces and self._nodes <= self.facts.keys():
             # before the way to the nodes is known, a start would set an MTU that is not the right one
             self.tunnels.advance(ipam, self._mtus(), default_mtu=self._underlay_mtu())
+            self._set_workload_mtu()
 
     @property
     def underlay(self) -> tuple[InterfaceFacts, ...]:
@@ -97,11 +99,19 @@ class Host:
         wanted = SetHost(
             underlay=tuple(sorted(interface.name for interface in self.underlay if not interface.loopback)),
             nat_pools=tuple(pool.cidr for pool in pools if pool.nat_outgoing),
-            all_pools=tuple(pool.cidr for pool in pools),
+            nat_exempt=(*(pool.cidr for pool in pools), *self._node.cluster.nat_exclude),
+            guarded=self.tunnels.decapsulations(),
+            senders=tuple(Prefix.host(address) for address in sorted(self._nodes, key=str)),
         )
         if wanted != self._asked:
             self._asked = wanted
             self._emit(wanted)
+
+    def _set_workload_mtu(self) -> None:
+        """While no interface leads anywhere it stays as it is: it would only change back."""
+        if any(not interface.loopback for interface in self.underlay) and self.workload_mtu != self._mtu:
+            self._mtu = self.workload_mtu
+            self._emit(SetWorkloadMtu(self._mtu))
 
     @property
     def workload_mtu(self) -> int:

@@ -1,8 +1,10 @@
-"""The kernel's routes and nexthop objects as the core drives them: one dump and one write of each kind at a time.
+"""The kernel's routes and nexthop objects as the core drives them: one dump, two writes of routes, one of objects.
 
 Theory of operation: nothing is written before the first dump. A dump that somebody asks for while one is under way
-follows it, since that one may have missed what made them ask. While a write is under way the FIB's delta gathers.
-Objects have a lane of their own, so that a change of one never waits behind many routes.
+follows it, since that one may have missed what made them ask. Of the two writes that may be under way the second waits
+in the edge for the first, so that the kernel has something to do while the core takes a result and finds what is next;
+meanwhile the FIB's delta gathers. Objects have a lane of their own, so that a change of one never waits behind many
+routes.
 """
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from calicopy.core.views import LogView
 from calicopy.fib import Fib
 
 WRITE_SLICE = 4000
+WRITES_UNDER_WAY = 2
 DUMP_RETRY_S = 1.0
 
 
@@ -28,7 +31,7 @@ class KernelRoutes:
         self._dumping = False
         self._again = False
         self._dump_at = now
-        self._writing = False
+        self._writing = 0
         self.dumped = False
         self.error = ""  # of the last dump
 
@@ -64,7 +67,7 @@ class KernelRoutes:
 
     def written(self, event: RoutesWritten, now: float) -> None:
         """The write is through."""
-        self._writing = False
+        self._writing -= 1
         self._fib.written(list(event.results), now)
         for result in event.results:
             failed = len(result.failures) + len(result.foreign)
@@ -88,18 +91,17 @@ class KernelRoutes:
     def write(self, now: float) -> bool:
         """Begin the next writes, if there is something to write; False while that cannot be known."""
         self.write_next_hops(now)
-        if not self.dumped or self._writing:
+        if not self.dumped or self._writing >= WRITES_UNDER_WAY:
             return False
-        batches = self._fib.delta(WRITE_SLICE, now)
-        if batches:
-            self._writing = True
+        while self._writing < WRITES_UNDER_WAY and (batches := self._fib.delta(WRITE_SLICE, now)):
+            self._writing += 1
             self._emit(WriteRoutes(tuple(batches)))
         return True
 
     def deadline(self, now: float) -> float | None:
         """When to write or to look again if nothing else happens."""
         times = (
-            self._fib.next_deadline(now) if self.dumped and not self._writing else None,
+            self._fib.next_deadline(now) if self.dumped and self._writing < WRITES_UNDER_WAY else None,
             self._fib.next_hop_deadline(now) if self.dumped else None,
             None if self._dumping else self._dump_at,
         )

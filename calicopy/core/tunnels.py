@@ -16,7 +16,7 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, SetTunnel
 from calicopy.core.events import TunnelSet
 from calicopy.ipam import TUNNEL_HANDLES, Ipam, IpamError
-from calicopy.net import Encapsulation, Family, IPAddress, Prefix
+from calicopy.net import Decapsulation, Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.tunnel import TunnelEnd, overhead, tunnel_end, underlay_family
 
 LEAST_MTU = {Family.IPV4: 576, Family.IPV6: 1280}
@@ -75,6 +75,16 @@ class Tunnels:
     def overhead(self, encapsulation: Encapsulation) -> int:
         """Octets of its outer headers."""
         return overhead(encapsulation, Family.IPV4 if encapsulation is Encapsulation.IPIP else self.family)
+
+    def decapsulations(self) -> tuple[Decapsulation, ...]:
+        """What packets are taken apart here."""
+        section = self._node.cluster.encapsulation
+        each = {
+            Encapsulation.IPIP: Decapsulation(Encapsulation.IPIP),
+            Encapsulation.VXLAN: Decapsulation(Encapsulation.VXLAN, section.vxlan.port, section.vxlan.vni),
+            Encapsulation.UDP: Decapsulation(Encapsulation.UDP, section.udp.port),
+        }
+        return tuple(wanted for one, wanted in each.items() if one in self.taken)
 
     def tunnel_set(self, event: TunnelSet) -> None:
         """The answer to `SetTunnel`."""

@@ -32,6 +32,7 @@ class Census:
             yield routes.resolutions.values()
             yield routes.tracker.desired.values()
             yield routes.tracker.actual.values()
+            yield routes.tracker.unsure.values()
             yield routes.local.values()
 
     def step(self) -> bool:

@@ -166,7 +166,7 @@ class Fib:
 
     def next_hops_changed(self, changes: Mapping[int, NextHopObject | None]) -> None:
         """What an event said of single objects: ours is now this one, or is gone (None), and its routes with it."""
-        self._forget_led(self._next_hops.changed(changes))
+        self._forget_led(self._next_hops.changed(changes), surely=True)
         self._next_hops_seen()
 
     def interfaces_lost(self, ifindexes: Collection[int]) -> None:
@@ -182,8 +182,8 @@ class Fib:
             return
         over = [target for target in self._targets if any(hop.ifindex in ifindexes for hop in target.hops)]
         for tracker in self._trackers.values():
-            tracker.forget(over)
-        self._forget_led(self._next_hops.forget_over(ifindexes))
+            tracker.forget(over, surely=False)
+        self._forget_led(self._next_hops.forget_over(ifindexes), surely=False)
 
     def written(self, results: Iterable[WriteResult], now: float) -> None:
         """Results of batches that `delta` gave, at monotonic time `now`."""
@@ -193,13 +193,13 @@ class Fib:
 
     def next_hops_written(self, results: Iterable[NextHopResult], now: float) -> None:
         """Results of the changes that `next_hop_delta` gave, all of them, at monotonic time `now`."""
-        self._forget_led(self._next_hops.written(results, now))
+        self._forget_led(self._next_hops.written(results, now), surely=False)
         self._next_hops_seen()
 
-    def _forget_led(self, gone: Collection[int]) -> None:
+    def _forget_led(self, gone: Collection[int], *, surely: bool) -> None:
         lost = [self._intern(object_target(number)) for number in gone]
         for tracker in self._trackers.values():
-            tracker.forget(lost)
+            tracker.forget(lost, surely=surely)
 
     def _next_hops_seen(self) -> None:
         """Objects came to be there, or took other ids: routes follow."""
@@ -289,6 +289,11 @@ class Fib:
         return self._next_hops.led(target, wanted=True) if target.next_hop_id else target
 
     @property
+    def underlay(self) -> Underlay:
+        """The facts of the outside that decide on targets. Read only."""
+        return self._underlay
+
+    @property
     def workload_routes(self) -> Mapping[Prefix, int]:
         """All host routes of workloads, as last told. Read only."""
         return self._workloads
@@ -375,9 +380,14 @@ class Fib:
             return
         used = self._census.used | self._touched
         self._census, self._census_from = None, now + PAUSE_S
-        self._targets = {one: one for one in self._targets if id(one) in used or one is BLACKHOLE}
+        led = {one.next_hop_id for one in self._targets if id(one) in used}
+        self._next_hops.release(led, sweep=self._sweeping)
+        self._targets = {
+            one: one
+            for one in self._targets
+            if id(one) in used or one is BLACKHOLE or self._next_hops.wanted(one) is not None
+        }
         self._census_at_size = max(_CENSUS_AT, 2 * (len(self._targets) + sum(map(_size, self._routes.values()))))
-        self._next_hops.release({one.next_hop_id for one in self._targets}, sweep=self._sweeping)
 
 
 def _size(routes: FamilyRoutes) -> int:

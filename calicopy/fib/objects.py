@@ -160,6 +160,8 @@ class NextHops:
 
     def set_dead(self, addresses: frozenset[IPAddress]) -> None:
         """All next hops that nobody living announces."""
+        if addresses is self._dead:
+            return
         changed, self._dead = self._dead ^ addresses, addresses
         for one in self._wanted.values() if changed else ():
             if not one.members and one.keys[0].next_hop in changed:

@@ -207,7 +207,7 @@ def ways_of(selection: Selected, rule: Rule, family: Family, underlay: Underlay)
     ways = []
     for path in selection.paths:
         facts = None if path.next_hop is None else underlay.next_hops.get(path.next_hop)
-        crosses = facts is not None and facts.reachable and _crosses_subnet(facts, underlay)
+        crosses = facts is not None and facts.reachable and crosses_subnet(facts, underlay)
         outcome = _hop(path, rule, family, underlay)
         ways.append(Way(path, rule.encapsulation, rule.mode, facts, crosses, outcome))
     return tuple(ways)
@@ -219,7 +219,7 @@ def _hop(path: SelectedPath, rule: Rule, family: Family, underlay: Underlay) -> 
     if facts is None or not facts.reachable:
         return Unprogrammed(UnprogrammedReason.NEXT_HOP_UNREACHABLE, next_hop)
     if rule.encapsulation is not Encapsulation.NONE and (
-        rule.mode is EncapsulationMode.ALWAYS or _crosses_subnet(facts, underlay)
+        rule.mode is EncapsulationMode.ALWAYS or crosses_subnet(facts, underlay)
     ):
         return _tunnel_hop(path, rule.encapsulation, family, underlay)
     if not facts.on_link:
@@ -227,7 +227,7 @@ def _hop(path: SelectedPath, rule: Rule, family: Family, underlay: Underlay) -> 
     return Hop(next_hop, facts.ifindex)
 
 
-def _crosses_subnet(facts: NextHopFacts, underlay: Underlay) -> bool:
+def crosses_subnet(facts: NextHopFacts, underlay: Underlay) -> bool:
     """Whether the next hop is outside the prefix of the interface that reaches it."""
     if not facts.on_link or facts.address in underlay.host_nodes:
         return True
@@ -242,8 +242,8 @@ def _tunnel_hop(
     known = () if path.owner is None else underlay.nodes.get(path.owner, ())
     end = tunnel_end([one.address for one in known], encapsulation, underlay.family)
     if end is None:
-        return Unprogrammed(UnprogrammedReason.NO_TUNNEL_ENDPOINT, path.next_hop)
+        return Unprogrammed(UnprogrammedReason.NO_TUNNEL_ENDPOINT, path.next_hop, encapsulation=encapsulation)
     gateway, ifindex = end.gateway(family), underlay.tunnels.get(encapsulation)
     if gateway is None or ifindex is None:
-        return Unprogrammed(UnprogrammedReason.TUNNEL_UNAVAILABLE, path.next_hop)
+        return Unprogrammed(UnprogrammedReason.TUNNEL_UNAVAILABLE, path.next_hop, encapsulation=encapsulation)
     return Hop(gateway, ifindex, onlink=True)

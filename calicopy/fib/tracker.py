@@ -32,6 +32,8 @@ V = TypeVar("V")
 class RouteTracker:
     """The delta of one family. Not for hashing outside: its dicts are read by the FIB, and changed here alone.
 
+    `unsure` has what was at a prefix before something happened that it may have survived (a replace that failed, a link
+    that went): nobody knows until the next write or dump. Such a prefix is not in `actual`, so it is written anew.
     `next_hops` are the ids of the nexthop objects that the kernel holds; the tracker reads it, and changes nothing.
     """
 
@@ -39,6 +41,7 @@ class RouteTracker:
         self.family = family
         self.desired: dict[Packed, RouteTarget] = {}
         self.actual: dict[Packed, RouteTarget] = {}
+        self.unsure: dict[Packed, RouteTarget] = {}
         self._next_hops = next_hops
         self._retries: Retries[Packed] = Retries()
         self._ready: dict[Packed, object] = {}
@@ -70,8 +73,13 @@ class RouteTracker:
 
     @property
     def has_ready(self) -> bool:
-        """Whether `delta` has something to give. While writes are in flight, their results come first."""
-        return not self._in_flight and bool(self._urgent or self._ready or (self._sweeping and self._strays))
+        """Whether `delta` has something to give. What is in flight waits for its result."""
+        if self._sweeping and self._strays:
+            return True
+        if not self._in_flight:
+            return bool(self._urgent or self._ready)
+        flying = self._flying_prefixes()
+        return any(packed not in flying for packed in chain(self._urgent, self._ready))
 
     @property
     def in_flight(self) -> Iterable[RouteBatch]:
@@ -92,7 +100,7 @@ class RouteTracker:
 
     def want(self, prefixes: list[Packed], target: RouteTarget | None, *, urgent: bool = False) -> None:
         """Set what is desired of a run of prefixes, each of them once; None: nothing. The target must be interned."""
-        if urgent or self._urgent or self._parked or self.failures:
+        if urgent or self._urgent or self._parked or self.failures or self.unsure:
             self._want_each(prefixes, target, urgent=urgent)
             return
         desired, ready = self.desired, self._ready
@@ -131,7 +139,7 @@ class RouteTracker:
                 self._adopted.discard(packed)
             self._retries.forget(packed)
             other.pop(packed, None)
-            if held(packed) is not target:
+            if held(packed) is not target or (target is None and packed in self.unsure):
                 ready[packed] = None
             else:
                 ready.pop(packed, None)
@@ -164,11 +172,9 @@ class RouteTracker:
             room = limit - len(taken)
             if not queue or room <= 0:
                 continue
-            if self._in_flight:
-                flying = self._flying_prefixes()
+            part = list(islice(queue, room))
+            if self._in_flight and not (flying := self._flying_prefixes()).isdisjoint(part):
                 part = list(islice((packed for packed in queue if packed not in flying), room))
-            else:
-                part = list(islice(queue, room))
             if len(part) == len(queue):
                 queue.clear()
             else:
@@ -187,7 +193,7 @@ class RouteTracker:
                 return [RouteBatch(RouteOp.ADD, self.family, target, taken)]
         runs: dict[tuple[RouteOp, int], tuple[RouteTarget | None, list[Packed]]] = {}
         for packed, target, there in zip(taken, wanted, held, strict=True):
-            if target is there:
+            if target is there and not (target is None and packed in self.unsure):
                 continue
             op = RouteOp.DELETE if target is None else RouteOp.ADD if there is None else RouteOp.REPLACE
             runs.setdefault((op, id(target)), (target, []))[1].append(packed)
@@ -234,16 +240,17 @@ class RouteTracker:
         failed = dict(result.failures)
         failed.update(dict.fromkeys(result.foreign, 0))
         done = [packed for packed in batch.prefixes if packed not in failed] if failed else batch.prefixes
-        target: RouteTarget | None = batch.target
+        target = batch.target
+        if self.failures or self.unsure:
+            self._retries.forget_all(done)
+            drop(self.unsure, done)
         if id(batch) in self._doubted:
             self._doubted.discard(id(batch))
-            target, self._recheck = None, True
-        if target is None:
+            self._doubt(dict.fromkeys(done, target))
+        elif target is None:
             drop(self.actual, done)
         else:
             self.actual.update(dict.fromkeys(done, target))
-        if self.failures:
-            self._retries.forget_all(done)
         if self._recheck:
             wanted = map(self.desired.get, done)
             self._ready.update((packed, None) for packed, now_ in zip(done, wanted, strict=True) if now_ is not target)
@@ -255,7 +262,9 @@ class RouteTracker:
         for packed, code in failed.items():
             if batch.op is RouteOp.REPLACE and code != 0:
                 # What is at the key is not known: the next attempt adds, and so finds out.
-                self.actual.pop(packed, None)
+                held = self.actual.pop(packed, None)
+                if held is not None:
+                    self.unsure[packed] = held
             if packed in self._ready or packed in self._urgent:
                 continue  # something else is wanted by now: that is tried at once
             if batch.op is RouteOp.REPLACE and code == ENOENT:
@@ -288,6 +297,7 @@ class RouteTracker:
         """
         self._strays = {(stray.packed, stray.metric): stray for stray in strays}
         actual = self.actual
+        self.unsure.clear()
         if not self._in_flight and routes == actual:
             return
         if not actual and not self._pending_prefixes() and not self.desired:
@@ -329,6 +339,7 @@ class RouteTracker:
         else:
             self.actual[packed] = target
         self._adopted.discard(packed)
+        self.unsure.pop(packed, None)
         self._retries.forget(packed)
         if wanted is target:
             self._ready.pop(packed, None)
@@ -339,22 +350,28 @@ class RouteTracker:
         elif packed not in self._urgent:
             self._ready[packed] = None
 
-    def forget(self, lost: Iterable[RouteTarget]) -> None:
-        """Take routes with one of these targets as gone, for all that is known."""
+    def forget(self, lost: Iterable[RouteTarget], *, surely: bool) -> None:
+        """Take routes with one of these targets as gone: `surely`, or for all that is known."""
         keys = set(map(id, lost))
         if not keys:
             return
-        hit = [packed for packed, target in self.actual.items() if id(target) in keys]
+        hit = {packed: target for packed, target in self.actual.items() if id(target) in keys}
         self._doubted.update(key for key, batch in self._in_flight.items() if id(batch.target) in keys)
-        if flying := self._flying_prefixes():
-            hit = [packed for packed in hit if packed not in flying]
-        drop(self.actual, hit)
-        self._adopted.difference_update(hit)
+        drop(hit, self._flying_prefixes())
+        self._doubt({} if surely else hit)
+        if surely:
+            drop(self.actual, hit)
+            self._adopted.difference_update(hit)
+            self._ready.update((packed, None) for packed in hit if packed in self.desired)
         self._retries.forget_all(hit)
-        again = [packed for packed in hit if packed in self.desired]
-        if self._urgent:
-            again = [packed for packed in again if packed not in self._urgent]
-        self._ready.update(dict.fromkeys(again))
+
+    def _doubt(self, routes: Mapping[Packed, RouteTarget | None]) -> None:
+        """Nobody knows whether these are still there: they are written anew, or deleted when nobody wants them."""
+        drop(self.actual, routes)
+        self.unsure.update((packed, target) for packed, target in routes.items() if target is not None)
+        if self._adopted:
+            routes = {packed: target for packed, target in routes.items() if packed not in self._adopted}
+        self._ready.update(routes)
 
     def _flying_prefixes(self) -> frozenset[Packed]:
         if self._flying is None:

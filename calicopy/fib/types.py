@@ -244,23 +244,28 @@ class UnprogrammedReason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Unprogrammed:
-    """A reason with its details: the next hop it is about, and the kernel's errno for KERNEL_ERROR (else 0)."""
+    """A reason with its details: the next hop it is about, the kernel's errno for KERNEL_ERROR (else 0), and the
+    encapsulation whose tunnel is missing.
+    """
 
     reason: UnprogrammedReason
     next_hop: IPAddress | None = None
     errno: int = 0
+    encapsulation: Encapsulation = Encapsulation.NONE
 
     @property
     def message(self) -> str:
         """A sentence for people, without the errno's name (the caller has `os.strerror`)."""
-        return _MESSAGES[self.reason].format(next_hop=self.next_hop, errno=self.errno)
+        return _MESSAGES[self.reason].format(
+            next_hop=self.next_hop, errno=self.errno, encapsulation=self.encapsulation.value
+        )
 
 
 _MESSAGES = {
     UnprogrammedReason.NEXT_HOP_UNREACHABLE: "no route of the host leads to next hop {next_hop}",
     UnprogrammedReason.NOT_ON_LINK: "next hop {next_hop} is behind a gateway, and the pool has no encapsulation",
-    UnprogrammedReason.NO_TUNNEL_ENDPOINT: "no node of the cluster file is known as the owner: no tunnel end",
-    UnprogrammedReason.TUNNEL_UNAVAILABLE: "the tunnel device is not there",
+    UnprogrammedReason.NO_TUNNEL_ENDPOINT: "no node of the file is known as the owner: no {encapsulation} tunnel end",
+    UnprogrammedReason.TUNNEL_UNAVAILABLE: "the {encapsulation} tunnel is not there",
     UnprogrammedReason.FOREIGN_ROUTE: "a route that is not ours holds this prefix with our metric",
     UnprogrammedReason.KERNEL_ERROR: "the kernel refused the route with errno {errno}",
     UnprogrammedReason.NEXT_HOP_GONE: "no session brings a path over next hop {next_hop} any more: packets are dropped",

@@ -11,7 +11,7 @@ import errno
 from dataclasses import dataclass, field
 from sys import byteorder
 
-from calicopy.fib.types import Hop, KernelDump, KernelRoute, RouteKind, RouteTarget
+from calicopy.fib.types import Hop, KernelDump, KernelRoute, RouteKind, RouteTarget, object_target
 from calicopy.kernel.encode import Identity
 from calicopy.kernel.netlink import (
     ADDRESS_FAMILY,
@@ -108,7 +108,8 @@ def target_of(found: dict[int, bytes], *, family: Family, kind: int, scope: int,
     """Where a route leads, by the attributes and the header fields (rtmsg) of its message."""
     if RTA_NH_ID in found:  # the type is that of the object: unicast, or blackhole
         altered = tos != 0 or not _NEVER_SET_WITH_OBJECT.isdisjoint(found)
-        return RouteTarget(RouteKind.UNICAST, altered=altered, next_hop_id=_u32(found, RTA_NH_ID))
+        number = _u32(found, RTA_NH_ID)
+        return RouteTarget(RouteKind.UNICAST, altered=True, next_hop_id=number) if altered else object_target(number)
     altered = tos != 0 or not _NEVER_SET.isdisjoint(found)
     if kind == RTN_BLACKHOLE:
         return RouteTarget(RouteKind.BLACKHOLE, altered=altered)

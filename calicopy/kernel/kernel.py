@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -36,13 +36,14 @@ from calicopy.kernel.events import KernelEvent
 from calicopy.kernel.links import interfaces
 from calicopy.kernel.match import match_address
 from calicopy.kernel.monitor import Monitor
-from calicopy.kernel.nat import NatSpec, ensure_nat
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
 from calicopy.kernel.nexthops import NextHopWriter, dump_next_hops
+from calicopy.kernel.nft import Counted, NftSpec, NftTable
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.kernel.resolve import resolve
 from calicopy.kernel.sysctl import SysctlProblem, SysctlSpec, ensure_sysctls
 from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, ensure_tunnel
+from calicopy.kernel.vxlan import VxlanSpec, ensure_vxlan
 from calicopy.kernel.writer import RouteWriter
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
@@ -86,10 +87,13 @@ class Kernel:
         self._next_hops: _Lane | None = None
         self._host: _Lane | None = None
         self._monitor: Monitor | None = None
+        self._nft = NftTable()
+        self._nft_lane: _Lane | None = None  # it waits for a process
 
     async def open(self) -> None:
         """Open the sockets and begin to read events. OSError where the kernel gives no netlink socket."""
         self._routes, self._next_hops, self._host = _Lane("routes"), _Lane("next hops"), _Lane("kernel")
+        self._nft_lane = _Lane("nft")
         self._monitor = Monitor(self.identity, ignored_ports=(self._routes.port_id, self._next_hops.port_id))
         self._monitor.start()
         up = {index for index, link in (await self.interfaces()).items() if link.up}
@@ -99,10 +103,10 @@ class Kernel:
         """Close everything; the kernel keeps what was made."""
         if self._monitor is not None:
             self._monitor.close()
-        for lane in (self._routes, self._next_hops, self._host):
+        for lane in (self._routes, self._next_hops, self._host, self._nft_lane):
             if lane is not None:
                 await lane.close()
-        self._routes = self._next_hops = self._host = None
+        self._routes = self._next_hops = self._host = self._nft_lane = None
 
     async def dump(self) -> KernelDump:
         """Our routes of both families in table main, and our nexthop objects.
@@ -117,8 +121,12 @@ class Kernel:
 
     async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write batches in order; a failure stops nothing. Without CAP_NET_ADMIN every prefix fails with EPERM."""
+        return await self.begin_write(batches)
+
+    def begin_write(self, batches: Iterable[RouteBatch]) -> asyncio.Future[list[WriteResult]]:
+        """The same, begun now: the kernel goes on to it as soon as it is through with what was asked for before."""
         todo = list(batches)
-        return await _open(self._routes).run(lambda socket: RouteWriter(socket, self.identity).write(todo))
+        return _open(self._routes).begin(lambda socket: RouteWriter(socket, self.identity).write(todo))
 
     async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
         """Write changes of nexthop objects in order, at once: they do not wait for routes that are being written."""
@@ -153,13 +161,26 @@ class Kernel:
         """Bring tunl0 to what `spec` says."""
         return await self._run(lambda: ensure_tunnel(self._other_socket(), spec))
 
+    async def ensure_vxlan(self, spec: VxlanSpec) -> TunnelStatus:
+        """Bring the VXLAN device and its entries to what `spec` says."""
+        return await self._run(lambda: ensure_vxlan(self._other_socket(), spec))
+
     async def ensure_sysctls(self, spec: SysctlSpec) -> list[SysctlProblem]:
         """Bring forwarding and rp_filter to what `spec` says; what could not be set comes back."""
         return await self._run(lambda: ensure_sysctls(self._other_socket(), spec))
 
-    async def ensure_nat(self, spec: NatSpec) -> list[KernelProblem]:
+    async def ensure_nft(self, spec: NftSpec) -> list[KernelProblem]:
         """Bring the nft table to what `spec` says."""
-        return await self._run(lambda: ensure_nat(spec))
+        return await _open(self._nft_lane).run(lambda _: self._nft.ensure(spec))
+
+    @property
+    def nft_replaced(self) -> int:
+        """How often the nft table was written: at a first start, then when what is wanted or is there changed."""
+        return self._nft.replaced
+
+    async def nft_counters(self) -> Mapping[str, Counted]:
+        """The counters of the nft table, by name. Starts a process."""
+        return await _open(self._nft_lane).run(lambda _: self._nft.counters())
 
     async def permission_problem(self) -> KernelProblem | None:
         """A problem when we may not change routes here (no CAP_NET_ADMIN over this namespace), else None."""
@@ -192,7 +213,11 @@ class _Lane:
 
     async def run(self, work: Callable[[NetlinkSocket], _Result]) -> _Result:
         """Do this after all that was asked for before."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self.socket)
+        return await self.begin(work)
+
+    def begin(self, work: Callable[[NetlinkSocket], _Result]) -> asyncio.Future[_Result]:
+        """The same, asked for now."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, work, self.socket)
 
     async def close(self) -> None:
         """End, after what was begun."""

@@ -7,9 +7,11 @@ neither way is a problem, by name.
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from calicopy.kernel.forwarding6 import FORWARDING, ForwardingError, ensure_forwarding6
 from calicopy.kernel.links import interfaces
 from calicopy.kernel.linkset import set_inet_conf
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
@@ -18,6 +20,8 @@ from calicopy.kernel.problems import KernelProblem, ProblemKind
 _PROC = Path("/proc/sys/net")
 _DEVCONF = {"forwarding": 1, "rp_filter": 8}
 """IPV4_DEVCONF_* of linux/ip.h."""
+OWN_DEVICES = ("lo", "tunl0", "cali")
+"""How the names of devices begin that are ours, or take no router advertisements anyway."""
 LOOSE = 2
 """rp_filter: the source must be reachable through any interface (RFC 3704 section 2.4)."""
 
@@ -27,11 +31,13 @@ class SysctlSpec:
     """What is wanted: forwarding on and rp_filter loose on the underlay's devices and the tunnels'.
 
     `workloads` are host interfaces of workloads: forwarding alone (their rp_filter is the anti-spoofing rule).
+    `ipv6`: IPv6 is forwarded too.
     """
 
     underlay: tuple[str, ...] = ()
     tunnels: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
+    ipv6: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,18 @@ def ensure_sysctls(socket: NetlinkSocket, spec: SysctlSpec) -> list[SysctlProble
     problems += device_problems
     if forwarding is not None and (not indexes or any("forwarding" in found.name for found in device_problems)):
         problems.append(forwarding)
+    if spec.ipv6:
+        problems += _ensure_ipv6(name for name in indexes if not name.startswith(OWN_DEVICES))
     return problems
+
+
+def _ensure_ipv6(devices: Iterable[str]) -> list[SysctlProblem]:
+    try:
+        ensure_forwarding6(devices)
+    except ForwardingError as error:
+        consequence = "IPv6 of pods does not leave this host; set it from outside (containers: `sysctls`)"
+        return [SysctlProblem(FORWARDING, 1, error.value, f"{error}; {consequence}")]
+    return []
 
 
 def _ensure_device(socket: NetlinkSocket, device: str, ifindex: int, *, loose: bool) -> list[SysctlProblem]:

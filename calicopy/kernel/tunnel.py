@@ -1,13 +1,17 @@
-"""The IPIP tunnel device: up, with one /32 of a pool and the wanted MTU (RFC 2003).
+"""The tunnel devices: up, with addresses of pools and the wanted MTU. IPIP (RFC 2003), and what all kinds share.
 
-Theory of operation: `tunl0` is the kernel's fallback device, in every namespace once the module is loaded; it takes
-every protocol 4 packet that no other tunnel claims, and routes name the far end (`via NODE dev tunl0 onlink`). It is
-read first, and changed only where it differs, so that a restart sends no event and imports no pyroute2. Addresses on
-it that lie in a pool are ours, and all but the wanted one are removed; others are somebody's, and stay.
+Theory of operation: a device is read first, and changed only where it differs, so that a restart sends no event.
+Addresses on it that lie in a pool are ours, and all but the wanted ones are removed; others are somebody's, and stay.
+Each has a link-local address besides (`ANCHOR`): from a device without any IPv4 address the kernel takes no packet,
+with any rp_filter, unless a route leads back over it (fib_validate_source); and packets of a node that uses another
+encapsulation already come over a device that no route of ours leads to. Its scope keeps it from being a source.
+`tunl0` is the kernel's fallback device, in every namespace once the module is loaded; it takes every protocol 4 packet
+that no other tunnel claims, and routes name the far end (`via NODE dev tunl0 onlink`).
 """
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -15,57 +19,71 @@ from calicopy.kernel.links import interfaces
 from calicopy.kernel.linkset import LinkChanges
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
 from calicopy.kernel.problems import KernelProblem, ProblemKind
-from calicopy.net import Prefix
+from calicopy.net import IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 
 IPIP_DEVICE = "tunl0"
+ANCHOR = IPv4Address("169.254.1.2")
+"""On every tunnel device of every node."""
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelSpec:
-    """What tunl0 should be. `address` None: no address yet. `mtu` in octets. `pools`: addresses in them are ours."""
+    """What a tunnel device should be. `mtu` in octets. `pools`: addresses in them are ours."""
 
-    address: IPv4Address | None
     mtu: int
+    addresses: tuple[IPAddress, ...] = ()
     pools: tuple[Prefix, ...] = ()
     device: str = IPIP_DEVICE
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelStatus:
-    """What it is. `ifindex` is None when there is no working device; direct routes go on without it."""
+    """What it is. `ifindex` is None when there is no working device; direct routes go on without it.
+
+    `addresses` are those of the wanted ones that it has.
+    """
 
     device: str
     ifindex: int | None
     up: bool = False
-    address: IPv4Address | None = None
+    addresses: tuple[IPAddress, ...] = ()
     mtu: int = 0
     problems: tuple[KernelProblem, ...] = ()
 
 
+Find = Callable[[NetlinkSocket, LinkChanges], InterfaceFacts]
+"""Gives a device of the right kind, made if need be; NetlinkError when there can be none."""
+
+
 def ensure_tunnel(socket: NetlinkSocket, spec: TunnelSpec) -> TunnelStatus:
-    """Bring the device to what `spec` says; what could not be done is in the status."""
-    with LinkChanges() as changes:
+    """Bring the IPIP device to what `spec` says; what could not be done is in the status."""
+    return bring_up(socket, spec, lambda socket, changes: _find_or_create(socket, changes, spec.device), kind="ipip")
+
+
+def bring_up(socket: NetlinkSocket, spec: TunnelSpec, find: Find, *, kind: str) -> TunnelStatus:
+    """Bring a tunnel device of any kind to what `spec` says; what could not be done is in the status."""
+    changes = LinkChanges(socket)
+    try:
+        link = find(socket, changes)
+    except NetlinkError as error:
+        return TunnelStatus(spec.device, None, problems=(_unavailable(spec.device, kind, error),))
+    problems: list[KernelProblem] = []
+    for step in (_set_mtu, _set_up, _set_addresses):  # an IPv6 address wants a device that is up
         try:
-            link = _find_or_create(socket, changes, spec.device)
+            step(changes, link, spec)
         except NetlinkError as error:
-            return TunnelStatus(spec.device, None, problems=(_unavailable(spec.device, error),))
-        problems: list[KernelProblem] = []
-        for step in (_set_mtu, _set_address, _set_up):
-            try:
-                step(changes, link, spec)
-            except NetlinkError as error:
-                problems.append(_not_set(spec.device, error))
-        held = _find(socket, spec.device) if changes.made else link
-    return _status(held, spec, problems)
+            problems.append(not_set(spec.device, error))
+    return _status(find_link(socket, spec.device) if changes.made else link, spec, problems)
 
 
-def _find(socket: NetlinkSocket, name: str) -> InterfaceFacts | None:
+def find_link(socket: NetlinkSocket, name: str) -> InterfaceFacts | None:
+    """The interface of that name."""
     return next((link for link in interfaces(socket).values() if link.name == name), None)
 
 
 def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, name: str) -> InterfaceFacts:
-    link = _find(socket, name)
+    link = find_link(socket, name)
     if link is None:
         try:
             # This also has the kernel load the module, which brings the fallback device tunl0: then EEXIST.
@@ -73,7 +91,7 @@ def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, name: str) -> I
         except NetlinkError as error:
             if error.errno != errno.EEXIST:
                 raise
-        link = _find(socket, name)
+        link = find_link(socket, name)
     if link is None:
         raise NetlinkError(errno.ENODEV, f"{name} did not appear")
     if link.kind not in ("ipip", ""):
@@ -92,12 +110,12 @@ def _set_up(changes: LinkChanges, link: InterfaceFacts, spec: TunnelSpec) -> Non
         changes.set_up(link.ifindex)
 
 
-def _set_address(changes: LinkChanges, link: InterfaceFacts, spec: TunnelSpec) -> None:
-    held = [(address, length) for address, length in link.addresses if isinstance(address, IPv4Address)]
-    if spec.address is not None and (spec.address, 32) not in held:
-        changes.add_address(link.ifindex, spec.address, length=32)
-    for address, length in held:
-        if (address, length) != (spec.address, 32) and any(address in pool for pool in spec.pools):
+def _set_addresses(changes: LinkChanges, link: InterfaceFacts, spec: TunnelSpec) -> None:
+    wanted: set[tuple[IPAddress, int]] = {(address, address.max_prefixlen) for address in (ANCHOR, *spec.addresses)}
+    for address, length in sorted(wanted.difference(link.addresses), key=str):
+        changes.add_address(link.ifindex, address, length=length)
+    for address, length in link.addresses:
+        if (address, length) not in wanted and any(address in pool for pool in spec.pools):
             changes.remove_address(link.ifindex, address, length=length)
 
 
@@ -105,21 +123,23 @@ def _status(link: InterfaceFacts | None, spec: TunnelSpec, problems: list[Kernel
     if link is None:
         gone = KernelProblem(ProblemKind.TUNNEL_UNAVAILABLE, spec.device, "the device went away")
         return TunnelStatus(spec.device, None, problems=(*problems, gone))
-    held = [address for address, length in link.addresses if isinstance(address, IPv4Address)]
-    address = spec.address if spec.address in held else None
-    ifindex = link.ifindex if link.up else None
-    return TunnelStatus(spec.device, ifindex, link.up, address, link.mtu, tuple(problems))
+    held = {address for address, _ in link.addresses}
+    addresses = tuple(address for address in spec.addresses if address in held)
+    return TunnelStatus(
+        spec.device, link.ifindex if link.up else None, link.up, addresses, link.mtu, tuple(problems)
+    )
 
 
-def _unavailable(device: str, error: NetlinkError) -> KernelProblem:
+def _unavailable(device: str, kind: str, error: NetlinkError) -> KernelProblem:
     if error.errno == errno.EPERM:
         return KernelProblem(ProblemKind.NO_PERMISSION, device, "making the tunnel device needs CAP_NET_ADMIN")
     if error.errno == errno.EOPNOTSUPP:
-        text = "the kernel has no ipip module: pools with encapsulation ipip cannot be reached across subnets"
+        text = f"the kernel has no {kind} module: pools with encapsulation {kind} cannot be reached through it"
         return KernelProblem(ProblemKind.TUNNEL_UNAVAILABLE, device, text)
     return KernelProblem(ProblemKind.TUNNEL_UNAVAILABLE, device, str(error.strerror))
 
 
-def _not_set(device: str, error: NetlinkError) -> KernelProblem:
+def not_set(device: str, error: NetlinkError) -> KernelProblem:
+    """A setting of the device that the kernel refused."""
     kind = ProblemKind.NO_PERMISSION if error.errno == errno.EPERM else ProblemKind.TUNNEL_NOT_SET
     return KernelProblem(kind, device, str(error.strerror))

@@ -7,11 +7,12 @@ people: it parses, prints and compares. Nothing here does I/O.
 """
 from __future__ import annotations
 
-from calicopy.net.encapsulation import Encapsulation, EncapsulationMode
+from calicopy.net.encapsulation import Decapsulation, Encapsulation, EncapsulationMode
 from calicopy.net.family import Family
 from calicopy.net.prefix import IPAddress, Packed, Prefix, PrefixError, format_packed, pack, unpack_network
 
 __all__ = [
+    "Decapsulation",
     "Encapsulation",
     "EncapsulationMode",
     "Family",

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
 
 class Encapsulation(enum.Enum):
@@ -18,3 +19,12 @@ class EncapsulationMode(enum.Enum):
 
     ALWAYS = "always"
     CROSS_SUBNET = "cross-subnet"
+
+
+@dataclass(frozen=True, slots=True)
+class Decapsulation:
+    """An encapsulation that this node takes apart. `port` (UDP) and `vni` (RFC 7348) are 0 where it has none."""
+
+    encapsulation: Encapsulation
+    port: int = 0
+    vni: int = 0

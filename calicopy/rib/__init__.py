@@ -22,10 +22,10 @@ from calicopy.rib.model import (
     RibContext,
     Selection,
 )
+from calicopy.rib.outcome import Outcome
 from calicopy.rib.reasons import DecisionStep, ExportReason, ImportReason
 from calicopy.rib.rib import Rib, UnknownPeerError
 from calicopy.rib.routes import OWN_PATH_ID, OutAttributes, OutBatch, OutDelta, OutRoute, OwnCommunities
-from calicopy.rib.table import Outcome
 
 __all__ = [
     "OWN_PATH_ID",

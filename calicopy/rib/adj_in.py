@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress, islice, repeat
 from weakref import WeakValueDictionary
 
 from calicopy.bgp.attributes import PathAttributes
@@ -120,10 +121,8 @@ class AdjRibIn:
         limit = self.info.prefix_limit
         if limit is not None and len(table) + len(prefixes) > limit:
             prefixes = self._within(limit, table, path.path_id, prefixes)
-        keys: Sequence[PathKey] = prefixes
-        if path.path_id:
-            keys = [(path.path_id, prefix) for prefix in prefixes]
-        table.paths.update(dict.fromkeys(keys, path))
+        keys: Sequence[PathKey] = [(path.path_id, prefix) for prefix in prefixes] if path.path_id else prefixes
+        table.paths.update(zip(keys, repeat(path)))
         table.keep(keys)
         if limit is not None and table.stale and len(table) > limit:
             out = [table.stale.pop() for _ in range(min(len(table) - limit, len(table.stale)))]
@@ -155,10 +154,12 @@ class AdjRibIn:
             self.over_limit = sum(max(0, len(one) - len(one.stale) - limit) for one in self.families.values())
         return missing
 
-    def withdraw(self, family: Family, path_id: int, prefixes: Iterable[Packed]) -> list[Packed]:
+    def withdraw(self, family: Family, path_id: int, prefixes: Sequence[Packed]) -> Sequence[Packed]:
         """Drop these; gives those that were there."""
         table = self.family(family)
-        gone = [prefix for prefix in prefixes if table.paths.pop(key_of(prefix, path_id), None) is not None]
+        keys: Sequence[PathKey] = [(path_id, prefix) for prefix in prefixes] if path_id else prefixes
+        dropped = list(map(table.paths.pop, keys, repeat(None)))
+        gone = list(compress(prefixes, dropped)) if None in dropped else prefixes
         if table.stale or table.leaving:
             table.keep([key_of(prefix, path_id) for prefix in gone])
         return gone
@@ -206,7 +207,11 @@ class AdjRibIn:
     def take_leaving(self, family: Family, limit: int) -> dict[int, list[Packed]]:
         """Take out up to `limit` of what leaves; gives the prefixes per path id."""
         table = self.family(family)
-        keys = [table.leaving.pop() for _ in range(min(limit, len(table.leaving)))]
+        if len(table.leaving) == len(table.paths):  # in the order in which they came: what is alike stays together
+            keys = list(islice(table.paths, limit))
+            table.leaving.difference_update(keys)
+        else:
+            keys = [table.leaving.pop() for _ in range(min(limit, len(table.leaving)))]
         for key in keys:
             del table.paths[key]
         return by_path_id(keys)

@@ -31,10 +31,10 @@ from calicopy.bgp.session import SessionOptions
 from calicopy.net import Family, IPAddress
 from calicopy.policy import AdvertiseScope, Chain, NextHopMode, PathFacts, PrefixClass, RouteSource
 from calicopy.rib.model import DEFAULT_LOCAL_PREF, Path, RibContext
+from calicopy.rib.outcome import Outcome
 from calicopy.rib.policy import OWNER_FUNCTION, peer_types
 from calicopy.rib.reasons import DecisionStep, ExportReason
 from calicopy.rib.routes import MAX_PATHS, OWN_PATH_ID, OutAttributes, OutRoute, OwnCommunities
-from calicopy.rib.table import Outcome
 
 _STEPS = {step: number for number, step in enumerate(DecisionStep)}
 _NON_TRANSITIVE = 0x40  # in the first octet of an extended community (RFC 4360 section 2)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Protocol
@@ -219,7 +219,7 @@ class Decisions:
     for another one.
     """
 
-    changes: dict[Family, list[tuple[Selection | None, list[Packed]]]] = field(default_factory=dict)
+    changes: dict[Family, list[tuple[Selection | None, Sequence[Packed]]]] = field(default_factory=dict)
     judged: dict[Family, list[Packed]] = field(default_factory=dict)
     owners_seen: list[tuple[Family, Packed, int]] = field(default_factory=list)
     conflicts: list[tuple[Family, Packed, int]] = field(default_factory=list)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 from calicopy.net import Family, Packed, pack, unpack_network
 from calicopy.rib.model import Holder, PoolFacts
@@ -96,6 +97,20 @@ class Places:
         self._inside.setdefault(block, set()).add(prefix)
         return self._inside_block(prefix, self._blocks.get(block, FREE_BLOCK))
 
+    def of_run(self, prefixes: Sequence[Packed]) -> Place | None:
+        """The one place of blocks of one pool; None where they are no such blocks, or differ in it."""
+        if not self._are_blocks(prefixes) or (self._used and prefixes[0][0] == self._bits):
+            return None
+        if not self._blocks:
+            return FREE_BLOCK
+        found = set(map(self._blocks.get, prefixes, repeat(FREE_BLOCK)))
+        return found.pop() if len(found) == 1 else None
+
+    def _are_blocks(self, prefixes: Sequence[Packed]) -> bool:
+        """Whether all are blocks of one pool; False also where it takes more than two comparisons to tell."""
+        at = bisect_right(self._lows, prefixes[0]) - 1
+        return at >= 0 and min(prefixes) >= self._lows[at] and max(prefixes) <= self._highs[at]
+
     def _inside_block(self, prefix: Packed, block: Place) -> Place:
         if prefix[0] != self._bits:
             return INSIDE_OURS if block is OWN_BLOCK else WRONG_LENGTH
@@ -121,14 +136,17 @@ class Places:
             return None
         return pack(unpack_network(prefix, self._family)[0], block_length, self._family)
 
-    def forget(self, prefix: Packed) -> None:
-        """The prefix has no paths any more."""
-        pool = self._pool(prefix)
-        block = None if pool is None else self._block(prefix, pool)
-        if block is not None and (inside := self._inside.get(block)) is not None:
-            inside.discard(prefix)
-            if not inside:
-                del self._inside[block]
+    def forget(self, prefixes: Sequence[Packed]) -> None:
+        """These have no paths any more."""
+        if not self._inside or self._are_blocks(prefixes):
+            return
+        for prefix in prefixes:
+            pool = self._pool(prefix)
+            block = None if pool is None else self._block(prefix, pool)
+            if block is not None and (inside := self._inside.get(block)) is not None:
+                inside.discard(prefix)
+                if not inside:
+                    del self._inside[block]
 
     def set_own(self, blocks: Collection[Packed], used: Collection[Packed]) -> set[Packed]:
         """Our blocks, and the host prefixes that workloads here use. Gives what is to be judged anew."""

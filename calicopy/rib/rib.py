@@ -27,9 +27,10 @@ from calicopy.rib.model import (
     RibContext,
     Selection,
 )
+from calicopy.rib.outcome import Outcome
 from calicopy.rib.policy import PathPolicy
 from calicopy.rib.reasons import ImportReason
-from calicopy.rib.table import FamilyTable, Outcome
+from calicopy.rib.table import FamilyTable
 from calicopy.rib.views import path_views
 
 
@@ -51,6 +52,9 @@ class Rib:
         self._next_hops: dict[IPAddress, NextHopResolution] = {}
         self._tables = {family: FamilyTable(family, context, self._next_hops) for family in Family}
         self.context = context
+        self.dead_next_hops: frozenset[IPAddress] = frozenset()
+        """Next hops whose last path of a peer that is there was lost with its session, and that were not heard since.
+        Those paths take a while to leave, and what follows from them takes longer."""
 
     # -- what the policy judges by
 
@@ -135,9 +139,21 @@ class Rib:
         self._leaving[key] = None
         if not retain:
             peer.sweep_all()
+            self._bury(key)
             return
         for family in peer.families:
             peer.lose(family)
+
+    def _bury(self, key: str) -> None:
+        """A peer is gone: the next hops that no other one has paths over are dead."""
+        carried = [(address, peers) for table in self._tables.values() for address, peers in table.carriers.items()]
+        alive = {address for address, peers in carried if any(self._is_up(one) for one in peers)}
+        dead = {address for address, peers in carried if key in peers} - alive
+        self.dead_next_hops |= dead
+
+    def _is_up(self, key: str) -> bool:
+        peer = self._peers.get(key)
+        return peer is not None and peer.up
 
     def begin_refresh(self, key: str, family: Family) -> None:
         """The peer sends its table again (RFC 7313 BoRR, or we asked): all it had is stale until heard again."""
@@ -174,6 +190,8 @@ class Rib:
         for path, group in peer.paths(self._policy, batch, path_id, prefixes, attributes):
             stored = peer.announce(batch.family, path, group)
             self._tables[batch.family].replace(peer.info.key, path_id, stored, path)
+            if path.next_hop in self.dead_next_hops and stored and path.refused is None:
+                self.dead_next_hops -= {path.next_hop}
         if peer.leaving:  # stale paths that made way
             self._leaving[peer.info.key] = None
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from calicopy.net import Family, Packed, Prefix
 from calicopy.rib.model import Path, PathState, PathView
-from calicopy.rib.table import Outcome
+from calicopy.rib.outcome import Outcome
 
 
 def path_views(

@@ -53,6 +53,7 @@ def install(cold: frozenset[str]) -> list[str]:
         return [f"ExaBGP runs without our classes: UPDATEs are slower to read, peers redialled late: {error!r}"]
     pieces = (
         (opaque.register_update, "UPDATEs are slower to read"),
+        (opaque.register_lines, "UPDATEs are slower to read"),
         (lambda: peering.register_forwarding_bit(cold), "the first OPEN after a boot says that routes were kept"),
         (peering.register_negotiation, "a peer without the multiprotocol capability is sent no routes"),
         (peering.register_redial_delay, "a peer that was down is redialled after up to a minute"),

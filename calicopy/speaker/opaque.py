@@ -1,11 +1,19 @@
-"""UPDATEs that come in, inside ExaBGP: its own checks, and NLRI that stay packed. Imported by the launcher alone."""
+"""UPDATEs that come in, inside ExaBGP: its own checks, NLRI that stay packed, and the line that tells of them.
+
+Imported by the launcher alone.
+"""
 from __future__ import annotations
+
+import inspect
+from typing import Any
 
 from exabgp.bgp.message import Message, Update
 from exabgp.bgp.message.direction import Direction
 from exabgp.bgp.message.notification import Notify
 from exabgp.bgp.message.update.attribute import Attributes
 from exabgp.protocol.family import AFI, SAFI
+from exabgp.reactor.api.response import Response
+from exabgp.reactor.api.response.json import JSON
 
 SHORTEST = 12  # bodies below are End-of-RIB marks or too short to matter: ExaBGP's own class reads them
 MP_REACH, MP_UNREACH = 14, 15
@@ -101,6 +109,29 @@ class OpaqueUpdate(Update):  # type: ignore[misc]  # exabgp ships no types
             if not check_nlri(field, 32, path_ids):
                 raise Notify(*BAD_NETWORK, "invalid prefix in the UPDATE")
         return cls([], decoded)
+
+
+class QuickJSON(JSON):  # type: ignore[misc]  # as above
+    """ExaBGP's lines, where those of whole messages are made without a step of Python for each octet."""
+
+    def packets(
+        self, neighbor: Any, direction: str, category: int, negotiated: Any, header: bytes, body: bytes
+    ) -> str:
+        """As the parent's, which takes 1.5 ms for a full UPDATE."""
+        if negotiated:
+            return str(super().packets(neighbor, direction, category, negotiated, header, body))
+        octets = f'"header": "0x{header.hex().upper()}", "body": "0x{body.hex().upper()}"'
+        message = f'"message": {{ "category": {category}, {octets} }} '
+        about = self._neighbor(neighbor, direction, message)
+        return str(self._header(about, "", "", neighbor, message_type=Message.string(category)))
+
+
+def register_lines() -> None:
+    """Let ExaBGP tell of messages by QuickJSON. RuntimeError when its encoder is no longer what we know."""
+    known = ("self", "neighbor", "direction", "category", "negotiated", "header", "body")
+    if not issubclass(Response.JSON, JSON) or tuple(inspect.signature(JSON.packets).parameters) != known:
+        raise RuntimeError("messages are no longer told by response.json.JSON.packets")
+    Response.JSON = QuickJSON
 
 
 def register_update() -> None:

@@ -46,7 +46,7 @@ class GetStatusResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[NodeStatus, _Mapping]] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
-    __slots__ = ("node", "router_id", "asn", "addresses", "version", "started_at", "health", "problems", "speaker", "fib", "ipam", "peers", "tunnel", "counters", "config_file", "drain")
+    __slots__ = ("node", "router_id", "asn", "addresses", "version", "started_at", "health", "problems", "speaker", "fib", "ipam", "peers", "counters", "config_file", "drain", "tunnels", "next_hops", "workload_mtu")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -66,10 +66,12 @@ class NodeStatus(_message.Message):
     FIB_FIELD_NUMBER: _ClassVar[int]
     IPAM_FIELD_NUMBER: _ClassVar[int]
     PEERS_FIELD_NUMBER: _ClassVar[int]
-    TUNNEL_FIELD_NUMBER: _ClassVar[int]
     COUNTERS_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FILE_FIELD_NUMBER: _ClassVar[int]
     DRAIN_FIELD_NUMBER: _ClassVar[int]
+    TUNNELS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_HOPS_FIELD_NUMBER: _ClassVar[int]
+    WORKLOAD_MTU_FIELD_NUMBER: _ClassVar[int]
     node: str
     router_id: str
     asn: int
@@ -82,11 +84,13 @@ class NodeStatus(_message.Message):
     fib: FibStatus
     ipam: IpamStatus
     peers: PeerSummary
-    tunnel: TunnelStatus
     counters: _containers.ScalarMap[str, int]
     config_file: str
     drain: DrainStatus
-    def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., asn: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., tunnel: _Optional[_Union[TunnelStatus, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ..., drain: _Optional[_Union[DrainStatus, _Mapping]] = ...) -> None: ...
+    tunnels: _containers.RepeatedCompositeFieldContainer[TunnelStatus]
+    next_hops: _containers.RepeatedCompositeFieldContainer[NextHopStatus]
+    workload_mtu: int
+    def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., asn: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ..., drain: _Optional[_Union[DrainStatus, _Mapping]] = ..., tunnels: _Optional[_Iterable[_Union[TunnelStatus, _Mapping]]] = ..., next_hops: _Optional[_Iterable[_Union[NextHopStatus, _Mapping]]] = ..., workload_mtu: _Optional[int] = ...) -> None: ...
 
 class DrainStatus(_message.Message):
     __slots__ = ("phase", "since", "wait_s", "waiting", "without_alternative", "without_count")
@@ -197,15 +201,41 @@ class PeerSummary(_message.Message):
     def __init__(self, total: _Optional[int] = ..., established: _Optional[int] = ...) -> None: ...
 
 class TunnelStatus(_message.Message):
-    __slots__ = ("device", "up", "address", "mtu", "error")
+    __slots__ = ("device", "up", "mtu", "error", "encapsulation", "used", "addresses", "stranger_packets")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     UP_FIELD_NUMBER: _ClassVar[int]
-    ADDRESS_FIELD_NUMBER: _ClassVar[int]
     MTU_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    ENCAPSULATION_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    STRANGER_PACKETS_FIELD_NUMBER: _ClassVar[int]
     device: str
     up: bool
-    address: str
     mtu: int
     error: str
-    def __init__(self, device: _Optional[str] = ..., up: _Optional[bool] = ..., address: _Optional[str] = ..., mtu: _Optional[int] = ..., error: _Optional[str] = ...) -> None: ...
+    encapsulation: str
+    used: bool
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    stranger_packets: int
+    def __init__(self, device: _Optional[str] = ..., up: _Optional[bool] = ..., mtu: _Optional[int] = ..., error: _Optional[str] = ..., encapsulation: _Optional[str] = ..., used: _Optional[bool] = ..., addresses: _Optional[_Iterable[str]] = ..., stranger_packets: _Optional[int] = ...) -> None: ...
+
+class NextHopStatus(_message.Message):
+    __slots__ = ("node", "address", "encapsulation", "device", "gateway", "mtu", "pod_mtu", "pools")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    ENCAPSULATION_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
+    MTU_FIELD_NUMBER: _ClassVar[int]
+    POD_MTU_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    address: str
+    encapsulation: str
+    device: str
+    gateway: str
+    mtu: int
+    pod_mtu: int
+    pools: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, node: _Optional[str] = ..., address: _Optional[str] = ..., encapsulation: _Optional[str] = ..., device: _Optional[str] = ..., gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., pod_mtu: _Optional[int] = ..., pools: _Optional[_Iterable[str]] = ...) -> None: ...

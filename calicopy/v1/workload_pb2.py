@@ -22,30 +22,31 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from calicopy.v1 import types_pb2 as calicopy_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61licopy/v1/workload.proto\x12\x0b\x63\x61licopy.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14ListWorkloadsRequest\"A\n\x15ListWorkloadsResponse\x12(\n\tworkloads\x18\x01 \x03(\x0b\x32\x15.calicopy.v1.Workload\"\xc1\x01\n\x08Workload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05netns\x18\x02 \x01(\t\x12\x11\n\tinterface\x18\x03 \x01(\t\x12\x16\n\x0ehost_interface\x18\x04 \x01(\t\x12\x11\n\taddresses\x18\x05 \x03(\t\x12\x0b\n\x03mac\x18\x06 \x01(\t\x12\x0b\n\x03mtu\x18\x07 \x01(\r\x12/\n\x0b\x61ttached_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\t \x01(\t\"^\n\rAttachRequest\x12\r\n\x05netns\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tinterface\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x0c\n\x04pool\x18\x05 \x01(\t\"J\n\x0e\x41ttachResponse\x12\'\n\x08workload\x18\x01 \x01(\x0b\x32\x15.calicopy.v1.Workload\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\x1d\n\rDetachRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\"\n\x0e\x44\x65tachResponse\x12\x10\n\x08\x64\x65tached\x18\x01 \x01(\x08\x32\xef\x01\n\x0fWorkloadService\x12V\n\rListWorkloads\x12!.calicopy.v1.ListWorkloadsRequest\x1a\".calicopy.v1.ListWorkloadsResponse\x12\x41\n\x06\x41ttach\x12\x1a.calicopy.v1.AttachRequest\x1a\x1b.calicopy.v1.AttachResponse\x12\x41\n\x06\x44\x65tach\x12\x1a.calicopy.v1.DetachRequest\x1a\x1b.calicopy.v1.DetachResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63\x61licopy/v1/workload.proto\x12\x0b\x63\x61licopy.v1\x1a\x17\x63\x61licopy/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14ListWorkloadsRequest\"A\n\x15ListWorkloadsResponse\x12(\n\tworkloads\x18\x01 \x03(\x0b\x32\x15.calicopy.v1.Workload\"\xc1\x01\n\x08Workload\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05netns\x18\x02 \x01(\t\x12\x11\n\tinterface\x18\x03 \x01(\t\x12\x16\n\x0ehost_interface\x18\x04 \x01(\t\x12\x11\n\taddresses\x18\x05 \x03(\t\x12\x0b\n\x03mac\x18\x06 \x01(\t\x12\x0b\n\x03mtu\x18\x07 \x01(\r\x12/\n\x0b\x61ttached_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\t \x01(\t\"\x88\x01\n\rAttachRequest\x12\r\n\x05netns\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x11\n\tinterface\x18\x03 \x01(\t\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\r\n\x05pools\x18\x05 \x03(\t\x12%\n\x08\x66\x61milies\x18\x06 \x03(\x0e\x32\x13.calicopy.v1.Family\"J\n\x0e\x41ttachResponse\x12\'\n\x08workload\x18\x01 \x01(\x0b\x32\x15.calicopy.v1.Workload\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"\x1d\n\rDetachRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\"\n\x0e\x44\x65tachResponse\x12\x10\n\x08\x64\x65tached\x18\x01 \x01(\x08\x32\xef\x01\n\x0fWorkloadService\x12V\n\rListWorkloads\x12!.calicopy.v1.ListWorkloadsRequest\x1a\".calicopy.v1.ListWorkloadsResponse\x12\x41\n\x06\x41ttach\x12\x1a.calicopy.v1.AttachRequest\x1a\x1b.calicopy.v1.AttachResponse\x12\x41\n\x06\x44\x65tach\x12\x1a.calicopy.v1.DetachRequest\x1a\x1b.calicopy.v1.DetachResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'calicopy.v1.workload_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LISTWORKLOADSREQUEST']._serialized_start=76
-  _globals['_LISTWORKLOADSREQUEST']._serialized_end=98
-  _globals['_LISTWORKLOADSRESPONSE']._serialized_start=100
-  _globals['_LISTWORKLOADSRESPONSE']._serialized_end=165
-  _globals['_WORKLOAD']._serialized_start=168
-  _globals['_WORKLOAD']._serialized_end=361
-  _globals['_ATTACHREQUEST']._serialized_start=363
-  _globals['_ATTACHREQUEST']._serialized_end=457
-  _globals['_ATTACHRESPONSE']._serialized_start=459
-  _globals['_ATTACHRESPONSE']._serialized_end=533
-  _globals['_DETACHREQUEST']._serialized_start=535
-  _globals['_DETACHREQUEST']._serialized_end=564
-  _globals['_DETACHRESPONSE']._serialized_start=566
-  _globals['_DETACHRESPONSE']._serialized_end=600
-  _globals['_WORKLOADSERVICE']._serialized_start=603
-  _globals['_WORKLOADSERVICE']._serialized_end=842
+  _globals['_LISTWORKLOADSREQUEST']._serialized_start=101
+  _globals['_LISTWORKLOADSREQUEST']._serialized_end=123
+  _globals['_LISTWORKLOADSRESPONSE']._serialized_start=125
+  _globals['_LISTWORKLOADSRESPONSE']._serialized_end=190
+  _globals['_WORKLOAD']._serialized_start=193
+  _globals['_WORKLOAD']._serialized_end=386
+  _globals['_ATTACHREQUEST']._serialized_start=389
+  _globals['_ATTACHREQUEST']._serialized_end=525
+  _globals['_ATTACHRESPONSE']._serialized_start=527
+  _globals['_ATTACHRESPONSE']._serialized_end=601
+  _globals['_DETACHREQUEST']._serialized_start=603
+  _globals['_DETACHREQUEST']._serialized_end=632
+  _globals['_DETACHRESPONSE']._serialized_start=634
+  _globals['_DETACHRESPONSE']._serialized_end=668
+  _globals['_WORKLOADSERVICE']._serialized_start=671
+  _globals['_WORKLOADSERVICE']._serialized_end=910
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,6 @@
 import datetime
 
+from calicopy.v1 import types_pb2 as _types_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -42,18 +43,20 @@ class Workload(_message.Message):
     def __init__(self, name: _Optional[str] = ..., netns: _Optional[str] = ..., interface: _Optional[str] = ..., host_interface: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., mac: _Optional[str] = ..., mtu: _Optional[int] = ..., attached_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., problem: _Optional[str] = ...) -> None: ...
 
 class AttachRequest(_message.Message):
-    __slots__ = ("netns", "name", "interface", "address", "pool")
+    __slots__ = ("netns", "name", "interface", "addresses", "pools", "families")
     NETNS_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     INTERFACE_FIELD_NUMBER: _ClassVar[int]
-    ADDRESS_FIELD_NUMBER: _ClassVar[int]
-    POOL_FIELD_NUMBER: _ClassVar[int]
+    ADDRESSES_FIELD_NUMBER: _ClassVar[int]
+    POOLS_FIELD_NUMBER: _ClassVar[int]
+    FAMILIES_FIELD_NUMBER: _ClassVar[int]
     netns: str
     name: str
     interface: str
-    address: str
-    pool: str
-    def __init__(self, netns: _Optional[str] = ..., name: _Optional[str] = ..., interface: _Optional[str] = ..., address: _Optional[str] = ..., pool: _Optional[str] = ...) -> None: ...
+    addresses: _containers.RepeatedScalarFieldContainer[str]
+    pools: _containers.RepeatedScalarFieldContainer[str]
+    families: _containers.RepeatedScalarFieldContainer[_types_pb2.Family]
+    def __init__(self, netns: _Optional[str] = ..., name: _Optional[str] = ..., interface: _Optional[str] = ..., addresses: _Optional[_Iterable[str]] = ..., pools: _Optional[_Iterable[str]] = ..., families: _Optional[_Iterable[_Union[_types_pb2.Family, str]]] = ...) -> None: ...
 
 class AttachResponse(_message.Message):
     __slots__ = ("workload", "created")

@@ -4,7 +4,8 @@ Blocking calls, made to be run in a thread; the network namespace of that thread
 """
 from __future__ import annotations
 
-from calicopy.workload.attach import attach, detach, inspect
+from calicopy.workload.attach import attach, detach, inspect, set_mtu
+from calicopy.workload.check import least_mtu
 from calicopy.workload.types import (
     GATEWAYS,
     HOST_MAC,
@@ -26,4 +27,6 @@ __all__ = [
     "detach",
     "host_interface_name",
     "inspect",
+    "least_mtu",
+    "set_mtu",
 ]

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 
 from calicopy.kernel.linkset import set_inet_conf
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
-from calicopy.workload import requests
+from calicopy.workload import ipv6, requests
 from calicopy.workload.check import (
     HOST_MAC_OCTETS,
     HOST_SETTINGS,
@@ -34,7 +34,7 @@ from calicopy.workload.check import (
     versions,
 )
 from calicopy.workload.guard import ensure_guard
-from calicopy.workload.namespaces import host_socket, opened, socket_in
+from calicopy.workload.namespaces import host_socket, opened, run_in, socket_in
 from calicopy.workload.requests import LinkState, VethEnd
 from calicopy.workload.types import DEVICE_GROUP, GATEWAYS, Attached, AttachSpec, Inspection, WorkloadError
 
@@ -51,6 +51,9 @@ def attach(spec: AttachSpec) -> Attached:
         ensure_guard(ipv4_only=versions(spec) == [4])
         link, made = _pair(host, pod, spec, netns)
         try:
+            if 6 in versions(spec):
+                ipv6.switch_on(spec.host_interface)
+                run_in(netns, spec.netns, lambda: ipv6.switch_on(spec.interface, "lo"))
             _set_host_end(host, link, spec)
             mac = _set_pod_end(pod, spec)
             # Only now: an interface that is set down loses its neighbor entries, and both ends are up at last.
@@ -70,6 +73,17 @@ def detach(spec: AttachSpec) -> None:
         link = requests.find_link(host, spec.host_interface)
         if link is not None and belongs(link, spec.name):
             requests.delete_link(host, link.ifindex)
+
+
+def set_mtu(spec: AttachSpec) -> None:
+    """Give both ends of the workload's pair the MTU of `spec`, if they are there. WorkloadError when that fails."""
+    check_spec(spec)
+    with _worded(spec), opened(spec.netns) as netns, host_socket() as host, socket_in(netns, spec.netns) as pod:
+        link, inside = requests.find_link(host, spec.host_interface), requests.find_link(pod, spec.interface)
+        if link is None or inside is None or not belongs(link, spec.name) or not joined(host, link, inside, netns):
+            return  # `inspect` says so, and the next attach makes it with the right one
+        requests.change_link(pod, inside.ifindex, mtu=spec.mtu)
+        requests.change_link(host, link.ifindex, mtu=spec.mtu)
 
 
 def inspect(spec: AttachSpec) -> Inspection:
@@ -138,6 +152,7 @@ def _set_host_end(host: NetlinkSocket, link: LinkState, spec: AttachSpec) -> Non
         if address.version == 4:  # with one, rp_filter can be loosened from outside: see guard.py
             requests.remove_address(host, link.ifindex, address, length=length)
     requests.set_proxy_delay(host, link.ifindex, 0)
+    ipv6.ignore_advertisements(spec.host_interface)
     if 6 in versions(spec):
         with _ipv6_named():
             requests.add_address(host, link.ifindex, GATEWAYS[6], length=64)

@@ -2,9 +2,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from calicopy.kernel.netlink import NetlinkSocket
+from calicopy.net import IPAddress
 from calicopy.workload import requests
 from calicopy.workload.requests import DEVCONF_FORWARDING, DEVCONF_PROXY_ARP, DEVCONF_RP_FILTER, LinkState
 from calicopy.workload.types import DEVICE_GROUP, GATEWAYS, HOST_MAC, AttachSpec, WorkloadError
@@ -15,7 +16,8 @@ HOST_MAC_OCTETS = bytes.fromhex(HOST_MAC.replace(":", ""))
 _SETTING_NAMES = {DEVCONF_FORWARDING: "forwarding", DEVCONF_PROXY_ARP: "proxy_arp", DEVCONF_RP_FILTER: "rp_filter"}
 _INTERFACE_NAME = re.compile(r"[^\s/:\0]{1,15}")
 _ALIAS_OCTETS = 200
-_LEAST_MTU = {4: 68, 6: 1280}
+LEAST_MTU = {4: 68, 6: 1280}
+"""Octets, by IP version (RFC 791, RFC 8200 section 5)."""
 _MOST_MTU = 65535
 
 
@@ -50,10 +52,15 @@ def check_spec(spec: AttachSpec) -> None:
             raise WorkloadError(f"interface name {name!r}: {expected}", "bad-spec")
     if not spec.addresses:
         raise WorkloadError(f"workload {spec.name}: expected an address at least", "bad-spec")
-    least = max(_LEAST_MTU[address.version] for address in spec.addresses)
+    least = least_mtu(spec.addresses)
     if not least <= spec.mtu <= _MOST_MTU:
         raise WorkloadError(f"workload {spec.name}: MTU {spec.mtu}: expected {least} to {_MOST_MTU}", "bad-spec")
     mac_octets(spec.mac)
+
+
+def least_mtu(addresses: Sequence[IPAddress]) -> int:
+    """The least MTU, in octets, of an interface with these addresses: with less Linux has no IPv6 on it."""
+    return max(LEAST_MTU[address.version] for address in addresses)
 
 
 def alias_of(name: str) -> str:
@@ -92,6 +99,8 @@ def host_problems(host: NetlinkSocket, link: LinkState, spec: AttachSpec) -> Ite
         yield f"{where} is down"
     if mac_text(link.mac) != HOST_MAC:
         yield f"{where} has the MAC address {mac_text(link.mac)}, expected {HOST_MAC}"
+    if link.mtu != spec.mtu:
+        yield f"{where} has MTU {link.mtu}, expected {spec.mtu}"
     for number, wanted in HOST_SETTINGS.items():
         value = link.setting(number)
         if value not in (None, wanted):
@@ -114,6 +123,8 @@ def pod_problems(pod: NetlinkSocket, inside: LinkState, spec: AttachSpec) -> Ite
         return
     if spec.mac and mac_text(inside.mac) != spec.mac.lower():
         yield f"{where} has the MAC address {mac_text(inside.mac)}, expected {spec.mac}"
+    if inside.mtu > spec.mtu:  # a pod may want less
+        yield f"{where} has MTU {inside.mtu}, expected {spec.mtu}"
     held = {address for address, _ in requests.addresses(pod, inside.ifindex)}
     for address in spec.addresses:
         if address not in held:

@@ -6,6 +6,7 @@ Theory of operation: rp_filter = 1 on the host interface is the first lock. The 
 rp_filter: one nft rule checks that the route back to the source leads out of the very interface. It is one rule for all
 workloads, found by their device group: it names no address, so it never has to follow a change, and putting it back
 (after a firewall's `flush ruleset`) is right at once for every workload. It goes by the host routes, the agent's own.
+A second rule drops what only a router may say, and a host believes: a workload must not become the way out of its host.
 The table `inet calicopy-workloads` is ours whole, and is replaced in one transaction.
 """
 from __future__ import annotations
@@ -29,14 +30,20 @@ from calicopy.workload.types import DEVICE_GROUP, WorkloadError
 
 TABLE = "calicopy-workloads"
 CHAIN = "spoofed"
-MARK = "calicopy:1"
-"""The rule's comment; the number goes up when the rule changes, so that an older one is replaced."""
+MARK = "calicopy:2"
+"""The comment of each rule; the number goes up when they change, so that older ones are replaced."""
+RULES = (
+    f'iifgroup {DEVICE_GROUP} fib saddr . iif oif missing counter drop comment "{MARK}"',
+    f"iifgroup {DEVICE_GROUP} icmpv6 type {{ nd-router-advert, nd-redirect }} "
+    f'counter drop comment "{MARK}"',
+)
 SCRIPT = f"""table inet {TABLE} {{ }}
 delete table inet {TABLE}
 table inet {TABLE} {{
   chain {CHAIN} {{
     type filter hook prerouting priority -300; policy accept;
-    iifgroup {DEVICE_GROUP} fib saddr . iif oif missing counter drop comment "{MARK}"
+    {RULES[0]}
+    {RULES[1]}
   }}
 }}
 """
@@ -50,7 +57,7 @@ _lock = Lock()
 
 
 def ensure_guard(*, ipv4_only: bool) -> None:
-    """Put the rule in where it is missing. WorkloadError(nft-missing, nft-failed, no-permission) where that fails.
+    """Put the rules in where one is missing. WorkloadError(nft-missing, nft-failed, no-permission) where that fails.
 
     For IPv4 alone rp_filter does without it, so there its failing is no error.
     """
@@ -65,7 +72,7 @@ def ensure_guard(*, ipv4_only: bool) -> None:
 
 
 def is_guarded() -> bool:
-    """Whether the rule is in place. Asks the kernel itself: this is done often, and starting `nft` is slow."""
+    """Whether the rules are in place. Asks the kernel itself: this is done often, and starting `nft` is slow."""
     body = _NFGENMSG.pack(_NFPROTO_INET, 0, 0)
     body += attribute(_RULE_TABLE, TABLE.encode() + b"\0") + attribute(_RULE_CHAIN, CHAIN.encode() + b"\0")
     try:
@@ -73,13 +80,13 @@ def is_guarded() -> bool:
             netfilter.settimeout(_TIMEOUT_S)
             netfilter.bind((0, 0))
             netfilter.send(message(_GET_RULE, NLM_F_DUMP, body))
-            return _has_mark(netfilter)
+            return _marked(netfilter) == len(RULES)
     except OSError:
         return False  # no nftables in the kernel, or no permission: `nft` will say it in words
 
 
-def _has_mark(netfilter: socket.socket) -> bool:
-    found = False
+def _marked(netfilter: socket.socket) -> int:
+    found = 0
     while True:
         datagram = netfilter.recv(1 << 16)
         for kind, _, _, start, end in messages(datagram):
@@ -89,11 +96,11 @@ def _has_mark(netfilter: socket.socket) -> bool:
                 raise OSError(-I32.unpack_from(datagram, start)[0], "dump of rules")
             if kind == _NEW_RULE:
                 userdata = attributes(datagram, start + _NFGENMSG.size, end).get(_RULE_USERDATA, b"")
-                found = found or MARK.encode() + b"\0" in userdata
+                found += MARK.encode() + b"\0" in userdata
 
 
 def _install() -> None:
-    what = f"anti-spoofing rule (nft table inet {TABLE})"
+    what = f"anti-spoofing rules (nft table inet {TABLE})"
     try:
         done = subprocess.run(
             ["nft", "-f", "-"], input=SCRIPT, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False

@@ -8,13 +8,16 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import TypeVar
 
 from calicopy.kernel.netlink import NetlinkSocket
 from calicopy.workload.types import WorkloadError
+
+Result = TypeVar("Result")
 
 NAMED = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
@@ -64,7 +67,17 @@ def host_socket() -> Iterator[NetlinkSocket]:
 @contextmanager
 def socket_in(descriptor: int, netns: str) -> Iterator[NetlinkSocket]:
     """A netlink socket in an opened namespace. WorkloadError when it is not one, or may not be entered."""
-    made: list[NetlinkSocket] = []
+    socket = run_in(descriptor, netns, lambda: NetlinkSocket(receive_buffer=_BUFFER, send_buffer=_BUFFER))
+    try:
+        yield socket
+    finally:
+        socket.close()
+
+
+def run_in(descriptor: int, netns: str, work: Callable[[], Result]) -> Result:
+    """What `work` gives inside an opened namespace. WorkloadError when it is not one, may not be entered, or `work`
+    raises OSError there."""
+    made: list[Result] = []
     failed: list[OSError] = []
 
     def enter() -> None:
@@ -72,7 +85,7 @@ def socket_in(descriptor: int, netns: str) -> Iterator[NetlinkSocket]:
             if _LIBC.setns(descriptor, _CLONE_NEWNET):
                 number = ctypes.get_errno()
                 raise OSError(number, os.strerror(number))
-            made.append(NetlinkSocket(receive_buffer=_BUFFER, send_buffer=_BUFFER))
+            made.append(work())
         except OSError as error:
             failed.append(error)
 
@@ -81,10 +94,7 @@ def socket_in(descriptor: int, netns: str) -> Iterator[NetlinkSocket]:
     thread.join()
     if not made:
         raise _refused(failed[0] if failed else OSError(errno.EIO, "the thread inside ended early"), netns)
-    try:
-        yield made[0]
-    finally:
-        made[0].close()
+    return made[0]
 
 
 def _refused(error: OSError, netns: str) -> WorkloadError:

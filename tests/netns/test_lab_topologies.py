@@ -25,21 +25,21 @@ def test_every_node_reaches_every_other_one_over_the_fabric(topology: str, tmp_p
     file.write_text(text.replace("cmd: calicopy node --config /etc/calicopy/cluster.yaml", "cmd: sleep infinity"))
     cluster = load_file(file.parent / "cluster.yaml").config
     assert cluster is not None
-    addresses = {node.name: node.address for node in cluster.nodes}
+    addresses = [(node.name, interface.ip) for node in cluster.nodes for interface in node.interfaces]
     try:
         assert labs.up(file).failures == ()
-        for source, own in addresses.items():
+        for source, own in addresses:
             config = labs.exec_(source, ["cat", "/etc/calicopy/cluster.yaml"], lab=name).stdout
             assert config == (FOLDER / topology / "cluster.yaml").read_text()
-            for target, address in addresses.items():
-                if target == source or address is None or own is None:
+            for target, address in addresses:
+                if target == source or address.version != own.version:
                     continue
-                words = ["ping", "-c", "1", "-W", "1", str(address.ip)]
+                words = ["ping", "-c", "1", "-W", "1", str(address)]
                 wait_until(  # where routers are between them, these have to find each other first
                     lambda source=source, words=words: labs.exec_(source, words, lab=name).returncode == 0,
                     what=f"{source} reaches {target}",
                 )
-                assert f"dev eth1 src {own.ip}" in labs.exec_(
-                    source, ["ip", "route", "get", str(address.ip)], lab=name).stdout
+                found = labs.exec_(source, ["ip", "route", "get", str(address)], lab=name).stdout
+                assert f"dev eth1 {'' if own.version == 4 else 'proto kernel '}src {own}" in found
     finally:
         labs.down(name)

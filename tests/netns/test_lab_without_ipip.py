@@ -52,7 +52,7 @@ def test_the_status_names_the_tunnel_its_device_and_what_the_kernel_lacks(lab: l
     problem = labs.wait_until(lambda: tunnel_problem(lab, "n1"), what="the tunnel's problem")
     assert problem["object"] == "tunl0"
     assert "ipip" in problem["reason"]["message"] or "tunl0 did not appear" in problem["reason"]["message"]
-    tunnel = lab.status("n1")["tunnel"]
+    tunnel = next(one for one in lab.status("n1")["tunnels"] if one["encapsulation"] == "ipip")
     (link,) = json.loads(lab.run("n1", "ip", "-j", "link", "show", "eth1"))
     assert (tunnel["device"], tunnel["up"], tunnel["mtu"]) == ("tunl0", False, link["mtu"] - 20)
     assert tunnel["error"] == problem["reason"]["message"]

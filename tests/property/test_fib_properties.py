@@ -1,9 +1,10 @@
 """What must hold of the FIB for every history."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
+from fibs import led, reached, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,34 +85,35 @@ def bring_in(fib: Fib, state: State) -> None:
     fib.set_workload_routes(dict(state.workloads))
 
 
-def apply(fib: Fib, kernel: FakeKernel, now: float, limit: int = 3) -> None:
-    for _ in range(200):
-        batches = fib.delta(limit, now)
-        if not batches and fib.next_deadline(now) != now:
-            return
-        fib.written(kernel.write_now(batches), now)
-    raise AssertionError("the FIB does not come to rest")
+def apply(fib: Fib, kernel: FakeKernel, now: float) -> None:
+    write(fib, kernel, now, 3)
 
 
 @settings(deadline=None)
-@given(st.lists(states, min_size=1, max_size=5))
-def test_incremental_equals_from_scratch(history: list[State]) -> None:
-    fib, fresh, kernel = Fib(), Fib(), FakeKernel()
+@given(st.lists(states, min_size=1, max_size=5), st.booleans())
+def test_incremental_equals_from_scratch(history: list[State], objects: bool) -> None:
+    fib, fresh, kernel = Fib(), Fib(), FakeKernel(has_objects=objects)
     fib.kernel_state(kernel.dump_now())
-    for state in history:
+    for number, state in enumerate(history):
         bring_in(fib, state)
+        if number % 2:
+            apply(fib, kernel, 0.0)
     apply(fib, kernel, 0.0)
+    fresh.kernel_state(FakeKernel(has_objects=objects).dump_now())
     bring_in(fresh, history[-1])
     fresh.delta(10, 0.0)
-    assert dict(fib.desired(V4)) == dict(fresh.desired(V4))
-    assert kernel.ours() == dict(fresh.desired(V4))
+    assert led(fib) == led(fresh)
+    assert kernel.ours() == dict(fib.desired(V4))
+    assert reached(kernel) == led(fib)
     assert fib.in_sync
 
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(states, flags), min_size=1, max_size=4))
-def test_a_first_apply_may_fail_in_any_way_and_the_second_does_not(history: list[tuple[State, FailureFlag]]) -> None:
-    fib, kernel = Fib(), FakeKernel()
+@given(st.lists(st.tuples(states, flags), min_size=1, max_size=4), st.booleans())
+def test_a_first_apply_may_fail_in_any_way_and_the_second_does_not(
+    history: list[tuple[State, FailureFlag]], objects: bool
+) -> None:
+    fib, kernel = Fib(), FakeKernel(has_objects=objects)
     fib.kernel_state(kernel.dump_now())
     fib.allow_sweep(True)
     now = 0.0
@@ -120,18 +122,53 @@ def test_a_first_apply_may_fail_in_any_way_and_the_second_does_not(history: list
         kernel.failing = failing
         apply(fib, kernel, now)
         now += 100.0
+        kernel.failing = FailureFlag.NONE
         fib.kernel_state(kernel.dump_now())  # the slow timer: some flags change the table behind our back
         apply(fib, kernel, now)
         assert kernel.ours() == dict(fib.desired(V4))
+        assert reached(kernel) == led(fib)
         assert fib.in_sync
 
 
 @settings(deadline=None)
-@given(states, states, st.lists(st.sampled_from(BLOCKS + HOSTS)), st.lists(st.sampled_from(BLOCKS)))
-def test_whatever_the_kernel_holds_the_delta_leads_to_desired_and_leaves_foreign_routes(
-    before: State, after: State, leftovers: list[Prefix], foreign: list[Prefix]
+@given(st.lists(st.tuples(states, st.booleans(), st.booleans()), min_size=1, max_size=5))
+def test_a_link_that_flaps_in_the_middle_of_anything_leaves_what_is_desired(
+    history: list[tuple[State, bool, bool]],
 ) -> None:
-    kernel, first = FakeKernel(), Fib()
+    fib, kernel = Fib(), FakeKernel()
+    fib.kernel_state(kernel.dump_now())
+    now = 0.0
+    for state, early, late in history:
+        bring_in(fib, state)
+        changes, batches = fib.next_hop_delta(now), fib.delta(3, now)
+        if early:
+            flap(kernel, ETH0)
+            fib.interfaces_lost({ETH0})
+        results, written = kernel.write_next_hops_now(changes), kernel.write_now(batches)
+        if late:  # told before the results, which are of before it
+            flap(kernel, ETH0)
+            fib.interfaces_lost({ETH0})
+        if changes:
+            fib.next_hops_written(results, now)
+        fib.written(written, now)
+        now += 100.0
+        apply(fib, kernel, now)
+        assert kernel.ours() == dict(fib.desired(V4))
+        assert reached(kernel) == led(fib)
+        assert fib.in_sync
+
+
+def flap(kernel: FakeKernel, ifindex: int) -> None:
+    kernel.link_down(ifindex)
+    kernel.link_up(ifindex)
+
+
+@settings(deadline=None)
+@given(states, states, st.lists(st.sampled_from(BLOCKS + HOSTS)), st.lists(st.sampled_from(BLOCKS)), st.booleans())
+def test_whatever_the_kernel_holds_the_delta_leads_to_desired_and_leaves_foreign_routes(
+    before: State, after: State, leftovers: list[Prefix], foreign: list[Prefix], objects: bool
+) -> None:
+    kernel, first = FakeKernel(has_objects=objects), Fib()
     first.kernel_state(kernel.dump_now())
     bring_in(first, before)
     apply(first, kernel, 0.0)
@@ -145,15 +182,41 @@ def test_whatever_the_kernel_holds_the_delta_leads_to_desired_and_leaves_foreign
     apply(fib, kernel, 0.0)
     fib.allow_sweep(True)
     apply(fib, kernel, 0.0)
+    apply(fib, kernel, 100.0)
     blocked = {packed for _, packed, _ in theirs}
     assert kernel.ours() == {packed: target for packed, target in fib.desired(V4).items() if packed not in blocked}
     assert {key: kernel.table[key] for key in theirs} == theirs
+    used = {target.next_hop_id for target in kernel.ours().values()} - {0}
+    used |= {number for one in used for number, _ in kernel.objects[one].object.members}
+    assert used <= kernel.our_objects().keys()
 
 
 @settings(deadline=None)
-@given(states)
-def test_an_adopted_table_that_is_as_wanted_is_never_written(state: State) -> None:
-    kernel, first = FakeKernel(), Fib()
+@given(states, states, st.booleans())
+def test_objects_that_nothing_leads_to_are_deleted_in_the_end(before: State, after: State, restart: bool) -> None:
+    kernel, fib = FakeKernel(), Fib()
+    fib.kernel_state(kernel.dump_now())
+    bring_in(fib, before)
+    apply(fib, kernel, 0.0)
+    if restart:
+        fib = Fib()
+        fib.kernel_state(kernel.dump_now())
+    bring_in(fib, replace(after, blocks=frozenset(), workloads=()))  # what a local route hides is not idle
+    fib.allow_sweep(True)
+    for turn in range(1, 5):
+        apply(fib, kernel, turn * 100.0)
+    objects = kernel.our_objects()
+    used = {target.next_hop_id for target in fib.desired(V4).values()} - {0}
+    groups = {number for number in used if objects[number].members}
+    in_groups = {number for one in groups for number, _ in objects[one].members}
+    assert used | in_groups <= objects.keys()
+    assert groups or objects.keys() == used
+
+
+@settings(deadline=None)
+@given(states, st.booleans())
+def test_an_adopted_table_that_is_as_wanted_is_never_written(state: State, objects: bool) -> None:
+    kernel, first = FakeKernel(has_objects=objects), Fib()
     first.kernel_state(kernel.dump_now())
     bring_in(first, state)
     apply(first, kernel, 0.0)

@@ -201,10 +201,10 @@ class OneNode(RuleBasedStateMachine):
     def see(self, block: Prefix, router_id: int) -> None:
         self.ipam.seen([(block.family, block.packed, router_id)])
 
-    @rule(numbers=st.sets(st.integers(0, 63), max_size=6), router_id=OTHERS)
-    def hear_host_routes(self, numbers: set[int], router_id: int) -> None:
-        routes = {Prefix.host(POOL.cidr.address_at(number)).packed: router_id for number in numbers}
-        self.ipam.remote_host_routes(Family.IPV4, routes)
+    @rule(numbers=st.sets(st.integers(0, 63), max_size=6), router_id=OTHERS, pool=st.sampled_from([POOL, SIX]))
+    def hear_host_routes(self, numbers: set[int], router_id: int, pool: PoolSpec) -> None:
+        routes = {Prefix.host(pool.cidr.address_at(number)).packed: router_id for number in numbers}
+        self.ipam.remote_host_routes(pool.family, routes)
 
     @rule(block=st.sampled_from(BLOCKS))
     def release_block(self, block: Prefix) -> None:
@@ -235,11 +235,11 @@ class OneNode(RuleBasedStateMachine):
         assert self.disk.load() == self.ipam.snapshot()
         self.sequences |= {record.sequence for record in self.ipam.addresses()}
 
-    @rule(handle=HANDLES)
-    def commit_in_vain(self, handle: str) -> None:
+    @rule(handle=HANDLES, family=st.sampled_from(Family))
+    def commit_in_vain(self, handle: str, family: Family) -> None:
         announced = self.ipam.announcements()
         self.ipam.take_changes()
-        self.assign(handle, Family.IPV4)
+        self.assign(handle, family)
         self.release(handle)
         self.ipam.roll_back()
         assert self.ipam.announcements() == announced
@@ -316,26 +316,28 @@ TestOneNode = OneNode.TestCase
 
 
 @settings(max_examples=40, deadline=None)
-@given(data=st.data(), same_start=st.booleans())
-def test_two_owners_that_hear_each_other_end_with_one_owner(data: st.DataObject, same_start: bool) -> None:
+@given(data=st.data(), same_start=st.booleans(), pool=st.sampled_from([POOL, PoolSpec("six", P("fd00::/122"), 125)]))
+def test_two_owners_that_hear_each_other_end_with_one_owner(
+    data: st.DataObject, same_start: bool, pool: PoolSpec
+) -> None:
     """The block that both stored ends at one of them; no address that is in use is lost on the way."""
-    block = POOL.block_at(0)
+    block = pool.block_at(0)
     nodes = data.draw(st.permutations([NodeSpec("a", 1), NodeSpec("b", 2), NodeSpec("watcher", 3)]))
     used = {name: data.draw(st.integers(0, 3)) for name in ("a", "b")}
     ipams = {
         name: Ipam(
             name,
             nodes=nodes,
-            pools=[POOL],
+            pools=[pool],
             snapshot=Snapshot(
-                (BlockRecord(block, "default", 1),),
+                (BlockRecord(block, pool.name, 1),),
                 tuple(AddressRecord(block.address_at(n), block, f"h{n}", n + 2) for n in range(used[name])),
                 counter=10,
             ),
         )
         for name in ("a", "b")
     }
-    watcher = Ipam("watcher", nodes=nodes, pools=[POOL])
+    watcher = Ipam("watcher", nodes=nodes, pools=[pool])
     ids = {node.name: node.router_id for node in nodes}
     for name in data.draw(st.permutations(["a", "b"])):
         watcher.seen([(block.family, block.packed, ids[name])])
@@ -349,5 +351,5 @@ def test_two_owners_that_hear_each_other_end_with_one_owner(data: st.DataObject,
         ipams["b"].take_changes()
         ipams["b"].committed()
     assert block in ipams["a"].announcements()
-    assert {str(prefix) for prefix in ipams["b"].announcements()} == {f"10.0.0.{n}/32" for n in range(used["b"])}
-    assert watcher.holders()[Family.IPV4] == {block.packed: 1}
+    assert ipams["b"].announcements() == {Prefix.host(block.address_at(n)) for n in range(used["b"])}
+    assert watcher.holders()[pool.family] == {block.packed: 1}

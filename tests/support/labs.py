@@ -81,10 +81,15 @@ class TestLab:
                 what=f"{node} is healthy",
             )
 
-    def kernel_routes(self, node: str) -> dict[str, dict[str, Any]]:
-        """Our routes in the kernel of a node, by destination."""
-        shown = json.loads(self.run(node, "ip", "-j", "route", "show", "proto", "117"))
-        return {route["dst"] if "/" in route["dst"] else route["dst"] + "/32": route for route in shown}
+    def kernel_routes(self, node: str, *, ipv6: bool = False) -> dict[str, dict[str, Any]]:
+        """Our routes in the kernel of a node, by destination, with what their nexthop object leads to."""
+        ip = ("ip", "-6" if ipv6 else "-4", "-j")
+        shown = json.loads(self.run(node, *ip, "route", "show", "proto", "117"))
+        objects = {one["id"]: one for one in json.loads(self.run(node, "ip", "-j", "nexthop", "show") or "[]")}
+        length = "/128" if ipv6 else "/32"
+        return {
+            route["dst"] if "/" in route["dst"] else route["dst"] + length: _led(route, objects) for route in shown
+        }
 
     def block_of(self, node: str) -> str:
         """The block of a node, once it is confirmed."""
@@ -144,6 +149,20 @@ class TestLab:
         return "\n".join(texts)
 
 
+def _led(route: dict[str, Any], objects: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """A route as `ip -j route` shows it, as if it had itself what its nexthop object has."""
+    found = objects.get(route.get("nhid", 0), {})
+    if "blackhole" in found:
+        return {**route, "type": "blackhole"}
+    if "group" in found:
+        return {**route, "nexthops": [_hop(objects[one["id"]]) for one in found["group"]]}
+    return {**route, **_hop(found)}
+
+
+def _hop(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: found[key] for key in ("gateway", "dev", "flags") if key in found}
+
+
 def node(address: str, *, image: str = "calicopy-node:latest", **more: Any) -> dict[str, Any]:
     """A calicopy node of a topology, with its fabric address on eth1."""
     return {
@@ -185,7 +204,11 @@ def one_ethernet(name: str, nodes: Mapping[str, Mapping[str, Any]]) -> dict[str,
             "defaults": {
                 "privileged": False,
                 "cap-add": ["NET_ADMIN", "SYS_ADMIN"],
-                "sysctls": {"net.ipv4.ip_forward": 1, "net.ipv4.nexthop_compat_mode": 0},
+                "sysctls": {
+                    "net.ipv4.ip_forward": 1,
+                    "net.ipv4.nexthop_compat_mode": 0,
+                    "net.ipv6.conf.all.forwarding": 1,
+                },
             },
             "nodes": {**nodes, "sw": switch},
             "links": [

@@ -5,7 +5,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from ipaddress import ip_address
 
-from calicopy.api.backend import ChangeSink, ConfigKind, RefusalKind, RefusedError
+from calicopy.api.backend import ANY_ADDRESSES, AddressWishes, ChangeSink, ConfigKind, RefusalKind, RefusedError
 from calicopy.core import views
 from calicopy.core.drain_state import DrainPhase, DrainStep, DrainView
 from calicopy.core.views import (
@@ -17,7 +17,7 @@ from calicopy.core.views import (
     ProgressView,
     UnderWayView,
 )
-from calicopy.net import Family, IPAddress, Prefix
+from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.policy import AdvertiseScope, LimitAction
 from calicopy.seam.speaker import FsmState
 
@@ -160,6 +160,19 @@ class MemoryBackend:
         self.queries: list[object] = []
         self.in_use = False
         self.drained: DrainView | None = None
+        self.counters = {"speaker.events_lost": 0}
+        tunnel_address = (ip_address("10.244.0.1"),)
+        self.tunnels = (
+            views.TunnelView(Encapsulation.IPIP, "tunl0", True, True, tunnel_address, 1480, stranger_packets=3),
+            views.TunnelView(Encapsulation.VXLAN, "calivx0", False, True, (), 1450, stranger_packets=0),
+        )
+        self.next_hops: tuple[views.NextHopView, ...] = (
+            views.NextHopView(
+                "node2", ip_address("192.0.2.2"), Encapsulation.IPIP, "eth1", ip_address("192.0.2.254"), 1500, 1480,
+                ("pods",),
+            ),
+            views.NextHopView("node3", ip_address("192.0.2.3"), Encapsulation.NONE, "", None, 0, 0, ("pods",)),
+        )  # fmt: skip
         self.before_change: Callable[[], object] | None = None
         self.changed = asyncio.Event()
 
@@ -183,11 +196,16 @@ class MemoryBackend:
             ipam=views.IpamView(blocks=1, pending_blocks=0, assigned=2, free=62, conflicts=0),
             peers_total=len(self.peer_list),
             peers_established=1,
-            tunnel=None,
-            counters={"speaker.events_lost": 0},
+            tunnels=self.tunnels,
+            counters=self.counters,
             config_file="/etc/calicopy/cluster.yaml",
             drain=self.drained,
+            workload_mtu=1480,
+            next_hops=self.next_hops,
         )
+
+    async def full_status(self) -> views.NodeStatusView:
+        return self.status()
 
     def peers(self) -> Sequence[views.PeerView]:
         return self.peer_list
@@ -292,7 +310,7 @@ class MemoryBackend:
         raise RefusedError(RefusalKind.NOT_FOUND, "unknown-block", f"no block {cidr}", subject=str(cidr))
 
     async def attach(
-        self, netns: str, name: str, *, interface: str = "eth0", address: IPAddress | None = None, pool: str = ""
+        self, netns: str, name: str, *, interface: str = "eth0", wishes: AddressWishes = ANY_ADDRESSES
     ) -> tuple[views.WorkloadView, bool]:
         await self._changing()
         for workload in self.workload_list:
@@ -303,7 +321,10 @@ class MemoryBackend:
             netns=netns,
             interface=interface,
             host_interface="cali0",
-            addresses=(address or ip_address("10.244.0.1"),),
+            addresses=wishes.addresses or tuple(
+                ip_address("10.244.0.1" if family is Family.IPV4 else "fd00:10:244::1")
+                for family in wishes.families or Family
+            ),
             mac="ee:ee:ee:ee:ee:ee",
             mtu=1500,
             attached_at=STARTED_AT,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from calicopy.core.core import Core
 from calicopy.core.drain_state import DrainPhase
 from calicopy.core.show.peer import session_problems
+from calicopy.core.show.ways import foreign_sources, next_hop_views, tunnel_views
 from calicopy.core.views import (
     AddressView,
     BlockState,
@@ -18,7 +19,6 @@ from calicopy.core.views import (
     ProblemView,
     ReasonView,
     SpeakerView,
-    TunnelView,
 )
 from calicopy.ipam import AddressRecord
 from calicopy.ipam import BlockState as IpamState
@@ -43,8 +43,11 @@ def status_view(
     config_file: str,
     counters: dict[str, int],
     more: Sequence[ProblemView] = (),
+    ways: bool = False,
 ) -> NodeStatusView:
-    """The whole status; `counters` and the problems in `more` are those of the edges, added to the core's own."""
+    """The whole status; `counters` and the problems in `more` are those of the edges, added to the core's own. The ways
+    to the other nodes with `ways` alone.
+    """
     found = (*problems(core), *more)
     views = core.ipam.blocks()
     counts = core.fib.counts()
@@ -79,10 +82,12 @@ def status_view(
         ),
         peers_total=len(core.peers),
         peers_established=sum(peer.is_up for peer in core.peers.values()),
-        tunnel=_tunnel(core),
+        tunnels=tunnel_views(core, counters),
         counters={**core.counters, **counters, "ipam.store_failures": core.requests.store_failures},
         config_file=config_file,
         drain=core.drainer.view(),
+        workload_mtu=core.host.workload_mtu,
+        next_hops=next_hop_views(core) if ways else (),
     )
 
 
@@ -90,21 +95,6 @@ def _router_id(core: Core) -> IPAddress:
     if core.node.router_id is None:
         raise ValueError("the core runs only with a router id")
     return core.node.router_id
-
-
-def _tunnel(core: Core) -> TunnelView | None:
-    tunnels = core.host.tunnels
-    if not tunnels.used:
-        return None
-    first = min(tunnels.used, key=lambda used: used.value)
-    wanted, actual = tunnels.wanted.get(first), tunnels.states.get(first)
-    return TunnelView(
-        device=tunnels.device(first),
-        up=actual is not None and actual.ifindex is not None,
-        address=next(iter(wanted.addresses), None) if wanted is not None else None,
-        mtu=wanted.mtu if wanted is not None else 0,
-        error=actual.error if actual is not None else "",
-    )
 
 
 def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
@@ -124,10 +114,10 @@ def problems(core: Core) -> Iterator[ProblemView]:
         yield _problem("speaker", "", "sessions-refused", core.wanted.error)
     if core.kernel.error:
         yield _problem("kernel", "", "dump-failed", core.kernel.error)
-    if core.host.interfaces and not core.host.has_addresses(core.node.addresses):
-        listed = ", ".join(map(str, core.node.addresses))
-        text = f"this node's address {listed} is on no interface: waiting for it"
-        yield _problem("kernel", listed, "no-address", text)
+    for own in core.node.addresses if core.host.interfaces else ():
+        if not core.host.has_addresses((own,)):
+            text = f"this node's address {own} is on no interface: waiting for it"
+            yield _problem("kernel", str(own), "no-address", text)
     for name in core.node.unreachable_nodes:
         text = f"node {name} has no address in the cluster file to peer with"
         yield _problem("config", name, "no-node-address", text)
@@ -149,6 +139,8 @@ def problems(core: Core) -> Iterator[ProblemView]:
     for component, entries in core.host.problems.items():
         for subject, text in entries.items():
             yield _problem(component, subject, "not-set", text)
+    for node, text in foreign_sources(core):
+        yield _problem("tunnel", node, "foreign-source", text)
     for device, error in core.host.tunnels.problems().items():
         yield _problem("tunnel", device, "tunnel-failed", error)
 

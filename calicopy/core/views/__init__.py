@@ -16,7 +16,16 @@ from calicopy.core.views.explain import (
     HopView,
     KernelMatchView,
 )
-from calicopy.core.views.node import FibView, Health, IpamView, NodeStatusView, ProblemView, SpeakerView, TunnelView
+from calicopy.core.views.node import (
+    FibView,
+    Health,
+    IpamView,
+    NextHopView,
+    NodeStatusView,
+    ProblemView,
+    SpeakerView,
+    TunnelView,
+)
 from calicopy.core.views.peer import (
     CapabilitiesView,
     NotificationView,
@@ -67,6 +76,7 @@ __all__ = [
     "KernelMatchView",
     "KernelRouteView",
     "LogView",
+    "NextHopView",
     "NodeStatusView",
     "NotificationView",
     "PathState",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from calicopy.core.drain_state import DrainView
 from calicopy.core.views.reason import ReasonView
-from calicopy.net import IPAddress
+from calicopy.net import Encapsulation, IPAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,36 @@ class IpamView:
 
 @dataclass(frozen=True, slots=True)
 class TunnelView:
-    """The tunnel device, when pools need one; `error` says why it is not there."""
+    """The device of an encapsulation that this node takes apart; `error` says why it is not as it should be.
 
+    `used`: by a pool. `stranger_packets`: how many came from no node and were dropped; None while they are not counted.
+    """
+
+    encapsulation: Encapsulation
     device: str
+    used: bool
     up: bool
-    address: IPAddress | None
+    addresses: tuple[IPAddress, ...]
     mtu: int
     error: str = ""
+    stranger_packets: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopView:
+    """How packets to pods of another node leave. `device` is empty while the kernel has no way there.
+
+    `mtu` is that of the way, `pod_mtu` what of it is left for the packets of `pools`; in octets.
+    """
+
+    node: str
+    address: IPAddress
+    encapsulation: Encapsulation
+    device: str
+    gateway: IPAddress | None
+    mtu: int
+    pod_mtu: int
+    pools: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +113,9 @@ class NodeStatusView:
     ipam: IpamView
     peers_total: int
     peers_established: int
-    tunnel: TunnelView | None
+    tunnels: tuple[TunnelView, ...]
     counters: Mapping[str, int]
     config_file: str
     drain: DrainView | None = None
+    workload_mtu: int = 0
+    next_hops: tuple[NextHopView, ...] = ()

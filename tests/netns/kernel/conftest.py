@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import json
 import os
 import socket
 import subprocess
@@ -40,6 +41,11 @@ class Namespace:
 
     def index(self, device: str) -> int:
         return socket.if_nametoindex(device)
+
+    def leads(self, address: str) -> str:
+        """The gateway that a packet to the address takes now; "" without one."""
+        done = subprocess.run(["ip", "-j", "route", "get", address], capture_output=True, text=True, check=False)
+        return "" if done.returncode else str(json.loads(done.stdout)[0].get("gateway", ""))
 
     def sysctl(self, name: str, value: int) -> None:
         (Path("/proc/sys/net") / name).write_text(f"{value}\n")

@@ -1,4 +1,4 @@
-"""Tunnel, settings, NAT and permissions against the real kernel, in a namespace."""
+"""Tunnel, settings and permissions against the real kernel, in a namespace."""
 from __future__ import annotations
 
 import asyncio
@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from calicopy.kernel.kernel import Kernel
-from calicopy.kernel.nat import NatSpec
 from calicopy.kernel.problems import ProblemKind
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec
@@ -77,10 +76,10 @@ async def test_with_a_read_only_proc_sys_the_device_settings_go_over_netlink_and
 
 async def test_without_the_ipip_module_the_tunnel_is_unavailable_with_a_sentence(netns, kernel: Kernel) -> None:
     if (await _run("ip", "link", "add", "probe", "type", "ipip", "local", "127.0.0.1"))[0] == 0:
-        status = await kernel.ensure_tunnel(TunnelSpec(IPv4Address("10.0.0.1"), 1480, (POOL,)))
+        status = await kernel.ensure_tunnel(TunnelSpec(1480, (IPv4Address("10.0.0.1"),), (POOL,)))
         assert (status.up, status.mtu, status.problems) == (True, 1480, ())
         return
-    status = await kernel.ensure_tunnel(TunnelSpec(IPv4Address("10.0.0.1"), 1480, (POOL,)))
+    status = await kernel.ensure_tunnel(TunnelSpec(1480, (IPv4Address("10.0.0.1"),), (POOL,)))
     (problem,) = status.problems
     assert (status.ifindex, problem.kind, problem.object) == (None, ProblemKind.TUNNEL_UNAVAILABLE, "tunl0")
     assert "ipip" in problem.message
@@ -89,68 +88,21 @@ async def test_without_the_ipip_module_the_tunnel_is_unavailable_with_a_sentence
 async def test_a_device_of_another_kind_with_the_tunnels_name_is_left_alone(netns, kernel: Kernel) -> None:
     if (await _run("ip", "link", "show", "tunl0"))[0] == 0:
         netns.ip("link add tunl9 type veth peer name other")
-        spec = TunnelSpec(IPv4Address("10.0.0.1"), 1400, (POOL,), device="tunl9")
+        spec = TunnelSpec(1400, (IPv4Address("10.0.0.1"),), (POOL,), device="tunl9")
     else:
         netns.ip("link add tunl0 type veth peer name other")
-        spec = TunnelSpec(IPv4Address("10.0.0.1"), 1400, (POOL,))
+        spec = TunnelSpec(1400, (IPv4Address("10.0.0.1"),), (POOL,))
     status = await kernel.ensure_tunnel(spec)
     assert (status.ifindex, status.problems[0].kind) == (None, ProblemKind.TUNNEL_UNAVAILABLE)
     assert "veth" in status.problems[0].message
     assert "mtu 1500" in netns.ip(f"link show {spec.device}")
 
 
-async def test_nat_is_one_own_table_that_is_replaced_only_when_it_differs(netns, kernel: Kernel) -> None:
-    code, output = await _run("nft", "add", "table", "inet", "theirs")
-    assert code == 0, output
-    other = Prefix.parse("10.8.0.0/16")
-    spec = NatSpec(outgoing=(POOL,), pools=(POOL, other))
-    assert await kernel.ensure_nat(spec) == []
-    _, listed = await _run("nft", "-a", "list", "table", "inet", "calicopy")
-    assert "ip saddr 10.0.0.0/16 ip daddr != { 10.0.0.0/16, 10.8.0.0/16 }" in listed
-    assert "masquerade" in listed
-    assert await kernel.ensure_nat(spec) == []
-    assert (await _run("nft", "-a", "list", "table", "inet", "calicopy"))[1] == listed, "handles stay when unchanged"
-    await _run("nft", "flush", "table", "inet", "calicopy")
-    assert await kernel.ensure_nat(spec) == []
-    assert "masquerade" in (await _run("nft", "list", "table", "inet", "calicopy"))[1]
-    assert await kernel.ensure_nat(NatSpec((), (POOL,))) == []
-    _, tables = await _run("nft", "list", "tables")
-    assert tables.split() == ["table", "inet", "theirs"]
-
-
-async def test_pods_reach_the_outside_with_the_nodes_address_and_each_other_with_their_own(netns, kernel) -> None:
-    name = f"{netns.name}x"
-    netns.ip(f"netns add {name}")
-    try:
-        netns.ip(f"link set vb netns {name}")
-        for command in ("link set vb up", "link set lo up", "address add 192.168.0.2/24 dev vb",
-                        "address add 10.1.0.1/32 dev lo", "route add 10.0.0.0/16 via 192.168.0.1"):
-            netns.ip(f"-n {name} {command}")
-        netns.ip("address add 10.0.0.1/32 dev lo")
-        netns.ip("route add 10.1.0.0/16 via 192.168.0.2")
-        spec = NatSpec(outgoing=(POOL,), pools=(POOL, Prefix.parse("10.1.0.0/16")))
-        assert await kernel.ensure_nat(spec) == []
-        for target in ("192.168.0.2", "10.1.0.1"):
-            code, output = await _run("ping", "-c", "1", "-W", "2", "-I", "10.0.0.1", target)
-            assert code == 0, output
-        _, listed = await _run("nft", "list", "table", "inet", "calicopy")
-        assert "counter packets 1 " in listed, listed
-    finally:
-        netns.ip(f"netns delete {name}")
-
-
-async def test_without_the_nft_command_nat_is_a_named_problem(netns, kernel, monkeypatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    (problem,) = await kernel.ensure_nat(NatSpec((POOL,), (POOL,)))
-    assert problem.kind is ProblemKind.NFT_MISSING
-    assert await kernel.ensure_nat(NatSpec((), (POOL,))) == []
-
-
 _NO_CAPABILITY = """
     import asyncio, errno, ipaddress, json
     from calicopy.fib.types import BLACKHOLE, RouteBatch, RouteOp
     from calicopy.kernel.kernel import Kernel
-    from calicopy.kernel.nat import NatSpec
+    from calicopy.kernel.nft import NftSpec
     from calicopy.kernel.sysctl import SysctlSpec
     from calicopy.kernel.tunnel import TunnelSpec
     from calicopy.net import Family, Prefix
@@ -161,14 +113,14 @@ _NO_CAPABILITY = """
         problem = await kernel.permission_problem()
         batch = RouteBatch(RouteOp.ADD, Family.IPV4, BLACKHOLE, [pool.packed])
         (result,) = await kernel.write([batch])
-        tunnel = await kernel.ensure_tunnel(TunnelSpec(ipaddress.ip_address("10.0.0.1"), 1480, (pool,)))
+        tunnel = await kernel.ensure_tunnel(TunnelSpec(1480, (ipaddress.ip_address("10.0.0.1"),), (pool,)))
         sysctls = await kernel.ensure_sysctls(SysctlSpec(underlay=("va",)))
-        nat = await kernel.ensure_nat(NatSpec((pool,), (pool,)))
+        nft = await kernel.ensure_nft(NftSpec((pool,), (pool,)))
         links = await kernel.interfaces()
         await kernel.close()
         print(json.dumps([problem.kind.value, errno.errorcode[result.failures[0][1]],
                           [found.kind.value for found in tunnel.problems], sorted(found.name for found in sysctls),
-                          [found.kind.value for found in nat], len(links)]))
+                          [found.kind.value for found in nft], len(links)]))
     asyncio.run(main())
 """
 
@@ -179,8 +131,8 @@ async def test_without_cap_net_admin_each_part_says_so_and_reading_works(netns, 
         "setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", textwrap.dedent(_NO_CAPABILITY)
     )
     assert code == 0, output
-    permission, route, tunnel, sysctls, nat, links = json.loads(output.strip().splitlines()[-1])
-    assert (permission, route, tunnel, nat) == ("no-permission", "EPERM", ["no-permission"], ["no-permission"])
+    permission, route, tunnel, sysctls, nft, links = json.loads(output.strip().splitlines()[-1])
+    assert (permission, route, tunnel, nft) == ("no-permission", "EPERM", ["no-permission"], ["no-permission"])
     assert "net.ipv4.conf.va.forwarding" in sysctls
     assert "net.ipv4.ip_forward" in sysctls
     assert links == 3

@@ -101,7 +101,8 @@ def expect_plain(lab: labs.TestLab, source: str, target: str, pods: dict[str, st
 def check_device(lab: labs.TestLab, node: str) -> str:
     """tunl0 is up, with one /32 of the pool and the MTU of eth1 less 20; its address."""
     (link,) = json.loads(lab.run(node, "ip", "-j", "-4", "address", "show", "dev", "tunl0"))
-    ((address, length),) = [(one["local"], one["prefixlen"]) for one in link["addr_info"]]
+    held = [(one["local"], one["prefixlen"]) for one in link["addr_info"] if one["scope"] == "global"]
+    ((address, length),) = held
     assert length == 32, link
     assert IPv4Address(address) in POOL, link
     assert link["mtu"] == 1480, link
@@ -113,12 +114,24 @@ def check_told(lab: labs.TestLab, node: str, address: str) -> None:
     """`ipam show` names the handle, `status` the tunnel."""
     (held,) = lab.cli(node, "ipam", "show", "--handle", "tunnel:ipip")["items"]
     assert held["address"] == address, held
-    tunnel = lab.status(node)["tunnel"]
-    wanted = {"device": "tunl0", "up": True, "address": address, "mtu": 1480, "error": ""}
+    status = lab.status(node)
+    (tunnel,) = (one for one in status["tunnels"] if one["encapsulation"] == "ipip")
+    wanted = {
+        "encapsulation": "ipip", "device": "tunl0", "used": True, "up": True, "addresses": [address], "mtu": 1480,
+        "error": "", "stranger_packets": tunnel["stranger_packets"],
+    }  # fmt: skip
     assert tunnel == wanted, tunnel
+    if tunnel["stranger_packets"] is None:  # the guest's kernel has nf_tables, but no `inet` tables
+        (problem,) = (one["reason"]["message"] for one in status["problems"] if one["component"] == "nft")
+        assert "the kernel has no nf_tables, or not what this needs of it" in problem, problem
+        assert "encapsulated packets are taken from anybody" in problem, problem
+    else:
+        assert tunnel["stranger_packets"] == 0, tunnel
+    ways = {way["node"]: (way["encapsulation"], way["gateway"], way["pod_mtu"]) for way in status["next_hops"]}
+    assert (ways["a2"], ways["b1"]) == (("none", "", 1500), ("ipip", "192.0.2.126", 1480)), ways
     shown = lab.run(node, "calicopy", "status")
     print(shown, flush=True)
-    assert re.search(rf"Tunnel\W+tunl0 {address} mtu 1480, up", shown), shown
+    assert re.search(rf"ipip +tunl0 +{address} +1480 +yes +up", shown), shown
 
 
 def check_host(lab: labs.TestLab, pods: dict[str, str], tunnel: str) -> None:

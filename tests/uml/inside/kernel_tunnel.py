@@ -53,10 +53,10 @@ async def node(name: str, other: str) -> TunnelStatus:
         kernel = Kernel()
         await kernel.open()  # its worker thread begins here, and so lives in this namespace
     try:
-        spec = TunnelSpec(TUNNELS[name], MTU, (POOL,))
+        spec = TunnelSpec(MTU, (TUNNELS[name],), (POOL,))
         status = await kernel.ensure_tunnel(spec)
         assert status.problems == (), status
-        assert (status.up, status.address, status.mtu) == (True, TUNNELS[name], MTU), status
+        assert (status.up, status.addresses, status.mtu) == (True, (TUNNELS[name],), MTU), status
         assert await kernel.ensure_sysctls(SysctlSpec(underlay=("wire",), tunnels=("tunl0",))) == []
         fib = Fib()
         fib.set_pools([FibPool(POOL, Encapsulation.IPIP)])
@@ -95,7 +95,7 @@ async def faults(name: str) -> None:
         kernel = Kernel()
         await kernel.open()
     try:
-        spec = TunnelSpec(TUNNELS[name], MTU, (POOL,))
+        spec = TunnelSpec(MTU, (TUNNELS[name],), (POOL,))
         status = await kernel.ensure_tunnel(spec)
         assert (status.problems, status.up, status.mtu) == ((), True, MTU), status
         shown = ip("-n", name, "-4", "-o", "addr", "show", "dev", "tunl0")

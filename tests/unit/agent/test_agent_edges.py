@@ -60,13 +60,22 @@ def test_host_routes_are_told_when_all_were_looked_at_and_stay_when_one_cannot_b
 
 def test_a_write_that_fails_as_a_whole_is_answered() -> None:
     class Broken:
-        async def write(self, batches: Sequence[RouteBatch]) -> None:
-            raise OSError(errno.ENOBUFS, "no buffer space")
+        def begin_write(self, batches: Sequence[RouteBatch]) -> asyncio.Future[None]:
+            failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            failed.set_exception(OSError(errno.ENOBUFS, "no buffer space"))
+            return failed
 
     events: list[ev.CoreEvent] = []
-    edge = KernelEdge(cast(Kernel, Broken()), (), events.append)
     batch = RouteBatch(RouteOp.ADD, Family.IPV4, BLACKHOLE, [BLOCK.packed])
-    asyncio.run(edge._do_routes(do.WriteRoutes((batch,))))
+
+    async def write() -> None:
+        edge = KernelEdge(cast(Kernel, Broken()), (), events.append)
+        edge.put_routes(do.WriteRoutes((batch,)))
+        running = asyncio.create_task(edge.routes.run())
+        await edge.routes.finish()
+        running.cancel()
+
+    asyncio.run(write())
     (written,) = events
     assert isinstance(written, ev.RoutesWritten)
     assert [result.failures for result in written.results] == [[(BLOCK.packed, errno.ENOBUFS)]]

@@ -45,7 +45,9 @@ async def test_the_status_comes_whole(channel):
     assert answer.status.node == "node1"
     assert answer.status.asn == 64512
     assert answer.status.started_at.ToMilliseconds() == 1_790_000_000_250
-    assert not answer.status.HasField("tunnel")
+    assert [tunnel.encapsulation for tunnel in answer.status.tunnels] == ["ipip", "vxlan"]
+    assert answer.status.tunnels[0].stranger_packets == 3
+    assert [(way.node, way.pod_mtu) for way in answer.status.next_hops] == [("node2", 1480), ("node3", 0)]
 
 
 async def test_a_peer_is_found_by_name_and_by_any_way_to_write_its_address(channel):

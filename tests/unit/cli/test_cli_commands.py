@@ -119,6 +119,35 @@ def test_status_shows_the_node_and_its_peers(calicopy):
     assert "hold timer expired" in done.out
 
 
+def test_status_shows_tunnels_ways_and_what_strangers_sent(calicopy, agent):
+    lines = calicopy("status").out.splitlines()
+    assert "MTU of pods        1480" in lines
+    assert "From strangers     dropped: ipip 3, vxlan 0" in lines
+    assert "  ENCAPSULATION  DEVICE   ADDRESSES    MTU  POOLS USE IT  STATE" in lines
+    assert "  vxlan          calivx0  -           1450  no            up" in lines
+    assert "  node2  192.0.2.2  192.0.2.254  eth1    1500  ipip                  1480" in lines
+    assert "  node3  192.0.2.3  unreachable  -          -  none                     -" in lines
+    told = calicopy("status", "-o", "json").json
+    assert told["tunnels"][0]["stranger_packets"] == 3
+    assert told["next_hops"][0]["pools"] == ["pods"]
+    agent.backend.tunnels = (replace(agent.backend.tunnels[0], stranger_packets=None, error="no ipip module"),)
+    agent.backend.next_hops *= 20
+    out = calicopy("status").out
+    assert "From strangers     not dropped, not counted" in out
+    assert "no ipip module" in out
+    assert "and 20 more: -o wide shows all" in out
+    assert calicopy("status", "-o", "wide").out.count("node2  192.0.2.2") > 20
+    assert calicopy("status", "-o", "json").json["tunnels"][0]["stranger_packets"] is None
+
+
+def test_status_shows_losses_once_there_are_some(calicopy, agent):
+    assert "Losses" not in calicopy("status").out
+    agent.backend.counters = {"fib.writes_failed": 12, "kernel.events_lost": 1, "ipam.store_failures": 0}
+    assert "Losses             fib.writes_failed 12, kernel.events_lost 1; each was tried, or read, again" in (
+        calicopy("status").out
+    )
+
+
 @pytest.mark.parametrize(("health", "code"), [("OK", 0), ("STARTING", 5), ("DEGRADED", 5)])
 def test_status_check_tells_a_script_whether_the_node_is_healthy(calicopy, agent, health, code):
     agent.backend.health = views.Health[health]
@@ -222,14 +251,26 @@ def test_a_block_is_released(calicopy):
 
 
 def test_a_workload_is_attached_listed_and_detached(calicopy):
-    assert calicopy("workload", "attach", "pod1", "pod1").out == "pod1 attached: 10.244.0.1 on eth0 (cali0)\n"
+    both = ["10.244.0.1", "fd00:10:244::1"]
+    attached = calicopy("workload", "attach", "pod1", "pod1").out
+    assert attached == "pod1 attached: 10.244.0.1, fd00:10:244::1 on eth0 (cali0)\n"
     assert "was attached before" in calicopy("workload", "attach", "pod1", "pod1").out
-    assert calicopy("workload", "attach", "pod1", "pod1", "-o", "json").json["addresses"] == ["10.244.0.1"]
+    assert calicopy("workload", "attach", "pod1", "pod1", "-o", "json").json["addresses"] == both
     assert calicopy("workload", "list", "-o", "json").json["items"][0]["netns"] == "pod1"
-    assert calicopy("workload", "list").lines[1].split()[:3] == ["pod1", "10.244.0.1", "pod1"]
+    assert calicopy("workload", "list").lines[1].split()[:4] == ["pod1", "10.244.0.1,", "fd00:10:244::1", "pod1"]
     assert calicopy("workload", "detach", "pod1").out == "pod1 detached\n"
     done = calicopy("workload", "detach", "pod1")
     assert (done.code, done.out) == (0, "pod1 was not attached\n")
+
+
+def test_a_workload_may_be_given_one_family_or_certain_addresses(calicopy):
+    one = calicopy("workload", "attach", "pod1", "pod1", "--family", "ipv6", "-o", "json")
+    assert one.json["addresses"] == ["fd00:10:244::1"]
+    words = ("--address", "10.244.0.9", "--address", "fd00:10:244::9", "--pool", "pods")
+    named = calicopy("workload", "attach", "pod2", "pod2", *words, "-o", "json")
+    assert named.json["addresses"] == ["10.244.0.9", "fd00:10:244::9"]
+    assert calicopy("workload", "attach", "pod3", "pod3", "--family", "ipx").code == 2
+    assert "'nine' is not an address" in calicopy("workload", "attach", "pod3", "pod3", "--address", "nine").err
 
 
 @pytest.mark.parametrize(

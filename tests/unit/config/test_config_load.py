@@ -140,6 +140,16 @@ def test_a_pool_with_fewer_blocks_than_nodes_is_warned_of() -> None:
     assert warnings_of(text) == [("pools[0].cidr", "has room for 1 blocks of /26, and 2 nodes want one")]
 
 
+def test_a_pool_of_a_family_that_a_node_has_no_address_of_is_warned_of() -> None:
+    nodes = "nodes:\n- {name: a, address: 192.0.2.1/24}\n"
+    six = "- {name: b, address6: '2001:db8::2/64', router_id: 192.0.2.2, labels: {six: 'yes'}}\n"
+    (first, second) = warnings_of(nodes + six + "pools: [{cidr: 10.244.0.0/16}, {cidr: 'fd00::/112'}]\n")
+    assert (first[0], first[1].partition(":")[0]) == ("pools[0].cidr", "selects b, without an `address`")
+    assert (second[0], second[1].partition(":")[0]) == ("pools[1].cidr", "selects a, without an `address6`")
+    fits = "pools: [{cidr: 'fd00::/112', node_selector: {six: 'yes'}}]\n"
+    assert warnings_of(nodes + six + fits) == []
+
+
 def test_one_peer_address_may_serve_two_racks() -> None:
     text = SMALL.replace("pools:", "- {name: b, address: 192.0.2.2/24}\npools:")
     text += "bgp:\n  peers:\n"

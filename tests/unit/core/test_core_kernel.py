@@ -122,15 +122,23 @@ def test_the_kernel_and_the_settings_are_looked_at_again_every_thirty_seconds() 
     assert len(script.seen(do.SetHost)) == 3
 
 
-def test_one_write_is_under_way_at_a_time() -> None:
-    script = old().boot().up(N2).up(N3).end_of_rib(N3)
+def test_two_writes_are_under_way_at_a_time_and_no_prefix_in_both() -> None:
+    script = old().boot().up(N2).up(N3).end_of_rib(N3).hear(N2, THEIRS)
     script.held.add(do.WriteRoutes)
     script.done.clear()
-    script.hear(N2, THEIRS, "10.244.2.0/26").hear(N2, "10.244.2.64/26")
-    (write,) = script.seen(do.WriteRoutes)
+    script.hear(N2, "10.244.2.0/26").hear_withdrawn(N2, THEIRS)
+    script.hear_withdrawn(N2, "10.244.2.0/26").hear(N2, "10.244.2.64/26")
+    writes = script.seen(do.WriteRoutes)
+    assert len(writes) == 2
+    given = [packed for write in writes for batch in write.batches for packed in batch.prefixes]
+    assert len(given) == len(set(given))
     script.held.clear()
-    script.tell(ev.RoutesWritten(tuple(WriteResult(batch) for batch in write.batches)))
+    for write in writes:
+        script.tell(ev.RoutesWritten(tuple(WriteResult(batch) for batch in write.batches)))
     assert "10.244.2.64/26" in script.routes
+    deletes = {packed for write in script.seen(do.WriteRoutes) for batch in write.batches
+               if batch.target is None for packed in batch.prefixes}
+    assert deletes == {Prefix.parse(THEIRS).packed, Prefix.parse("10.244.2.0/26").packed}
 
 
 def test_a_write_that_fails_is_shown_and_tried_again_later() -> None:

@@ -7,6 +7,7 @@ from errno import ENETUNREACH
 from ipaddress import IPv4Address
 
 import pytest
+from fibs import write as apply
 
 from calicopy.fib import BLACKHOLE, Fib, KernelDump, KernelRoute, RouteOp, UnprogrammedReason
 from calicopy.fib.types import workload_target
@@ -50,15 +51,6 @@ def a_fib(kernel: FakeKernel) -> Fib:
     return fib
 
 
-def apply(fib: Fib, kernel: FakeKernel, now: float = 0.0, limit: int = 1000) -> int:
-    """Write until nothing is left to do now; how many batches that took."""
-    count = 0
-    while batches := fib.delta(limit, now):
-        count += len(batches)
-        fib.written(kernel.write_now(batches), now)
-    return count
-
-
 def learn(fib: Fib, prefixes: list[bytes]) -> None:
     fib.apply_decisions(V4, [(SELECTION, prefixes)])
 
@@ -75,7 +67,7 @@ def test_nothing_is_written_before_the_kernel_was_read() -> None:
 
 
 def test_prefixes_with_one_target_go_out_in_one_batch_and_no_more_than_the_limit() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     fib = a_fib(kernel)
     learn(fib, some(25))
     (batch,) = fib.delta(10, 0.0)
@@ -88,7 +80,7 @@ def test_prefixes_with_one_target_go_out_in_one_batch_and_no_more_than_the_limit
 
 
 def test_a_restart_adopts_equal_routes_without_a_write_and_sweeps_only_when_allowed() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     before = a_fib(kernel)
     learn(before, some(20))
     apply(before, kernel)
@@ -105,7 +97,7 @@ def test_a_restart_adopts_equal_routes_without_a_write_and_sweeps_only_when_allo
 
 
 def test_what_was_wanted_and_is_not_any_more_goes_before_sweeping_is_allowed() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     fib = a_fib(kernel)
     learn(fib, some(2))
     apply(fib, kernel)
@@ -115,7 +107,7 @@ def test_what_was_wanted_and_is_not_any_more_goes_before_sweeping_is_allowed() -
 
 
 def test_routes_of_ours_with_another_metric_are_swept_with_that_metric() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     kernel.table[V4, some(1)[0], 50] = Held(117, BLACKHOLE)
     kernel.table[V4, some(1)[0], 60] = Held(4, BLACKHOLE)
     fib = a_fib(kernel)
@@ -127,7 +119,7 @@ def test_routes_of_ours_with_another_metric_are_swept_with_that_metric() -> None
 
 
 def test_a_failed_write_is_tried_again_after_pauses_that_double() -> None:
-    kernel = FakeKernel(down={ETH0})
+    kernel = FakeKernel(has_objects=False, down={ETH0})
     fib = a_fib(kernel)
     learn(fib, some(1))
     attempts, now = [], 0.0
@@ -144,7 +136,7 @@ def test_a_failed_write_is_tried_again_after_pauses_that_double() -> None:
 
 
 def test_a_failed_write_is_tried_at_once_when_a_link_changes() -> None:
-    kernel = FakeKernel(down={ETH0})
+    kernel = FakeKernel(has_objects=False, down={ETH0})
     fib = a_fib(kernel)
     learn(fib, some(3))
     apply(fib, kernel, 0.0)
@@ -156,7 +148,7 @@ def test_a_failed_write_is_tried_at_once_when_a_link_changes() -> None:
 
 
 def test_a_kernel_error_is_told_with_its_errno_and_no_other_prefix_suffers() -> None:
-    kernel = FakeKernel(failing=FailureFlag.EVERY_SECOND | FailureFlag.ADD)
+    kernel = FakeKernel(has_objects=False, failing=FailureFlag.EVERY_SECOND | FailureFlag.ADD)
     fib = a_fib(kernel)
     fib.set_workload_routes({Prefix.parse("10.255.0.1/32"): 7})
     apply(fib, kernel, 0.0)
@@ -170,7 +162,7 @@ def test_a_kernel_error_is_told_with_its_errno_and_no_other_prefix_suffers() -> 
 
 
 def test_a_foreign_route_is_a_reason_and_gives_way_when_an_event_says_that_it_is_gone() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     key = (V4, some(1)[0], kernel.metric)
     kernel.table[key] = Held(4, BLACKHOLE)
     fib = a_fib(kernel)
@@ -189,7 +181,7 @@ def test_a_foreign_route_is_a_reason_and_gives_way_when_an_event_says_that_it_is
 
 
 def test_drift_that_an_event_tells_is_healed() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     fib = a_fib(kernel)
     learn(fib, some(3))
     apply(fib, kernel)
@@ -202,7 +194,7 @@ def test_drift_that_an_event_tells_is_healed() -> None:
 
 
 def test_drift_that_a_dump_shows_is_healed_and_an_unwanted_route_of_ours_is_swept() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     fib = a_fib(kernel)
     fib.allow_sweep(True)
     learn(fib, some(3))
@@ -217,7 +209,7 @@ def test_drift_that_a_dump_shows_is_healed_and_an_unwanted_route_of_ours_is_swep
 
 
 def test_a_change_of_mind_while_a_write_is_in_flight_is_written_after_it() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     fib = a_fib(kernel)
     learn(fib, some(1))
     batches = fib.delta(10, 0.0)
@@ -230,7 +222,7 @@ def test_a_change_of_mind_while_a_write_is_in_flight_is_written_after_it() -> No
 
 
 def test_a_dump_that_was_read_while_a_write_was_in_flight_does_no_harm() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     fib = a_fib(kernel)
     learn(fib, some(2))
     dump = kernel.dump_now()
@@ -243,7 +235,7 @@ def test_a_dump_that_was_read_while_a_write_was_in_flight_does_no_harm() -> None
 
 
 def test_routes_over_a_lost_interface_are_written_again() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     fib = a_fib(kernel)
     learn(fib, some(5))
     fib.set_blackholes([Prefix.parse("10.200.0.0/26")])
@@ -256,7 +248,7 @@ def test_routes_over_a_lost_interface_are_written_again() -> None:
 
 
 def test_a_failure_that_a_dump_shows_to_be_settled_is_forgotten_and_one_that_is_not_stays_scheduled() -> None:
-    kernel = FakeKernel(down={ETH0})
+    kernel = FakeKernel(has_objects=False, down={ETH0})
     fib = a_fib(kernel)
     learn(fib, some(2))
     apply(fib, kernel, 0.0)
@@ -271,7 +263,7 @@ def test_a_failure_that_a_dump_shows_to_be_settled_is_forgotten_and_one_that_is_
 
 
 def test_workload_routes_overtake_a_long_queue() -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     fib = a_fib(kernel)
     learn(fib, some(100))
     fib.set_workload_routes({Prefix.parse("10.255.0.1/32"): 7})
@@ -281,7 +273,7 @@ def test_workload_routes_overtake_a_long_queue() -> None:
 
 @pytest.mark.parametrize("metric", [None, 50])
 def test_the_fake_kernel_never_deletes_what_is_not_ours(metric: int | None) -> None:
-    kernel = FakeKernel()
+    kernel = FakeKernel(has_objects=False)
     kernel.table[V4, some(1)[0], metric or kernel.metric] = Held(4, BLACKHOLE)
     dump = KernelDump({V4: {}}, (KernelRoute(V4, some(1)[0], BLACKHOLE, metric or kernel.metric),))
     fib = Fib()

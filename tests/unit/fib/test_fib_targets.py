@@ -138,7 +138,9 @@ def test_several_paths_share_the_load_and_unusable_ones_leave_the_others() -> No
     )
     status = fib.status(both)
     assert status is not None
-    assert status.excluded == (Unprogrammed(UnprogrammedReason.NO_TUNNEL_ENDPOINT, NEAR),)
+    assert status.excluded == (
+        Unprogrammed(UnprogrammedReason.NO_TUNNEL_ENDPOINT, NEAR, encapsulation=Encapsulation.IPIP),
+    )
     assert status.reason == Unprogrammed(UnprogrammedReason.WAITING)
 
 

@@ -1,9 +1,8 @@
-"""Packed messages, taken apart again by the parser of the dump; and the nft script."""
+"""Packed messages, taken apart again by the parser of the dump."""
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,10 +20,9 @@ from calicopy.fib import (
 from calicopy.fib.types import workload_target
 from calicopy.kernel.dump import parse_route
 from calicopy.kernel.encode import Identity, destination, encode, template_of
-from calicopy.kernel.nat import NatSpec, digest_of, render
 from calicopy.kernel.netlink import HEADER, RTM_DELROUTE, RTM_NEWNEXTHOP, RTM_NEWROUTE, attribute, attributes, messages
 from calicopy.kernel.nexthops import encode_change, parse_next_hop
-from calicopy.net import Family, Prefix, pack
+from calicopy.net import Family, pack
 
 OURS = Identity(117, 1024)
 
@@ -109,23 +107,3 @@ def test_attributes_that_are_cut_short_end_the_walk(data: bytes) -> None:
 def test_attributes_are_padded_to_four_octets() -> None:
     assert len(attribute(1, b"abcde")) == 12
     assert attributes(attribute(1, b"abcde") + attribute(0x8002, b"x"), 0, 20) == {1: b"abcde", 2: b"x"}
-
-
-@pytest.mark.parametrize(
-    ("outgoing", "expected"),
-    [((), False), (("10.0.0.0/16",), True), (("fd00::/48",), True)],
-)
-def test_the_nft_script_always_begins_by_removing_the_own_table(outgoing: tuple[str, ...], expected: bool) -> None:
-    pools = tuple(Prefix.parse(text) for text in outgoing)
-    script = render(NatSpec(pools, pools))
-    assert script.startswith("table inet calicopy { }\ndelete table inet calicopy\n")
-    assert ("masquerade" in script) is expected
-    assert bool(digest_of(script)) is expected
-
-
-def test_the_nft_script_translates_from_each_pool_to_outside_all_pools() -> None:
-    ten, eleven, six = (Prefix.parse(text) for text in ("10.0.0.0/16", "11.0.0.0/16", "fd00::/48"))
-    script = render(NatSpec((eleven, six), (ten, eleven, six)))
-    assert "ip saddr { 11.0.0.0/16 } ip daddr != { 10.0.0.0/16, 11.0.0.0/16 } counter masquerade" in script
-    assert "ip6 saddr { fd00::/48 } ip6 daddr != { fd00::/48 } counter masquerade" in script
-    assert render(NatSpec((six, eleven), (six, eleven, ten))) == script, "the order of pools does not matter"

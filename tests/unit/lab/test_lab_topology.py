@@ -178,8 +178,8 @@ def test_a_bridge_in_a_nodes_network_carries_the_nodes_name() -> None:
 
 def test_there_are_topologies_in_the_repository() -> None:
     assert [path.name for path in TOPOLOGIES] == [
-        "ipip-cross-subnet.clab.yml", "mesh.clab.yml", "reflectors.clab.yml", "route-reflector.clab.yml",
-        "tor-ebgp.clab.yml"]
+        "dual-stack.clab.yml", "ipip-cross-subnet.clab.yml", "mesh.clab.yml", "reflectors.clab.yml",
+        "route-reflector.clab.yml", "tor-ebgp.clab.yml"]
 
 
 @pytest.mark.parametrize("path", TOPOLOGIES, ids=lambda path: path.parent.name)
@@ -197,4 +197,5 @@ def test_a_topology_of_the_repository_asks_for_no_privilege_and_agrees_with_its_
         assert node.cap_add == ("NET_ADMIN", "SYS_ADMIN")
         assert node.sysctls["net.ipv4.nexthop_compat_mode"] == "0"
     for agent, entry in zip(agents, loaded.config.nodes, strict=True):
-        assert ("ip", "address", "add", str(entry.address), "dev", "eth1") in agent.exec
+        for interface in entry.interfaces:
+            assert ("ip", "address", "add", str(interface), "dev", "eth1") in agent.exec

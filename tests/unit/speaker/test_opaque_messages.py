@@ -22,11 +22,13 @@ from exabgp.bgp.message.direction import Direction  # noqa: E402 - as above
 from exabgp.bgp.message.notification import Notify  # noqa: E402 - as above
 from exabgp.bgp.message.open.capability import Capabilities, Capability  # noqa: E402 - as above
 from exabgp.bgp.message.update.attribute import Attribute  # noqa: E402 - as above
+from exabgp.reactor.api.response import Response  # noqa: E402 - as above
+from exabgp.reactor.api.response.json import JSON  # noqa: E402 - as above
 from exabgp_negotiation import negotiate  # noqa: E402 - as above
 
 from calicopy.net import Family  # noqa: E402 - as above
 from calicopy.seam.speaker import SessionSpec  # noqa: E402 - as above
-from calicopy.speaker.opaque import OpaqueUpdate, check_nlri  # noqa: E402 - as above
+from calicopy.speaker.opaque import OpaqueUpdate, QuickJSON, check_nlri  # noqa: E402 - as above
 from calicopy.speaker.peering import HonestCapabilities, ShortDelay  # noqa: E402 - as above
 
 SPEC = SessionSpec(
@@ -110,6 +112,29 @@ def test_exabgps_register_takes_our_class() -> None:
 def test_every_piece_of_ours_goes_into_exabgp() -> None:
     """Fails loudly when ExaBGP changes: the problem names what it costs until it is looked at."""
     assert launcher.install(frozenset()) == []
+
+
+class Neighbor(dict[str, object]):
+    """What a line says of a neighbor."""
+
+    uid = "1"
+
+
+@given(header=st.binary(), body=st.binary(), direction=st.sampled_from(["receive", "send"]))
+def test_our_lines_of_messages_are_exabgps_own(header: bytes, body: bytes, direction: str) -> None:
+    addresses = {"local-address": "10.9.0.1", "peer-address": "10.9.0.2", "router-id": "10.9.0.1"}
+    neighbor = Neighbor(addresses, **{"local-as": 64512, "peer-as": 64513})
+    lines = []
+    for made in (JSON("5"), QuickJSON("5")):
+        made.time = lambda _: 0.0  # else both would tell their own
+        JSON._count.clear()
+        lines.append(made.packets(neighbor, direction, 2, None, header, body))
+    assert lines[0] == lines[1]
+
+
+def test_exabgp_tells_of_messages_by_our_lines() -> None:
+    launcher.install(frozenset())
+    assert isinstance(Response.JSON("5"), QuickJSON)
 
 
 def test_exabgp_builds_its_opens_from_the_class_that_we_replace() -> None:

@@ -1,0 +1,272 @@
+"""The nft table against the real kernel: NAT, ingress protection, counters, and what happens to flows."""
+from __future__ import annotations
+
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import IO
+
+import pytest
+
+from calicopy.kernel.kernel import Kernel
+from calicopy.kernel.nft import NftSpec
+from calicopy.kernel.problems import ProblemKind
+from calicopy.net import Decapsulation, Encapsulation, Prefix
+
+pytestmark = pytest.mark.netns
+
+POOL, POD, REMOTE_POOL = Prefix.parse("10.0.0.0/16"), "10.0.0.1", Prefix.parse("10.1.0.0/16")
+HOST, NODE, STRANGER = "192.168.0.1", "192.168.0.2", "192.168.0.3"
+HOST6, NODE6, STRANGER6 = "fd01::1", "fd01::2", "fd01::3"
+VNI, VXLAN_PORT, UDP_PORT = 4096, 4789, 8285
+IPIP, VXLAN, UDP = (
+    Decapsulation(Encapsulation.IPIP), Decapsulation(Encapsulation.VXLAN, VXLAN_PORT, VNI),
+    Decapsulation(Encapsulation.UDP, UDP_PORT),
+)  # fmt: skip
+GUARD = NftSpec(guarded=(IPIP, VXLAN, UDP), senders=(Prefix.host(NODE), Prefix.host(NODE6)))
+INNER = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, socket.inet_aton("10.1.0.1"), socket.inet_aton(POD))
+INNER += b"12345678"
+
+
+def nft(*arguments: str) -> str:
+    done = subprocess.run(["nft", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def table() -> str:
+    return nft("-a", "list", "table", "inet", "calicopy")
+
+
+@pytest.fixture
+def underlay(netns) -> Iterator[str]:
+    """A namespace on the other side of va, with the addresses of a node and of a stranger."""
+    name = f"{netns.name}x"
+    netns.ip(f"netns add {name}")
+    try:
+        netns.ip(f"link set vb netns {name}")
+        netns.ip(f"address add {HOST6}/64 dev va nodad")
+        for command in ("link set vb up", "link set lo up", "address add 10.1.0.1/32 dev lo"):
+            netns.ip(f"-n {name} {command}")
+        for address in (f"{NODE}/24", f"{STRANGER}/24", f"{NODE6}/64 nodad", f"{STRANGER6}/64 nodad"):
+            netns.ip(f"-n {name} address add dev vb {address}")
+        netns.ip(f"-n {name} route add 10.0.0.0/16 via 192.168.0.1")
+        netns.ip(f"address add {POD}/32 dev lo")
+        netns.ip("route add 10.1.0.0/16 via 192.168.0.2")
+        yield name
+    finally:
+        netns.ip(f"netns delete {name}")
+
+
+def ping(target: str) -> None:
+    """From the pod's address."""
+    subprocess.run(["ping", "-c", "1", "-W", "2", "-I", POD, target], check=True, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def echo_server(space: str) -> Iterator[IO[str]]:
+    """A TCP server at NODE:7000; its output is the address of who comes."""
+    command = ["ip", "netns", "exec", space, sys.executable, "-c", _ECHO]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "up\n"
+            yield server.stdout
+        finally:
+            server.kill()
+
+
+_ECHO = """
+import socket
+server = socket.create_server(("192.168.0.2", 7000))
+print("up", flush=True)
+peer, (address, _) = server.accept()
+print(address, flush=True)
+while data := peer.recv(100):
+    peer.sendall(data)
+"""
+
+_SEND = """
+import socket, sys
+source, target, port, payload = sys.argv[1], sys.argv[2], int(sys.argv[3]), bytes.fromhex(sys.argv[4])
+family = socket.AF_INET6 if ":" in source else socket.AF_INET
+kind, protocol = (socket.SOCK_DGRAM, 0) if port else (socket.SOCK_RAW, 4)
+with socket.socket(family, kind, protocol) as sender:
+    sender.bind((source, 0))
+    sender.sendto(payload, (target, port))
+"""
+
+
+def send(space: str, source: str, payload: bytes, *, port: int = 0) -> None:
+    """One packet to the host: UDP to `port`, without it protocol 4."""
+    target = HOST6 if ":" in source else HOST
+    command = ["ip", "netns", "exec", space, sys.executable, "-c", _SEND, source, target, str(port), payload.hex()]
+    subprocess.run(command, check=True)
+
+
+def listener(family: socket.AddressFamily, port: int) -> socket.socket:
+    """What hears on the host, behind the input hook: UDP at `port`, with 0 protocol 4."""
+    kind, protocol = (socket.SOCK_DGRAM, 0) if port else (socket.SOCK_RAW, 4)
+    heard = socket.socket(family, kind, protocol)
+    heard.settimeout(5)
+    heard.bind(("", port))
+    return heard
+
+
+async def test_the_table_is_ours_alone_and_replaced_only_when_it_differs(netns, kernel: Kernel) -> None:
+    nft("add", "table", "inet", "theirs")
+    spec = NftSpec((POOL,), (POOL, Prefix.parse("10.8.0.0/16")), GUARD.guarded, GUARD.senders)
+    assert await kernel.ensure_nft(spec) == []
+    listed = table()
+    assert "ip saddr 10.0.0.0/16 ip daddr != { 10.0.0.0/16, 10.8.0.0/16 }" in listed
+    assert "masquerade" in listed
+    assert await kernel.ensure_nft(spec) == []
+    assert table() == listed, "handles stay when unchanged"
+    other = Kernel()
+    await other.open()
+    try:
+        assert await other.ensure_nft(spec) == []
+    finally:
+        await other.close()
+    assert table() == listed, "an agent that starts takes it as it is"
+    assert await kernel.ensure_nft(NftSpec()) == []
+    assert nft("list", "tables").split() == ["table", "inet", "theirs"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "flush ruleset",
+        "flush table inet calicopy",
+        "delete table inet calicopy",
+        "add element inet calicopy senders_ipv4 { 203.0.113.9 }",
+        "flush set inet calicopy senders_ipv4",
+        "insert rule inet calicopy input accept",
+        "flush chain inet calicopy input",
+    ],
+)
+async def test_a_table_that_somebody_changed_is_put_right(netns, kernel: Kernel, change: str) -> None:
+    spec = NftSpec((POOL,), (POOL,), GUARD.guarded, GUARD.senders)
+    assert await kernel.ensure_nft(spec) == []
+    wanted = nft("list", "table", "inet", "calicopy")
+    nft(change)
+    assert await kernel.ensure_nft(spec) == []
+    assert nft("list", "table", "inet", "calicopy") == wanted
+
+
+async def test_pods_reach_the_outside_with_the_nodes_address_and_each_other_with_their_own(underlay, kernel) -> None:
+    assert await kernel.ensure_nft(NftSpec((POOL,), (POOL, REMOTE_POOL))) == []
+    for target in (NODE, "10.1.0.1"):
+        ping(target)
+    assert (await kernel.nft_counters())["nat_ipv4"].packets == 1
+
+
+async def test_what_goes_to_an_exclusion_keeps_the_pods_own_address(underlay, kernel) -> None:
+    assert await kernel.ensure_nft(NftSpec((POOL,), (POOL, Prefix.parse("192.168.0.0/24")))) == []
+    ping(NODE)
+    assert (await kernel.nft_counters())["nat_ipv4"].packets == 0
+
+
+@pytest.mark.parametrize(
+    ("port", "counter", "family"),
+    [
+        (0, "dropped_ipip", socket.AF_INET),
+        (UDP_PORT, "dropped_udp", socket.AF_INET),
+        (UDP_PORT, "dropped_udp", socket.AF_INET6),
+    ],
+)
+async def test_a_strangers_encapsulated_packet_is_dropped_and_counted_and_a_nodes_passes(
+    underlay, kernel, port: int, counter: str, family: socket.AddressFamily
+) -> None:
+    node, stranger = (NODE, STRANGER) if family == socket.AF_INET else (NODE6, STRANGER6)
+    assert await kernel.ensure_nft(GUARD) == []
+    with closing(listener(family, port)) as heard:
+        for _ in range(3):
+            send(underlay, stranger, INNER, port=port)
+        send(underlay, node, INNER, port=port)
+        received, (sender, *_) = heard.recvfrom(200)
+        assert (sender, received[-len(INNER):]) == (node, INNER), "the first that arrives is the node's"
+    counted = await kernel.nft_counters()
+    assert counted[counter].packets == 3
+    assert counted[counter].octets >= 3 * (len(INNER) + 20)
+    assert sum(each.packets for name, each in counted.items() if name != counter) == 0
+
+
+@pytest.mark.parametrize(("node", "stranger"), [(NODE, STRANGER), (NODE6, STRANGER6)])
+async def test_vxlan_of_our_network_is_taken_from_nodes_alone_and_others_networks_are_not_touched(
+    netns, underlay, kernel, eventually, node: str, stranger: str
+) -> None:
+    local = HOST6 if ":" in node else HOST
+    for device, vni in (("calivx0", VNI), ("theirs", 7)):
+        netns.ip(f"link add {device} type vxlan id {vni} dstport {VXLAN_PORT} local {local} nolearning")
+        netns.ip(f"link set {device} up")
+
+    def frame(vni: int, device: str) -> bytes:
+        mac = netns.ip(f"link show {device}").split("link/ether ")[1].split()[0]
+        ethernet = bytes.fromhex(mac.replace(":", "")) + b"\x02\0\0\0\0\x09" + b"\x08\x00"
+        return struct.pack("!II", 0x08000000, vni << 8) + ethernet + INNER
+
+    def received(device: str) -> int:
+        return int(netns.ip(f"-s link show {device}").splitlines()[3].split()[1])
+
+    assert await kernel.ensure_nft(GUARD) == []
+    for _ in range(2):
+        send(underlay, stranger, frame(VNI, "calivx0"), port=VXLAN_PORT)
+    send(underlay, stranger, frame(7, "theirs"), port=VXLAN_PORT)
+    send(underlay, node, frame(VNI, "calivx0"), port=VXLAN_PORT)
+    await eventually(lambda: received("calivx0") == 1 and received("theirs") == 1)
+    assert (await kernel.nft_counters())["dropped_vxlan"].packets == 2
+
+
+async def test_counters_and_running_flows_survive_a_replacement_of_the_table(underlay, kernel) -> None:
+    both = NftSpec((POOL,), (POOL,), GUARD.guarded, GUARD.senders)
+    assert await kernel.ensure_nft(both) == []
+    send(underlay, STRANGER, INNER)
+    with (
+        echo_server(underlay) as heard,
+        socket.create_connection((NODE, 7000), timeout=5, source_address=(POD, 0)) as flow,
+    ):
+        assert heard.readline() == f"{HOST}\n", "translated"
+        for number in range(5):
+            exempt = (POOL, Prefix.parse(f"172.16.{number}.0/24"))
+            assert await kernel.ensure_nft(NftSpec((POOL,), exempt, GUARD.guarded, GUARD.senders)) == []
+            flow.sendall(b"still here")
+            assert flow.recv(100) == b"still here"
+        nft("delete table inet calicopy")
+        assert await kernel.ensure_nft(both) == []
+        flow.sendall(b"and now")
+        assert flow.recv(100) == b"and now"
+    counted = await kernel.nft_counters()
+    assert (counted["dropped_ipip"].packets, counted["nat_ipv4"].packets) == (1, 1)
+
+
+async def test_without_the_nft_command_there_is_a_named_problem_that_says_what_is_missing(
+    netns, kernel, monkeypatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    (problem,) = await kernel.ensure_nft(NftSpec((POOL,), (POOL,), GUARD.guarded, GUARD.senders))
+    assert problem.kind is ProblemKind.NFT_MISSING
+    assert "nftables" in problem.message
+    assert "encapsulated packets are taken from anybody" in problem.message
+    assert await kernel.ensure_nft(NftSpec()) == []
+    assert await kernel.nft_counters() == {}
+
+
+async def test_where_the_kernel_refuses_nat_the_protection_is_there_all_the_same(
+    netns, kernel, monkeypatch, tmp_path
+) -> None:
+    # This kernel has NAT: an nft that does not know `masquerade` stands for one without.
+    real = shutil.which("nft")
+    wrapper = tmp_path / "nft"
+    script = f"if [ $1 = -f ]; then sed s/masquerade/nothing/ | {real} -f -; else exec {real} $*; fi"
+    wrapper.write_text(f"#!/bin/sh\n{script}\n")
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (problem,) = await kernel.ensure_nft(NftSpec((POOL,), (POOL,), GUARD.guarded, GUARD.senders))
+    assert problem.kind is ProblemKind.NFT_FAILED
+    assert "dropped_ipip" in table()
+    assert "nat" not in table()
