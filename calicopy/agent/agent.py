@@ -130,6 +130,7 @@ class Agent:
         self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
         self._mtu_changed = asyncio.Event()
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
+        self._server: ApiServer | None = None
 
     async def run(
         self, workloads: Sequence[WorkloadRecord], stopping: asyncio.Event, *, hurry: asyncio.Event | None = None
@@ -158,6 +159,7 @@ class Agent:
                 "kernel next hops": self.kernel.next_hops.run(),
                 "kernel host": self.kernel.host.run(),
                 "kernel nft": self.kernel.nft.run(),
+                "kernel nft events": self.kernel.watch_nft(),
                 "store": self.store.task.run(),
                 "workloads": self._look_after(calls),
             }.items()
@@ -190,6 +192,7 @@ class Agent:
         module = await asyncio.to_thread(importlib.import_module, "calicopy.api.server")
         server: ApiServer = module.ApiServer(self.backend, self.node.cluster.agent, lock=lock)
         await server.start()
+        self._server = server
         return server
 
     # -- commands -----------------------------------------------------------------------------------------------
@@ -242,6 +245,7 @@ class Agent:
         return {
             "agent.slow_steps": self.loop.slow_steps,
             "agent.longest_step_us": int(self.loop.longest_step_s * 1e6),
+            "api.watchers_dropped": self._server.hub.dropped if self._server is not None else 0,
             **self.kernel.counters,
         }
 

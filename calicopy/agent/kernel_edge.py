@@ -23,6 +23,7 @@ from calicopy.fib import NextHopResult, RouteBatch, WriteResult
 from calicopy.kernel.events import KernelEventsLost, LinksChanged, NextHopsChanged, RoutesChanged, UnderlayChanged
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nft import NftSpec
+from calicopy.kernel.nft_watch import NftWatch
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec
 from calicopy.kernel.vxlan import VxlanSpec
@@ -46,6 +47,7 @@ RouteCommand = do.DumpRoutes | _Write
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
+NFT_PACE_S = 0.2  # between two looks at the nft table, whatever changes it
 COUNT_AGAIN_S = 1.0  # counters of nft are this old at most; each reading starts a process
 COUNT_TIMEOUT_S = 2.0
 
@@ -205,6 +207,22 @@ class KernelEdge:
         found = await self._kernel.ensure_nft(spec)
         self.counters["nft.replaced"] = self._kernel.nft_replaced
         self._post(ev.HostChecked("nft", {one.object: one.message for one in found}))
+
+    async def watch_nft(self) -> None:
+        """Look at the nft table when somebody changed it, until cancelled; without CAP_NET_ADMIN at times alone."""
+        try:
+            watch = NftWatch()
+        except OSError as error:
+            log.warning("changes of nft are not seen: %s", reason_of(error))
+            await asyncio.Event().wait()
+            return
+        try:
+            async for _ in watch.changes():
+                if self._host is not None:
+                    self.nft.put(self._host)
+                await asyncio.sleep(NFT_PACE_S)
+        finally:
+            watch.close()
 
     async def count_packets(self) -> None:
         """Bring the nft table's part of `counters` up to date; as last read when that takes too long."""

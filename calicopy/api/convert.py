@@ -182,7 +182,11 @@ def kernel_route(view: KernelRouteView | None) -> route_pb2.KernelRoute | None:
     if view is None:
         return None
     return route_pb2.KernelRoute(
-        installed=view.installed, text=view.text, reason=reason(view.reason), origin=view.origin
+        installed=view.installed,
+        text=view.text,
+        reason=reason(view.reason),
+        origin=view.origin,
+        next_hop_id=view.next_hop_id,
     )
 
 

@@ -135,7 +135,8 @@ def _kernel(found: Explanation) -> Iterator[str]:
         kernel = found.kernel
         why = kernel.reason.message or kernel.reason.code
         if kernel.installed:
-            yield f"holds {found.prefix} {kernel.text}" + (f" ({why})" if why else "")
+            led = f" (nexthop object {kernel.next_hop_id})" if kernel.next_hop_id else ""
+            yield f"holds {found.prefix} {kernel.text}{led}" + (f" ({why})" if why else "")
         else:
             wanted = f"; wanted: {kernel.text}" if kernel.text else ""
             yield f"not installed: {why or 'not written yet'}{wanted}"

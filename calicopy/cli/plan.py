@@ -98,7 +98,7 @@ def _few(texts: Sequence[str]) -> str:
 
 def _print(found: Plan) -> None:
     totals = found.sessions_total, found.announcements_total, found.routes_total
-    if not any(totals) and not found.restarts:
+    if not any(totals) and not found.restarts and not found.notes:
         click.echo("no changes")
         return
     parts = [

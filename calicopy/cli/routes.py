@@ -95,7 +95,8 @@ def _show(target: Target, request: ListRoutesRequest, *, view: str, summary: boo
         return
     if view == "INSTALLED":
         for route in found:
-            click.echo(kernel_line(route.prefix, route.kernel.text, metric=metric))
+            kernel = route.kernel
+            click.echo(kernel_line(route.prefix, kernel.text, metric=metric, next_hop_id=kernel.next_hop_id))
     elif view == "REJECTED":
         _print_rejected(found, target, summary=summary)
     else:
@@ -138,9 +139,11 @@ def _rule(path: Path) -> str:
     return path.rule if path.reason.code == "filter" else path.reason.source
 
 
-def kernel_line(prefix: str, text: str, *, metric: int) -> str:
-    """A route as `ip route show proto N` writes it (iproute2): the type first, flags after the metric."""
-    shown = prefix.removesuffix("/128" if ":" in prefix else "/32")
+def kernel_line(prefix: str, text: str, *, metric: int, next_hop_id: int = 0) -> str:
+    """A route as `ip route show proto N` writes it (iproute2): the type first, flags after the metric. Of a nexthop
+    object both the id and what is behind it.
+    """
+    shown = prefix.removesuffix("/128" if ":" in prefix else "/32") + (f" nhid {next_hop_id}" if next_hop_id else "")
     words = text.split(" ")
     if words[0] == "blackhole":
         return f"blackhole {shown} metric {metric}"

@@ -46,9 +46,9 @@ from calicopy.ipam import Snapshot
 from calicopy.net import Family, Packed, Prefix
 from calicopy.seam import speaker as sp
 
-TAKE_SLICE = 16 * 1024  # octets of UPDATEs a call, each counted with BODY_COST more
+TAKE_SLICE = 32 * 1024  # octets of UPDATEs a call, each counted with BODY_COST more
 BODY_COST = 300
-DECIDE_SLICE = 800
+DECIDE_SLICE = 2000
 LEAST_RESTART_S = 10.0  # an agent is given this long to be in sync, however short the restart time
 
 SPOKEN = (

@@ -6,6 +6,7 @@ keeps true: those who carry it out look first, and change what differs.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, ResolveNextHops, SetHost, SetWorkloadMtu
@@ -36,11 +37,21 @@ class Host:
     def configure(self, node: NodeConfig) -> None:
         """Another cluster file, or the first."""
         self._node = node
-        self._underlay: tuple[InterfaceFacts, ...] | None = None  # as last found; None: to be found anew
+        # As last found; None: to be found anew. Every round of the core asks, and there may be thousands of nodes.
+        self._underlay: tuple[InterfaceFacts, ...] | None = None
+        self._ways: dict[IPAddress, int] | None = None
         self._nodes = frozenset(
             address for other in node.nodes if other.name != node.name for address in other.addresses
         )
         self.tunnels.configure(node)
+        pools = node.cluster.pools
+        self._settings = SetHost(
+            underlay=(),
+            nat_pools=tuple(pool.cidr for pool in pools if pool.nat_outgoing),
+            nat_exempt=(*(pool.cidr for pool in pools), *node.cluster.nat_exclude),
+            guarded=self.tunnels.decapsulations(),
+            senders=tuple(Prefix.host(address) for address in sorted(self._nodes, key=str)),
+        )
 
     def has_addresses(self, addresses: Collection[IPAddress]) -> bool:
         """Whether all of `addresses` are on interfaces of this host."""
@@ -49,12 +60,13 @@ class Host:
 
     def interfaces_changed(self, interfaces: tuple[InterfaceFacts, ...]) -> None:
         """All interfaces, as they are now."""
-        self.interfaces, self._underlay = interfaces, None
+        self.interfaces = interfaces
+        self._underlay = self._ways = None
 
     def next_hops_resolved(self, facts: Mapping[IPAddress, NextHopFacts]) -> None:
         """What is known of these next hops now."""
         self.facts.update(facts)
-        self._underlay = None
+        self._underlay = self._ways = None
 
     def check_again(self) -> None:
         """Ask for tunnels and settings again: somebody may have changed them, or what was in the way is gone."""
@@ -95,14 +107,8 @@ class Host:
     def _set_host(self) -> None:
         if not self.interfaces:
             return
-        pools = self._node.cluster.pools
-        wanted = SetHost(
-            underlay=tuple(sorted(interface.name for interface in self.underlay if not interface.loopback)),
-            nat_pools=tuple(pool.cidr for pool in pools if pool.nat_outgoing),
-            nat_exempt=(*(pool.cidr for pool in pools), *self._node.cluster.nat_exclude),
-            guarded=self.tunnels.decapsulations(),
-            senders=tuple(Prefix.host(address) for address in sorted(self._nodes, key=str)),
-        )
+        underlay = tuple(sorted(interface.name for interface in self.underlay if not interface.loopback))
+        wanted = replace(self._settings, underlay=underlay)
         if wanted != self._asked:
             self._asked = wanted
             self._emit(wanted)
@@ -125,7 +131,10 @@ class Host:
         return min((interface.mtu for interface in self.underlay if not interface.loopback), default=DEFAULT_MTU)
 
     def _mtus(self) -> dict[IPAddress, int]:
-        """The MTU of the way to each node's address, where there is one."""
-        links = {interface.ifindex: interface.mtu for interface in self.interfaces}
-        ways = (self.facts[address] for address in self._nodes if address in self.facts)
-        return {way.address: mtu for way in ways if way.reachable and (mtu := way.mtu or links.get(way.ifindex, 0))}
+        """The MTU of the way to each node's address, where there is one; the same object until one changes."""
+        if self._ways is None:
+            links = {interface.ifindex: interface.mtu for interface in self.interfaces}
+            ways = (self.facts[address] for address in self._nodes if address in self.facts)
+            reached = (way for way in ways if way.reachable)
+            self._ways = {way.address: mtu for way in reached if (mtu := way.mtu or links.get(way.ifindex, 0))}
+        return self._ways

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, SetTunnel
@@ -51,6 +51,11 @@ class Tunnels:
         for kept in (self.wanted, self.states, self._asked):
             for gone in kept.keys() - self.taken:
                 del kept[gone]
+        # Every round of the core asks, and there may be thousands of nodes: what the file alone decides is kept.
+        self._ends = {one: self._find_ends(one) for one in self.taken}
+        self._settings = {one: found for one in self.taken if (found := self._find_settings(one)) is not None}
+        self._mtus: Mapping[IPAddress, int] | None = None
+        self._least: dict[Encapsulation, int | None] = {}
 
     @property
     def ifindexes(self) -> dict[Encapsulation, int]:
@@ -75,6 +80,10 @@ class Tunnels:
     def overhead(self, encapsulation: Encapsulation) -> int:
         """Octets of its outer headers."""
         return overhead(encapsulation, Family.IPV4 if encapsulation is Encapsulation.IPIP else self.family)
+
+    def end(self, encapsulation: Encapsulation, node: str) -> TunnelEnd | None:
+        """Another node as its end; None when it has no address that the tunnel can lead to."""
+        return self._ends[encapsulation].get(node)
 
     def decapsulations(self) -> tuple[Decapsulation, ...]:
         """What packets are taken apart here."""
@@ -117,20 +126,38 @@ class Tunnels:
                 return None
             else:
                 held = []  # it is used when it is on disk
+        if one not in self._settings:
+            return None
+        mtu = (self._narrowest(one, mtus) or default_mtu) - self.overhead(one)
+        return replace(
+            self._settings[one],
+            mtu=max(mtu, self._least_mtu(one)),
+            addresses=tuple(sorted(held, key=lambda address: address.version)),
+        )
+
+    def _narrowest(self, one: Encapsulation, mtus: Mapping[IPAddress, int]) -> int | None:
+        """The least MTU of the ways to its ends. `mtus` is another object when one of them has changed."""
+        if mtus is not self._mtus:
+            self._mtus = mtus
+            self._least = {
+                taken: min((mtu for end in ends.values() if (mtu := mtus.get(end.address))), default=None)
+                for taken, ends in self._ends.items()
+            }
+        return self._least[one]
+
+    def _find_settings(self, one: Encapsulation) -> SetTunnel | None:
+        """All of it that the file decides; None where we have no address to be an end with."""
         own = tunnel_end(self._node.addresses, one, self.family)
         if own is None:
             return None
-        ends = self._ends(one)
-        ways = [mtu for end in ends if (mtu := mtus.get(end.address))]
         section = self._node.cluster.encapsulation
         port = section.vxlan.port if one is Encapsulation.VXLAN else section.udp.port
         return SetTunnel(
             encapsulation=one,
             device=self.device(one),
-            mtu=max(min(ways, default=default_mtu) - self.overhead(one), self._least_mtu(one)),
-            addresses=tuple(sorted(held, key=lambda address: address.version)),
+            mtu=0,
             local=own.address,
-            ends=ends,
+            ends=tuple(self._ends[one].values()),
             port=0 if one is Encapsulation.IPIP else port,
             vni=section.vxlan.vni if one is Encapsulation.VXLAN else 0,
         )
@@ -139,10 +166,10 @@ class Tunnels:
         carries = {pool.cidr.family for pool in self._node.cluster.pools if pool.encapsulation is one}
         return max(LEAST_MTU[family] for family in {Family.IPV4, *carries})
 
-    def _ends(self, one: Encapsulation) -> tuple[TunnelEnd, ...]:
+    def _find_ends(self, one: Encapsulation) -> dict[str, TunnelEnd]:
         others = (other for other in self._node.nodes if other.name != self._node.name)
-        ends = (tunnel_end(other.addresses, one, self.family) for other in others)
-        return tuple(end for end in ends if end is not None)
+        ends = {other.name: tunnel_end(other.addresses, one, self.family) for other in others}
+        return {name: end for name, end in ends.items() if end is not None}
 
     def _assign(self, one: Encapsulation, ipam: Ipam) -> None:
         """One of each family that its pools have: from such a pool where we may, else from any pool."""

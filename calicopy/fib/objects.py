@@ -222,7 +222,8 @@ class NextHops:
         wanted = [self._wanted[number] for number in waiting if number in self._wanted]
         singles = [self._change(self._content(one)) for one in wanted if not one.members]
         hops = [change for change in singles if change is not None and not change.object.is_blackhole]
-        written = frozenset(change.object.id for change in hops)
+        # What failed before may fail again: a group must not fail with it.
+        written = frozenset(change.object.id for change in hops) - self.failures.keys()
         groups = {one.id: one for one in wanted if one.members}
         groups |= {group.id: group for number in written for group in self._wanted[number].groups}
         changes = hops + [
@@ -287,12 +288,13 @@ class NextHops:
         if number in self._doubted or (change.object.members and not members):
             return self.gone([number])
         self.confirmed.add(number)
-        self._dirty[number] = None  # something else may be wanted by now
-        self._refresh_groups(number)
         one = self._wanted.get(number)
+        if one is not None and self._content(one) != self.actual[number]:
+            self._dirty[number] = None  # something else is wanted by now
+        self._refresh_groups(number)
         for member in one.members if one is not None else ():
-            if member.id in self.failures:  # a member that dropped packets had to leave the group first
-                self._touch(member)
+            if member.id in self.failures and self._hop(member) is None:  # it had to leave the group first
+                self._dirty[member.id] = None
         return set()
 
     def _refresh_groups(self, number: int) -> None:
@@ -402,7 +404,7 @@ class NextHops:
         if held is None:
             return target
         hops = [held.hop] if not held.members else [self._member_hop(number, wanted) for number, _ in held.members]
-        there = tuple(hop for hop in hops if hop is not None)
+        there = tuple(sorted((hop for hop in hops if hop is not None), key=Hop.order))
         kind = RouteKind.UNICAST if there else RouteKind.BLACKHOLE
         return RouteTarget(kind, there, next_hop_id=target.next_hop_id)
 

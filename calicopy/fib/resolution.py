@@ -182,9 +182,7 @@ def plain_target(found: Iterable[Found]) -> RouteTarget | None:
     hops = {way for _, way in found if isinstance(way, Hop)}
     if not hops:
         return None
-    # A fixed order makes equal sets of hops equal targets, whatever the order of the paths.
-    ordered = sorted(hops, key=lambda hop: (int(hop.gateway or 0), hop.ifindex, hop.onlink))
-    return RouteTarget(RouteKind.UNICAST, tuple(ordered))
+    return RouteTarget(RouteKind.UNICAST, tuple(sorted(hops, key=Hop.order)))
 
 
 @dataclass(frozen=True, slots=True)

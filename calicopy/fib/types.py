@@ -74,6 +74,10 @@ class Hop:
     onlink: bool = False
     weight: int = 1
 
+    def order(self) -> tuple[int, int, bool]:
+        """A fixed order of hops makes equal sets of them equal targets."""
+        return int(self.gateway or 0), self.ifindex, self.onlink
+
 
 @dataclass(frozen=True, slots=True)
 class RouteTarget:

@@ -99,10 +99,11 @@ def _reason(
 
 
 def format_target(target: RouteTarget, names: Mapping[int, str]) -> str:
-    """A target as `ip route` writes it, such as `nhid 17 via 10.0.0.2 dev eth0`; `names` gives interfaces by index."""
-    parts = [f"nhid {target.next_hop_id}"] if target.next_hop_id else []
-    if target.kind is RouteKind.BLACKHOLE:
-        parts.insert(0, "blackhole")
+    """A target as `ip route` writes it, such as `via 10.0.0.2 dev eth0`; `names` gives interfaces by index.
+
+    Of a nexthop object it says what is behind it, not its id.
+    """
+    parts = ["blackhole"] if target.kind is RouteKind.BLACKHOLE else []
     hops = [_format_hop(hop, names) for hop in target.hops]
     parts += hops if len(hops) == 1 else [f"nexthop {hop}" for hop in hops]
     if target.link_scope:

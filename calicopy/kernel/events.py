@@ -13,8 +13,8 @@ from calicopy.net import Family, Packed
 class LinksChanged:
     """Interfaces or addresses changed: read the interfaces again, and resolve the next hops.
 
-    `lost` are indexes of interfaces that went down, away, or lost an address: the kernel drops routes over those
-    without telling each.
+    `lost` are indexes of interfaces that went down, away, or lost carrier or an address: the kernel drops routes and
+    nexthop objects over those without telling each.
     """
 
     lost: frozenset[int] = frozenset()

@@ -162,8 +162,11 @@ class Kernel:
         return await self._run(lambda: ensure_tunnel(self._other_socket(), spec))
 
     async def ensure_vxlan(self, spec: VxlanSpec) -> TunnelStatus:
-        """Bring the VXLAN device and its entries to what `spec` says."""
-        return await self._run(lambda: ensure_vxlan(self._other_socket(), spec))
+        """Bring the VXLAN device and its entries to what `spec` says; later changes of its entries are events."""
+        status = await self._run(lambda: ensure_vxlan(self._other_socket(), spec))
+        if self._monitor is not None and status.ifindex is not None:
+            self._monitor.watched = frozenset({status.ifindex})
+        return status
 
     async def ensure_sysctls(self, spec: SysctlSpec) -> list[SysctlProblem]:
         """Bring forwarding and rp_filter to what `spec` says; what could not be set comes back."""

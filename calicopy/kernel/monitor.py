@@ -27,19 +27,24 @@ from calicopy.kernel.events import (
     RoutesChanged,
     UnderlayChanged,
 )
+from calicopy.kernel.neighbors import NDMSG
 from calicopy.kernel.netlink import (
     FAMILY_OF,
     IFADDRMSG,
+    IFF_LOWER_UP,
+    IFF_RUNNING,
     IFF_UP,
     IFINFOMSG,
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_ROUTE,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELNEIGH,
     RTM_DELNEXTHOP,
     RTM_DELROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_NEWNEIGH,
     RTM_NEWNEXTHOP,
     RTM_NEWROUTE,
     RTNLGRP_IPV4_IFADDR,
@@ -47,6 +52,7 @@ from calicopy.kernel.netlink import (
     RTNLGRP_IPV6_IFADDR,
     RTNLGRP_IPV6_ROUTE,
     RTNLGRP_LINK,
+    RTNLGRP_NEIGH,
     RTNLGRP_NEXTHOP,
     SO_RCVBUFFORCE,
     SOL_NETLINK,
@@ -55,7 +61,9 @@ from calicopy.kernel.netlink import (
 from calicopy.kernel.nexthops import parse_next_hop
 from calicopy.net import Family, Packed
 
-_GROUPS = (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE)
+_GROUPS = (
+    RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+)  # fmt: skip
 _DATAGRAMS_AT_ONCE = 200
 """How many the loop reads before others have their turn: about 2 ms."""
 _SO_ATTACH_FILTER = 26
@@ -91,6 +99,8 @@ class Monitor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._closed = False
+        self.watched: frozenset[int] = frozenset()
+        """Devices by index whose neighbor and forwarding entries count as changes of the link."""
         self._up: set[int] = set()
         self._links = False
         self._lost_interfaces: set[int] = set()
@@ -176,18 +186,21 @@ class Monitor:
                 self._links = True
                 if kind == RTM_DELADDR:
                     self._lost_interfaces.add(IFADDRMSG.unpack_from(data, start)[4])
+            elif kind in (RTM_NEWNEIGH, RTM_DELNEIGH) and NDMSG.unpack_from(data, start)[1] in self.watched:
+                self._links = True
 
     def _link(self, kind: int, data: bytes, start: int) -> None:
         _, _, ifindex, flags, _ = IFINFOMSG.unpack_from(data, start)
         self._links = True
-        if kind == RTM_NEWLINK and flags & IFF_UP:
+        # The kernel flushes nexthop objects when carrier goes too, though the interface stays up.
+        if kind == RTM_NEWLINK and flags & IFF_UP and flags & (IFF_RUNNING | IFF_LOWER_UP):
             self._up.add(ifindex)
         elif kind == RTM_DELLINK or ifindex in self._up:
             self._up.discard(ifindex)
             self._lost_interfaces.add(ifindex)
 
     def seen_up(self, ifindexes: set[int]) -> None:
-        """Interfaces known to be up from a dump, so that the first event that says "down" is known as a change."""
+        """Interfaces that have been up: the first event that says "down" or "no carrier" is a change then."""
         self._up |= ifindexes
 
     def _route(self, kind: int, data: bytes, start: int, end: int) -> None:

@@ -49,9 +49,9 @@ NHA_ID, NHA_GROUP, NHA_GROUP_TYPE, NHA_BLACKHOLE, NHA_OIF, NHA_GATEWAY = 1, 2, 3
 NHA_ENCAP_TYPE, NHA_ENCAP, NHA_FDB = 7, 8, 11
 
 RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV6_ROUTE = 1, 5, 7, 9, 11
-RTNLGRP_NEXTHOP = 32
+RTNLGRP_NEIGH, RTNLGRP_NEXTHOP = 3, 32
 
-IFF_UP, IFF_LOOPBACK, IFF_LOWER_UP = 0x1, 0x8, 0x10000
+IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_LOWER_UP = 0x1, 0x8, 0x40, 0x10000
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_AF_SPEC = 1, 3, 4, 18, 26
 IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 2
 IFLA_INET_CONF = 1
@@ -213,12 +213,15 @@ class NetlinkSocket:
 
     def receive(self, size: int = 1 << 16) -> bytes:
         """The next datagram. NetlinkOverrunError when some were lost, NetlinkError(ETIMEDOUT) when none came."""
-        poller = select.poll()
-        poller.register(self._socket, select.POLLIN)
-        if not poller.poll(self._timeout_s * 1000):
-            raise NetlinkError(errno.ETIMEDOUT, "the kernel did not answer over netlink")
         try:
-            return self._socket.recv(size)
+            try:  # mostly it is there: the kernel answers a change before `send` returns
+                return self._socket.recv(size, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                poller = select.poll()
+                poller.register(self._socket, select.POLLIN)
+                if not poller.poll(self._timeout_s * 1000):
+                    raise NetlinkError(errno.ETIMEDOUT, "the kernel did not answer over netlink") from None
+                return self._socket.recv(size)
         except OSError as error:
             if error.errno == errno.ENOBUFS:
                 raise NetlinkOverrunError(errno.ENOBUFS, "netlink receive buffer overran") from None

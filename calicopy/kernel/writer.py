@@ -12,18 +12,17 @@ without NLM_F_CREATE.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from calicopy.fib.types import RouteBatch, RouteOp, RouteTarget, WriteResult
 from calicopy.kernel.dump import lookup_exact, own_routes
 from calicopy.kernel.encode import Identity, destination, encode, template_of
 from calicopy.kernel.netlink import NetlinkOverrunError, NetlinkSocket
-from calicopy.net import Packed
+from calicopy.net import Family, Packed
 
 OCTETS_PER_SEND = 256 * 1024
 """A few milliseconds of the kernel's time, and far below the send buffer of any `NetlinkSocket`."""
-_SMALL = 50
 _LOOKUPS_AT_MOST = 32
 
 
@@ -61,9 +60,10 @@ class RouteWriter:
         """Write every batch, in order; a failing message stops nothing. One result a batch."""
         works = [self._work(batch) for batch in batches]
         self._send(works)
+        ours: dict[Family, Mapping[Packed, RouteTarget]] = {}
         for work in works:
             if work.exists:
-                self._settle(work)
+                self._settle(work, ours)
         return [WriteResult(work.batch, work.failures, work.foreign) for work in works]
 
     def _work(self, batch: RouteBatch) -> _Work:
@@ -71,15 +71,23 @@ class RouteWriter:
 
     def _send(self, works: list[_Work]) -> None:
         for parts in self._sends(works):
-            try:
-                self._exchange(parts)
-            except NetlinkOverrunError:
-                # Answers are lost, so what failed is not known. Small sends cannot overrun, and writing again is
-                # harmless: what is there already answers EEXIST, what is gone ESRCH.
-                self._socket.drain()
-                for work, prefixes in parts:
-                    for small in _slices(prefixes, _SMALL):
-                        self._exchange([(work, small)])
+            self._exchange_again(parts)
+
+    def _exchange_again(self, parts: list[_Part]) -> None:
+        """Send, and in ever smaller sends where the answers did not fit into the receive buffer.
+
+        What failed is not known then, and writing again is harmless: what is there already answers EEXIST, what is
+        gone ESRCH.
+        """
+        try:
+            self._exchange(parts)
+        except NetlinkOverrunError:
+            self._socket.drain()
+            for work, prefixes in parts:
+                if len(parts) == len(prefixes) == 1:
+                    raise
+                for small in _slices(prefixes, max(1, len(prefixes) // 20)):
+                    self._exchange_again([(work, small)])
 
     def _sends(self, works: list[_Work]) -> Iterator[list[_Part]]:
         """What goes out at once: whole batches as far as there is room, large ones in pieces."""
@@ -105,10 +113,10 @@ class RouteWriter:
         for refusal in self._socket.exchange(data, first=first, count=len(parts), last_size=last_size):
             parts[refusal.place][0].failed(destination(refusal.message), refusal.errno)
 
-    def _settle(self, work: _Work) -> None:
-        """Find out what holds the keys that an add met, and act on it."""
+    def _settle(self, work: _Work, ours: dict[Family, Mapping[Packed, RouteTarget]]) -> None:
+        """Find out what holds the keys that an add met, and act on it. `ours`: dumps of this write, by need."""
         wrong: list[Packed] = []
-        for packed, held in self._read_back(work.batch, work.exists):
+        for packed, held in self._read_back(work.batch.family, work.exists, ours):
             if held is None:
                 work.foreign.append(packed)
             elif held != work.batch.target:
@@ -118,14 +126,17 @@ class RouteWriter:
             self._send([again])
             work.failures += again.failures
 
-    def _read_back(self, batch: RouteBatch, prefixes: list[Packed]) -> list[tuple[Packed, RouteTarget | None]]:
+    def _read_back(
+        self, family: Family, prefixes: list[Packed], ours: dict[Family, Mapping[Packed, RouteTarget]]
+    ) -> list[tuple[Packed, RouteTarget | None]]:
         """Per prefix the target of our route at its key, or None when that is not ours."""
-        if len(prefixes) <= _LOOKUPS_AT_MOST:
-            found = [lookup_exact(self._socket, batch.family, packed, self._identity) for packed in prefixes]
+        if family not in ours and len(prefixes) <= _LOOKUPS_AT_MOST:
+            found = [lookup_exact(self._socket, family, packed, self._identity) for packed in prefixes]
             if all(answer.certain for answer in found):
                 return [(packed, answer.target) for packed, answer in zip(prefixes, found, strict=True)]
-        ours = own_routes(self._socket, batch.family, self._identity).routes
-        return [(packed, ours.get(packed)) for packed in prefixes]
+        if family not in ours:
+            ours[family] = own_routes(self._socket, family, self._identity).routes
+        return [(packed, ours[family].get(packed)) for packed in prefixes]
 
 
 def _slices(prefixes: list[Packed], size: int) -> Iterator[list[Packed]]:

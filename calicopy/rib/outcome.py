@@ -3,7 +3,8 @@ that have them (see `table`).
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from calicopy.policy import PrefixClass
 from calicopy.rib.model import Path, Selection
@@ -47,3 +48,16 @@ class Candidates:
         self.paths = paths
         self.outcomes: dict[Place, Outcome] = {}
         self.uses = 0
+
+
+def counted(outcomes: list[Outcome | None]) -> Mapping[Outcome | None, int]:
+    """How often each is in the list, which is not empty; mostly they are all the same."""
+    first, size = outcomes[0], len(outcomes)
+    return {first: size} if outcomes.count(first) == size else Counter(outcomes)
+
+
+def is_seen(old: Outcome | None, new: Outcome | None) -> bool:
+    """Whether the owner of a block is to be told: another than before, or one that does not hold the block (yet)."""
+    if new is None or new.owner is None:
+        return False
+    return old is None or old.owner != new.owner or new.unheld

@@ -15,16 +15,15 @@ Theory of operation: most prefixes share their attributes with thousands of othe
 """
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import repeat
+from itertools import compress, repeat
 from weakref import WeakValueDictionary
 
 from calicopy.net import Family, IPAddress, Packed
 from calicopy.rib.admission import admit
 from calicopy.rib.decision import NextHops, rank
 from calicopy.rib.model import Decisions, Path, RibContext, Selection
-from calicopy.rib.outcome import Candidates, Outcome
+from calicopy.rib.outcome import Candidates, Outcome, counted, is_seen
 from calicopy.rib.places import Place, PlaceKind, Places
 from calicopy.rib.waiting import Waiting
 
@@ -41,13 +40,6 @@ def _each_once(prefixes: Sequence[Packed]) -> Sequence[Packed]:
     """The same, without those that are named again."""
     distinct = dict.fromkeys(prefixes)
     return prefixes if len(distinct) == len(prefixes) else list(distinct)
-
-
-def _is_seen(old: Outcome | None, new: Outcome | None) -> bool:
-    """Whether the owner of a block is to be told: another than before, or one that does not hold the block (yet)."""
-    if new is None or new.owner is None:
-        return False
-    return old is None or old.owner != new.owner or new.unheld
 
 
 class FamilyTable:
@@ -76,20 +68,18 @@ class FamilyTable:
         if not prefixes:
             return
         table = self._paths
-        olds = list(map(table.get, prefixes))
-        old = olds[0]
+        old, before = table.get(prefixes[0]), len(table)
+        new = self._with(old, peer, path_id, path)
+        olds = list(map(table.pop, prefixes, repeat(None))) if new is None else list(map(table.get, prefixes))
         if olds.count(old) != len(olds):
+            if new is None:  # some may have a path left: back to the beginning
+                table.update((prefix, had) for prefix, had in zip(prefixes, olds, strict=True) if had is not None)
             self._replace_each(peer, path_id, prefixes, path)
             return
-        new = self._with(old, peer, path_id, path)
         if new is old:
             return
-        before = len(table)
         if new is not None:
             table.update(zip(prefixes, repeat(new)))
-        else:
-            for prefix in prefixes:
-                table.pop(prefix, None)
         if abs(len(table) - before) != len(prefixes):  # else all came, or went, and so are different
             prefixes = _each_once(prefixes)
         self._settle({old: (new, prefixes)})
@@ -229,41 +219,55 @@ class FamilyTable:
         candidates = found[0]
         if found.count(candidates) != len(found):
             return False
-        new: Outcome | None = None
-        if candidates is not None:
-            place = self.places.of_run(prefixes)
-            if place is None:
-                return False
-            new = candidates.outcomes.get(place) or self._judge(candidates, place)
+        if candidates is None:
+            self._forget(prefixes, decisions)
+            return True
+        place = self.places.of_run(prefixes)
+        if place is None:
+            return False
+        new = candidates.outcomes.get(place) or self._judge(candidates, place)
         olds = list(map(self._loc.get, prefixes))
-        uses = {olds[0]: len(olds)} if olds.count(olds[0]) == len(olds) else Counter(olds)
+        uses = counted(olds)
         if new in uses:
             return len(uses) == 1  # nothing is another than before, for all or for some
-        after = None if new is None else new.selection
-        told = {(None if old is None else old.selection) is not after for old in uses}
-        owned = {_is_seen(old, new) for old in uses}
-        if len(told) > 1 or len(owned) > 1 or any(one is not None and one.conflicts for one in (new, *uses)):
+        told = {(None if old is None else old.selection) is not new.selection for old in uses}
+        owned = {is_seen(old, new) for old in uses}
+        if len(told) > 1 or len(owned) > 1 or new.conflicts or any(old is not None and old.conflicts for old in uses):
             return False
-        self._move(prefixes, uses, new)
+        self._loc.update(zip(prefixes, repeat(new)))
+        new.uses += len(prefixes)
+        self._live.add(new)
+        self._leave(uses)
         decisions.judged.setdefault(self.family, []).extend(prefixes)
         if told.pop():
-            decisions.changes.setdefault(self.family, []).append((after, prefixes))
-        if owned.pop() and new is not None and new.owner is not None:
-            owner = new.owner
+            decisions.changes.setdefault(self.family, []).append((new.selection, prefixes))
+        if owned.pop() and (owner := new.owner) is not None:
             decisions.owners_seen += [(self.family, prefix, owner) for prefix in prefixes]
         return True
 
-    def _move(self, prefixes: Sequence[Packed], uses: Mapping[Outcome | None, int], new: Outcome | None) -> None:
-        """A run of prefixes goes over from the outcomes that it had, each so often, to another."""
-        loc = self._loc
-        if new is not None:
-            loc.update(zip(prefixes, repeat(new)))
-            new.uses += len(prefixes)
-            self._live.add(new)
-        else:
-            for prefix in prefixes:
-                del loc[prefix]
-            self.places.forget(prefixes)
+    def _forget(self, prefixes: Sequence[Packed], decisions: Decisions) -> None:
+        """Decide prefixes, each named once, that have no path any more."""
+        olds = list(map(self._loc.pop, prefixes, repeat(None)))
+        uses = counted(olds)
+        if None in uses:  # those came and went undecided
+            prefixes = list(compress(prefixes, olds))
+            olds = list(compress(olds, olds))
+            if not olds:
+                return
+        self.places.forget(prefixes)
+        self._leave(uses)
+        decisions.judged.setdefault(self.family, []).extend(prefixes)
+        if any(old is not None and old.conflicts for old in uses):
+            for prefix, old in zip(prefixes, olds, strict=True):
+                self._note_conflicts(prefix, old, None, decisions)
+        if any(old is not None and old.selection is None for old in uses):  # these were not selected
+            had = (old is not None and old.selection is not None for old in olds)
+            prefixes = list(compress(prefixes, had))
+        if prefixes:
+            decisions.changes.setdefault(self.family, []).append((None, prefixes))
+
+    def _leave(self, uses: Mapping[Outcome | None, int]) -> None:
+        """So many prefixes have these outcomes no more."""
         for old, count in uses.items():
             if old is not None:
                 old.uses -= count
@@ -311,7 +315,7 @@ class FamilyTable:
                     run_of, run = after, []
                     changes.append((after, run))
                 run.append(prefix)
-            if new is not None and new.owner is not None and _is_seen(old, new):
+            if new is not None and new.owner is not None and is_seen(old, new):
                 decisions.owners_seen.append((self.family, prefix, new.owner))
             if (new is not None and new.conflicts) or (old is not None and old.conflicts):
                 self._note_conflicts(prefix, old, new, decisions)

@@ -107,16 +107,18 @@ class Path(_message.Message):
     def __init__(self, peer: _Optional[str] = ..., peer_address: _Optional[str] = ..., path_id: _Optional[int] = ..., state: _Optional[_Union[PathState, str]] = ..., reason: _Optional[_Union[_types_pb2.Reason, _Mapping]] = ..., stale: _Optional[bool] = ..., next_hop: _Optional[str] = ..., owner: _Optional[str] = ..., origin: _Optional[str] = ..., as_path: _Optional[str] = ..., local_pref: _Optional[int] = ..., med: _Optional[int] = ..., communities: _Optional[_Iterable[str]] = ..., large_communities: _Optional[_Iterable[str]] = ..., originator_id: _Optional[str] = ..., cluster_list: _Optional[_Iterable[str]] = ..., rule: _Optional[str] = ...) -> None: ...
 
 class KernelRoute(_message.Message):
-    __slots__ = ("installed", "text", "reason", "origin")
+    __slots__ = ("installed", "text", "reason", "origin", "next_hop_id")
     INSTALLED_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    NEXT_HOP_ID_FIELD_NUMBER: _ClassVar[int]
     installed: bool
     text: str
     reason: _types_pb2.Reason
     origin: str
-    def __init__(self, installed: _Optional[bool] = ..., text: _Optional[str] = ..., reason: _Optional[_Union[_types_pb2.Reason, _Mapping]] = ..., origin: _Optional[str] = ...) -> None: ...
+    next_hop_id: int
+    def __init__(self, installed: _Optional[bool] = ..., text: _Optional[str] = ..., reason: _Optional[_Union[_types_pb2.Reason, _Mapping]] = ..., origin: _Optional[str] = ..., next_hop_id: _Optional[int] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
     __slots__ = ("target",)

@@ -103,7 +103,9 @@ class Scene:
         """The next hops of our kernel route to a prefix; empty without one."""
         family = "-6" if ":" in prefix else "-4"
         shown = json.loads(self.lab.run(node, "ip", family, "-j", "route", "show", prefix, "proto", "117") or "[]")
-        hops = [hop for route in shown for hop in route.get("nexthops", [route])]
+        objects = {one["id"]: one for one in json.loads(self.lab.run(node, "ip", "-j", "nexthop", "show") or "[]")}
+        routes = [labs.led(route, objects) for route in shown]
+        hops = [hop for route in routes for hop in route.get("nexthops", [route])]
         return {hop["gateway"] for hop in hops if "gateway" in hop}
 
     def block(self, node: str, *, family: str = "ipv4") -> str:

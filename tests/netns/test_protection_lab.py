@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 
 import labs
@@ -20,7 +21,6 @@ CLUSTER = {
     "pools": [{"name": "pods", "cidr": "10.244.0.0/16", "encapsulation": "vxlan", "nat_outgoing": True}],
     "nat_exclude": ["192.0.2.99/32"],
     "encapsulation": {"decapsulate": ["ipip", "vxlan", "udp"]},
-    "agent": {"resync_interval_s": 1},
 }  # fmt: skip
 
 # An echo request to the pod from an address of the other node's block, in each encapsulation: pod, MAC, count.
@@ -96,21 +96,23 @@ def test_a_strangers_packets_do_not_reach_a_pod_and_the_status_says_how_many_cam
     assert "From strangers     dropped: ipip 3, vxlan 3, udp 3" in lab.run("n1", "calicopy", "status").splitlines()
 
     # The same packets are good ones as soon as nobody keeps them out: what is tested above is the protection.
-    def without_the_table() -> bool:  # which is there again within a second
-        lab.try_run("n1", "nft", "delete", "table", "inet", "calicopy")
+    lab.kill("n1", "calicopy", "agent", number=signal.SIGSTOP)
+    try:
+        lab.run("n1", "nft", "delete", "table", "inet", "calicopy")
         lab.run("stranger", "python3", "-c", SEND, pods["n1"], mac, "1")
-        return echo_requests(lab) > before
+        labs.wait_until(lambda: echo_requests(lab) > before, what="without the table they reach the pod")
+    finally:
+        lab.kill("n1", "calicopy", "agent", number=signal.SIGCONT)
 
-    labs.wait_until(without_the_table, what="without the table they reach the pod")
 
-
-def test_a_table_that_somebody_flushed_is_there_again_with_its_counters(
+def test_a_table_that_somebody_flushed_is_there_again_at_once_with_its_counters(
     lab: labs.TestLab, pods: dict[str, str]
 ) -> None:
     before = strangers(lab)
     lab.run("n1", "nft", "flush", "ruleset")
     labs.wait_until(
         lambda: "dropped_vxlan" in lab.try_run("n1", "nft", "list", "table", "inet", "calicopy").stdout,
+        within=5.0,  # the periodic look comes every 30 s
         what="the table is there again",
     )
     assert all((strangers(lab)[one] or 0) >= (before[one] or 0) for one in before)
@@ -135,3 +137,22 @@ def test_a_pod_reaches_the_outside_with_the_nodes_address_and_an_exclusion_with_
         )
         process.wait(timeout=10)
         assert sniffed.read_text().split() == [seen]
+
+
+def test_a_flow_through_nat_loses_nothing_while_the_table_is_replaced(
+    lab: labs.TestLab, pods: dict[str, str]
+) -> None:
+    lab.run("stranger", "ip", "route", "del", "10.244.1.0/26")  # so that it answers the node's address alone
+    report = lab.topology.parent / "flow"
+    words = ("ip", "netns", "exec", "pod", "ping", "-i", "0.01", "-c", "500", "192.0.2.98")
+    pinging = lab.spawn("n1", *words, output=report)
+    labs.wait_until(lambda: report.read_text().count("bytes from") > 10, what="pings")
+    for number in range(3):
+        foreign = f"203.0.113.{number}"
+        lab.run("n1", "nft", "add", "element", "inet", "calicopy", "senders_ipv4", "{", foreign, "}")
+        labs.wait_until(
+            lambda foreign=foreign: foreign not in lab.run("n1", "nft", "list", "table", "inet", "calicopy"),
+            what="the table is replaced by the wanted one",
+        )
+    pinging.wait(timeout=60)
+    assert " 0% packet loss" in report.read_text(), report.read_text()[-500:]

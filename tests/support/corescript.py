@@ -66,6 +66,7 @@ class Script:
             Prefix.parse(prefix).packed: RouteTarget(RouteKind.UNICAST, (Hop(None, 7),))
             for prefix in kernel
         }
+        self.next_hops = simnet.NextHopObjects()
         self.held: set[type] = set()  # kinds of commands that are not answered
         self.done: list[do.Command] = []
 
@@ -105,12 +106,16 @@ class Script:
             return []
         match command:
             case do.DumpRoutes():
-                return [ev.KernelDumped(KernelDump({Family.IPV4: dict(self.kernel)}))]  # type: ignore[dict-item]
+                routes = {Family.IPV4: dict(self.kernel)}
+                return [ev.KernelDumped(KernelDump(routes, next_hops=self.next_hops.ours))]  # type: ignore[arg-type]
+            case do.WriteNextHops():
+                return [ev.NextHopsWritten(self.next_hops.write(command, self.kernel))]
             case do.WriteRoutes():
                 for batch in command.batches:
                     for packed in batch.prefixes:
                         self.kernel.pop(packed, None)
                         if batch.target is not None:
+                            self.next_hops.check(batch.target)
                             self.kernel[packed] = batch.target
                 return [ev.RoutesWritten(tuple(WriteResult(batch) for batch in command.batches))]
             case do.ResolveNextHops():

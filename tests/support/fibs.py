@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from calicopy.fib import Fib, NextHopOp, RouteKind, RouteTarget
+from calicopy.fib import Fib, Hop, NextHopOp, RouteKind, RouteTarget
 from calicopy.kernel.fake import FakeKernel
 from calicopy.net import Family, Packed
 
@@ -53,5 +53,5 @@ def followed(kernel: FakeKernel, target: RouteTarget) -> RouteTarget:
         return target
     held = kernel.objects[target.next_hop_id].object
     members = [kernel.objects[number].object for number, _ in held.members] or [held]
-    hops = tuple(member.hop for member in members if member.hop is not None)
+    hops = tuple(sorted((member.hop for member in members if member.hop is not None), key=Hop.order))
     return RouteTarget(RouteKind.UNICAST if hops else RouteKind.BLACKHOLE, hops)

@@ -88,7 +88,7 @@ class TestLab:
         objects = {one["id"]: one for one in json.loads(self.run(node, "ip", "-j", "nexthop", "show") or "[]")}
         length = "/128" if ipv6 else "/32"
         return {
-            route["dst"] if "/" in route["dst"] else route["dst"] + length: _led(route, objects) for route in shown
+            route["dst"] if "/" in route["dst"] else route["dst"] + length: led(route, objects) for route in shown
         }
 
     def block_of(self, node: str) -> str:
@@ -149,7 +149,7 @@ class TestLab:
         return "\n".join(texts)
 
 
-def _led(route: dict[str, Any], objects: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+def led(route: dict[str, Any], objects: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     """A route as `ip -j route` shows it, as if it had itself what its nexthop object has."""
     found = objects.get(route.get("nhid", 0), {})
     if "blackhole" in found:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, ip_address
+
+from fibs import followed
 
 from calicopy.bgp import RefreshKind, encode_end_of_rib
 from calicopy.bgp.capabilities import Capabilities, GracefulRestart, PathMode
@@ -20,7 +22,16 @@ from calicopy.config.resolve import NodeConfig, resolve
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.core import Core
-from calicopy.fib import KernelDump, RouteOp, RouteTarget, WriteResult
+from calicopy.fib import (
+    KernelDump,
+    NextHopChange,
+    NextHopObject,
+    NextHopOp,
+    NextHopResult,
+    RouteOp,
+    RouteTarget,
+    WriteResult,
+)
 from calicopy.ipam import (
     AddressFreed,
     AddressRecord,
@@ -35,6 +46,7 @@ from calicopy.ipam import (
     ReservationSaved,
     Snapshot,
 )
+from calicopy.kernel.fake import FakeKernel
 from calicopy.net import Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
@@ -120,6 +132,41 @@ def update_body(
     return len(gone).to_bytes(2, "big") + gone + len(encoded).to_bytes(2, "big") + encoded + nlri
 
 
+class NextHopObjects:
+    """The nexthop objects of one host's kernel. `changes` has everything that was written."""
+
+    def __init__(self) -> None:
+        self._kernel = FakeKernel()
+        self.changes: list[NextHopChange] = []
+
+    @property
+    def ours(self) -> dict[int, NextHopObject]:
+        return self._kernel.our_objects()
+
+    def write(
+        self, command: do.WriteNextHops, routes: Mapping[Packed, RouteTarget | None]
+    ) -> tuple[NextHopResult, ...]:
+        """Carry it out; no object is deleted that a route leads to."""
+        for change in command.changes:
+            if change.op is NextHopOp.DELETE:
+                assert not [one for one in routes.values() if one is not None and one.next_hop_id == change.object.id]
+        self.changes += command.changes
+        return tuple(self._kernel.write_next_hops_now(command.changes))
+
+    def check(self, target: RouteTarget) -> None:
+        """The kernel takes no route to an object that is not there."""
+        assert not target.next_hop_id or target.next_hop_id in self.ours
+
+    def flush(self, gateway: IPAddress) -> None:
+        """What a link that goes down takes away, without a word."""
+        for number in [one.id for one in self.ours.values() if one.hop is not None and one.hop.gateway == gateway]:
+            self._kernel.remove_object(number)
+
+    def led(self, target: RouteTarget) -> set[IPAddress | None]:
+        """The gateways that packets go to; none when they are dropped."""
+        return {hop.gateway for hop in followed(self._kernel, target).hops}
+
+
 class Speaker:
     """What ExaBGP and its bridge do for one node: sessions, and what was announced on each."""
 
@@ -162,6 +209,7 @@ class Host:
         self.speaker = Speaker(net, node)
         self.disk = Disk()
         self.kernel: dict[Packed, RouteTarget] = {}
+        self.next_hops = NextHopObjects()
         self.core: Core | None = None
         self.life = 0
         self.replies: dict[int, do.Reply] = {}
@@ -323,7 +371,9 @@ class Host:
             case do.SetTunnel():
                 self.tell(ev.TunnelSet(command.encapsulation, TUNNEL))
             case do.DumpRoutes():
-                self.tell(ev.KernelDumped(KernelDump({Family.IPV4: dict(self.kernel)})))
+                self.tell(ev.KernelDumped(KernelDump({Family.IPV4: dict(self.kernel)}, next_hops=self.next_hops.ours)))
+            case do.WriteNextHops():
+                self.tell(ev.NextHopsWritten(self.next_hops.write(command, self.kernel)))
             case do.WriteRoutes():
                 self._write(command)
             case _:
@@ -347,6 +397,7 @@ class Host:
                     self.deleted.append(packed)
                 else:
                     assert batch.target is not None
+                    self.next_hops.check(batch.target)
                     self.kernel[packed] = batch.target
         self.tell(ev.RoutesWritten(tuple(WriteResult(batch) for batch in command.batches)))
 

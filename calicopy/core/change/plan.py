@@ -18,6 +18,7 @@ from itertools import islice, zip_longest
 from calicopy.bgp import format_community, format_large_community
 from calicopy.config.diff import SessionChange, SessionChanges, diff_sessions, file_key
 from calicopy.config.resolve import NodeConfig
+from calicopy.core.change import encapsulation
 from calicopy.core.change.shadow import Shadow, build, feed, passes_limit
 from calicopy.core.core import Core
 from calicopy.core.exports import Exports
@@ -83,7 +84,7 @@ def plan(core: Core, new: NodeConfig) -> Generator[None, None, PlanView]:
         announcements_total=len(announcements),
         routes_total=routes_total,
         restarts=restarts,
-        notes=tuple(_notes(new, changes, peers)),
+        notes=(*_notes(new, changes, peers), *encapsulation.notes(core.node.cluster, new.cluster)),
     )
 
 
@@ -272,16 +273,42 @@ def _routes(core: Core, shadow: Shadow) -> Generator[None, None, tuple[list[Rout
     total = 0
     for family in Family:
         before, after = core.fib.desired(family), shadow.fib.desired(family)
+        same = _Same(core, shadow)
         keys = iter(list({**before, **after}))
         shown: list[Packed] = []
         while part := list(islice(keys, COMPARE_SLICE)):
-            differ = [packed for packed in part if before.get(packed) != after.get(packed)]
+            differ = [packed for packed in part if not same(before.get(packed), after.get(packed))]
             total += len(differ)
             shown = nsmallest(LISTED - len(found), [*shown, *differ], key=lambda packed: (packed[1:], packed[0]))
             yield
-        found += [_route(shadow, Prefix(family, packed), before.get(packed), after.get(packed)) for packed in shown]
+        found += [
+            _route(shadow, Prefix(family, packed), same.led(core, before.get(packed)), after.get(packed))
+            for packed in shown
+        ]
         yield
     return found, total
+
+
+class _Same:
+    """Whether two targets lead to the same place: nexthop objects have ids of their own in each FIB, or are not there.
+
+    Targets are few, and each is one object of its FIB: a pair of them is compared once.
+    """
+
+    def __init__(self, core: Core, shadow: Shadow) -> None:
+        self._core, self._shadow = core, shadow
+        self._known: dict[tuple[int, int], tuple[bool, object]] = {}  # with the pair, so that its ids stay its own
+
+    def __call__(self, before: RouteTarget | None, after: RouteTarget | None) -> bool:
+        key = (id(before), id(after))
+        if key not in self._known:
+            self._known[key] = self.led(self._core, before) == self.led(self._shadow, after), (before, after)
+        return self._known[key][0]
+
+    @staticmethod
+    def led(where: Core | Shadow, target: RouteTarget | None) -> RouteTarget | None:
+        """What is behind the object that the target names."""
+        return None if target is None else replace(where.fib.led(target), next_hop_id=0)
 
 
 def _effect(before: object, after: object) -> Effect:

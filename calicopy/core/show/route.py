@@ -231,6 +231,7 @@ def kernel_view(core: Core, prefix: Prefix) -> KernelRouteView | None:
         text=format_target(shown, names) if shown is not None else "",
         reason=_kernel_reason(status),
         origin=_origin(status),
+        next_hop_id=0 if shown is None else shown.next_hop_id,
     )
 
 

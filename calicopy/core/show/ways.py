@@ -10,7 +10,6 @@ from calicopy.core.views import NextHopView, TunnelView
 from calicopy.fib.resolution import crosses_subnet
 from calicopy.net import Encapsulation, EncapsulationMode, IPAddress
 from calicopy.net.nexthop import NextHopFacts
-from calicopy.net.tunnel import tunnel_end
 
 
 def tunnel_views(core: Core, counters: Mapping[str, int]) -> tuple[TunnelView, ...]:
@@ -39,7 +38,7 @@ def next_hop_views(core: Core) -> tuple[NextHopView, ...]:
     links = {interface.ifindex: interface for interface in core.host.interfaces}
     views = []
     for node, address, encapsulation, pools in _ways(core):
-        facts = core.host.facts.get(address, NextHopFacts.unreachable(address))
+        facts = core.host.facts.get(address) or NextHopFacts.unreachable(address)
         link = links.get(facts.ifindex)
         mtu = facts.mtu or (link.mtu if link is not None else 0)
         views.append(
@@ -62,8 +61,8 @@ def foreign_sources(core: Core) -> Iterator[tuple[str, str]]:
     if Encapsulation.IPIP not in core.host.tunnels.used:
         return
     for other in core.node.nodes:
-        end = tunnel_end(other.addresses, Encapsulation.IPIP, core.host.tunnels.family)
-        facts = core.host.facts.get(end.address) if end is not None and other.name != core.node.name else None
+        end = core.host.tunnels.end(Encapsulation.IPIP, other.name)
+        facts = core.host.facts.get(end.address) if end is not None else None
         if facts is not None and facts.source is not None and facts.source not in core.node.addresses:
             text = f"packets to node {other.name} leave with {facts.source}, which is not this node's address in the "
             yield other.name, text + "cluster file: it drops them when they are encapsulated"
@@ -90,7 +89,7 @@ def _way(core: Core, other: ClusterNode, pool: PoolEntry) -> tuple[IPAddress, En
     if pool.encapsulation is not Encapsulation.NONE and (
         pool.mode is EncapsulationMode.ALWAYS or facts is None or crosses_subnet(facts, core.fib.underlay)
     ):
-        end = tunnel_end(other.addresses, pool.encapsulation, core.host.tunnels.family)
+        end = core.host.tunnels.end(pool.encapsulation, other.name)
         return None if end is None else (end.address, pool.encapsulation)
     return None if direct is None else (direct, Encapsulation.NONE)
 

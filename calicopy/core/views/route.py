@@ -45,12 +45,15 @@ class PathView:
 
 @dataclass(frozen=True, slots=True)
 class KernelRouteView:
-    """What the kernel holds of a prefix, or why it does not. `origin`: block, workload or bgp."""
+    """What the kernel holds of a prefix, or why it does not. `origin`: block, workload or bgp. `next_hop_id`: of the
+    nexthop object that the route leads to, 0 without one; `text` is what is behind it.
+    """
 
     installed: bool
     text: str
     reason: ReasonView | None
     origin: str
+    next_hop_id: int = 0
 
 
 @dataclass(frozen=True, slots=True)

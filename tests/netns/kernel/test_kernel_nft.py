@@ -1,6 +1,7 @@
 """The nft table against the real kernel: NAT, ingress protection, counters, and what happens to flows."""
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import struct
@@ -14,6 +15,7 @@ import pytest
 
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nft import NftSpec
+from calicopy.kernel.nft_watch import NftWatch
 from calicopy.kernel.problems import ProblemKind
 from calicopy.net import Decapsulation, Encapsulation, Prefix
 
@@ -270,3 +272,21 @@ async def test_where_the_kernel_refuses_nat_the_protection_is_there_all_the_same
     assert problem.kind is ProblemKind.NFT_FAILED
     assert "dropped_ipip" in table()
     assert "nat" not in table()
+
+
+async def test_a_change_of_our_table_is_noticed_and_one_of_another_is_not(netns, kernel) -> None:
+    assert await kernel.ensure_nft(GUARD) == []
+    watch = NftWatch()
+    try:
+        noticed = asyncio.create_task(anext(watch.changes()))
+        nft("add table inet calicopy-workloads; delete table inet calicopy-workloads; add table inet theirs")
+        done, _ = await asyncio.wait((noticed,), timeout=0.3)
+        assert not done
+        nft("flush ruleset")
+        await asyncio.wait_for(noticed, 5)
+        many = asyncio.create_task(anext(watch.changes()))
+        for _ in range(3):
+            nft("add table inet calicopy; delete table inet calicopy")
+        await asyncio.wait_for(many, 5)
+    finally:
+        watch.close()

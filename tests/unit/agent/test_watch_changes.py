@@ -42,7 +42,9 @@ async def test_the_first_change_after_the_first_watcher_came_is_told() -> None:
     core = Core(resolve(config, "n1"), Snapshot(), now=time.monotonic())
     changes: Changes
     loop = CoreLoop(core, lambda command: None, lambda: changes.happened())
-    backend = AgentBackend(core, loop.post, config_file="test", edge_counters=dict, match_route=None)
+    backend = AgentBackend(
+        core, loop.post, config_file="test", edge_counters=dict, match_route=None, count_packets=None
+    )
     changes = Changes(core, backend)
     tasks = [asyncio.create_task(loop.run()), asyncio.create_task(changes.run())]
     try:

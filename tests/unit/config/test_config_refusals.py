@@ -191,6 +191,28 @@ VALUES = [
         HEAD + "  encapsulation: gre\n",
         [("pools[0].encapsulation", 6, "one of none, ipip, vxlan, udp")],
     ),
+    Case(
+        "decapsulate of what is no encapsulation, and one twice",
+        HEAD + "encapsulation:\n  decapsulate: [none, ipip, ipip]\n",
+        [
+            ("encapsulation.decapsulate[0]", 7, "found none, expected one of ipip, vxlan, udp"),
+            ("encapsulation.decapsulate[2]", 7, "ipip is there twice (encapsulation.decapsulate[1], line 7)"),
+        ],
+    ),
+    Case(
+        "tunnel devices with a name and a port that are taken",
+        HEAD + "encapsulation:\n  vxlan: {device: tunl0, port: 8285}\n  udp: {device: cali0123456789a}\n",
+        [
+            ("encapsulation.vxlan.device", 7, "found 'tunl0', which is another interface's name"),
+            ("encapsulation.udp.port", 8, "found 8285, expected another port than that of vxlan"),
+            ("encapsulation.udp.device", 8, "found 'cali0123456789a', which is another interface's name"),
+        ],
+    ),
+    Case(
+        "a VNI of more than 24 bits",
+        HEAD + "encapsulation:\n  vxlan: {vni: 16777216}\n",
+        [("encapsulation.vxlan.vni", 7, "16777215")],
+    ),
     Case("an unknown mode", HEAD + "  mode: sometimes\n", [("pools[0].mode", 6, "one of always, cross-subnet")]),
     Case(
         "a text as a switch",
