@@ -39,3 +39,10 @@ def test_a_route_with_two_members_leads_through_tunl0_to_both(run_with_ipip: Cal
     for end in ("192.0.2.2", "192.0.2.3"):
         assert f"nexthop via {end} dev tunl0 weight 1 onlink" in output
     assert "64 flows of 2 packets: 0 to a, 128 to b" in output
+
+
+@pytest.mark.timeout(480)
+def test_a_pool_is_switched_to_ipip_while_the_nodes_follow(run_with_ipip: Callable[..., tuple[int, str]]) -> None:
+    code, output = run_with_ipip("switch.py", timeout_s=450)
+    assert code == 0, output
+    assert "lost: " in output
