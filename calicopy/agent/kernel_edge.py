@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from calicopy.agent.edges import OrderedTask, Post
+from calicopy.agent.udp_edge import UdpEdge
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
@@ -59,9 +60,10 @@ COUNT_TIMEOUT_S = 2.0
 class KernelEdge:
     """Routes, interfaces, next hops, tunnel, sysctls, nft."""
 
-    def __init__(self, kernel: Kernel, pools: tuple[Prefix, ...], post: Post) -> None:
+    def __init__(self, kernel: Kernel, pools: tuple[Prefix, ...], post: Post, *, udp: UdpEdge) -> None:
         self._kernel = kernel
         self._pools = pools
+        self._udp = udp
         self._post = post
         self._wanted: frozenset[IPAddress] = frozenset()
         self._facts: dict[IPAddress, NextHopFacts] = {}
@@ -206,8 +208,13 @@ class KernelEdge:
             case Encapsulation.VXLAN if command.local is not None:
                 vxlan = VxlanSpec(spec, vni=command.vni, port=command.port, local=command.local, ends=command.ends)
                 status = await self._kernel.ensure_vxlan(vxlan)
+            case Encapsulation.UDP:
+                missing = await asyncio.to_thread(self._udp.prepare, command)
+                if missing:
+                    self._post(ev.TunnelSet(command.encapsulation, None, missing))
+                    return
+                status = await self._kernel.ensure_tun(spec)
             case _:
-                self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
                 return
         if status.unsupported:
             self._lacking.add(command.encapsulation)
