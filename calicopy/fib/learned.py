@@ -6,6 +6,7 @@ those are found anew (`follow_underlay`); only where one leads elsewhere are the
 """
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 
@@ -107,16 +108,17 @@ class FamilyRoutes:
             self._to_visit = None
         if self._reruled:
             self._rerule(part)
-        runs: dict[int, tuple[Resolution, list[Packed]]] = {}
-        for packed, resolution in zip(part, map(self.resolutions.get, part), strict=True):
-            if resolution is None:
-                continue
-            run = runs.get(id(resolution))
-            if run is None:
-                run = runs[id(resolution)] = (resolution, [])
-            run[1].append(packed)
-        for resolution, prefixes in runs.values():
-            self._want(prefixes, resolution.target)
+        found = list(map(self.resolutions.get, part))
+        known = dict(zip(map(id, found), found, strict=True))
+        runs: defaultdict[int, list[Packed]] = defaultdict(list)
+        if len(known) == 1:  # most often: the routes of one node
+            runs[id(found[0])] = part
+        else:
+            for key, packed in zip(map(id, found), part, strict=True):
+                runs[key].append(packed)
+        for key, resolution in known.items():
+            if resolution is not None:
+                self._want(runs[key], resolution.target)
         self._reruled = self._reruled and self._to_visit is not None
 
     def _rerule(self, part: list[Packed]) -> None:
