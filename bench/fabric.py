@@ -31,6 +31,7 @@ RTM_NEWROUTE, RTM_DELROUTE, RTA_DST, RTMGRP_IPV4_ROUTE = 24, 25, 1, 0x40
 SO_RCVBUFFORCE, ETH_P_IP = 33, 0x0800
 ROUTE_UNICAST, ROUTE_BLACKHOLE, TABLE_MAIN = 1, 6, 254
 MARKER, BGP_UPDATE = b"\xff" * 16, 2
+WATCH_OCTETS = 512 << 20  # what may wait while the CPU is taken: a kilobyte or so a route
 POLL_S = 0.005
 END_S = 10.0
 
@@ -216,7 +217,7 @@ class RouteWatch:
         self._protocol = protocol
         self._raw: list[tuple[float, bytes]] = []
         self._socket = fabric.open_socket(host, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, WATCH_OCTETS)
         self._socket.bind((0, RTMGRP_IPV4_ROUTE))
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

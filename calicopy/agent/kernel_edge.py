@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from calicopy.agent.edges import OrderedTask, Post
+from calicopy.agent.udp_edge import UdpEdge
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
@@ -59,14 +60,16 @@ COUNT_TIMEOUT_S = 2.0
 class KernelEdge:
     """Routes, interfaces, next hops, tunnel, sysctls, nft."""
 
-    def __init__(self, kernel: Kernel, pools: tuple[Prefix, ...], post: Post) -> None:
+    def __init__(self, kernel: Kernel, pools: tuple[Prefix, ...], post: Post, *, udp: UdpEdge) -> None:
         self._kernel = kernel
         self._pools = pools
+        self._udp = udp
         self._post = post
         self._wanted: frozenset[IPAddress] = frozenset()
         self._facts: dict[IPAddress, NextHopFacts] = {}
         self._interfaces: dict[int, InterfaceFacts] = {}
         self._tunnels: dict[Encapsulation, do.SetTunnel] = {}
+        self._lacking: set[Encapsulation] = set()  # no link brings a module: tried again only when asked for again
         self._host: do.SetHost | None = None
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.next_hops: OrderedTask[NextHopCommand] = OrderedTask("kernel next hops", self._do_next_hops)
@@ -162,6 +165,7 @@ class KernelEdge:
                 await self._resolve()
             case do.SetTunnel():
                 self._tunnels[command.encapsulation] = command
+                self._lacking.discard(command.encapsulation)
                 await self._check_links()  # the new device has settings too
             case do.SetHost():
                 self._host = command
@@ -184,8 +188,9 @@ class KernelEdge:
 
     async def _check_links(self) -> None:
         """What is ensured on links may be gone with one. Ensuring reads first, so it costs little."""
-        for wanted in self._tunnels.values():
-            await self._set_tunnel(wanted)
+        for encapsulation, wanted in self._tunnels.items():
+            if encapsulation not in self._lacking:
+                await self._set_tunnel(wanted)
         if self._host is None:
             return
         tunnels = tuple(wanted.device for wanted in self._tunnels.values())
@@ -203,9 +208,16 @@ class KernelEdge:
             case Encapsulation.VXLAN if command.local is not None:
                 vxlan = VxlanSpec(spec, vni=command.vni, port=command.port, local=command.local, ends=command.ends)
                 status = await self._kernel.ensure_vxlan(vxlan)
+            case Encapsulation.UDP:
+                missing = await asyncio.to_thread(self._udp.prepare, command)
+                if missing:
+                    self._post(ev.TunnelSet(command.encapsulation, None, missing))
+                    return
+                status = await self._kernel.ensure_tun(spec)
             case _:
-                self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
                 return
+        if status.unsupported:
+            self._lacking.add(command.encapsulation)
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(command.encapsulation, status.ifindex if status.up else None, error))
 

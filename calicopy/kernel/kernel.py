@@ -42,7 +42,7 @@ from calicopy.kernel.nft import Counted, NftSpec, NftTable
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.kernel.resolve import resolve
 from calicopy.kernel.sysctl import SysctlProblem, SysctlSpec, ensure_sysctls
-from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, ensure_tunnel
+from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, ensure_tun, ensure_tunnel
 from calicopy.kernel.vxlan import VxlanSpec, ensure_vxlan
 from calicopy.kernel.writer import RouteWriter
 from calicopy.net import Family, IPAddress, Prefix
@@ -167,6 +167,10 @@ class Kernel:
     async def ensure_tunnel(self, spec: TunnelSpec) -> TunnelStatus:
         """Bring tunl0 to what `spec` says."""
         return await self._run(lambda: ensure_tunnel(self._other_socket(), spec))
+
+    async def ensure_tun(self, spec: TunnelSpec) -> TunnelStatus:
+        """Bring the TUN device of udp to what `spec` says."""
+        return await self._run(lambda: ensure_tun(self._other_socket(), spec))
 
     async def ensure_vxlan(self, spec: VxlanSpec) -> TunnelStatus:
         """Bring the VXLAN device and its entries to what `spec` says; later changes of its entries are events."""

@@ -38,3 +38,10 @@ def test_a_route_with_two_members_leads_through_tunl0_to_both(run_with_ipip: Cal
     members = r"nexthop via 192\.0\.2\.2 dev tunl0 weight 1 onlink\s+nexthop via 192\.0\.2\.3 dev tunl0 weight 1 onlink"
     assert re.search(members, output)
     assert "64 flows of 2 packets: 0 to a, 128 to b" in output
+
+
+@pytest.mark.timeout(480)
+def test_a_pool_is_switched_to_ipip_while_the_nodes_follow(run_with_ipip: Callable[..., tuple[int, str]]) -> None:
+    code, output = run_with_ipip("switch.py", timeout_s=450)
+    assert code == 0, output
+    assert "lost: " in output

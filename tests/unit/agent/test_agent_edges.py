@@ -5,6 +5,7 @@ import asyncio
 import errno
 from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from calicopy.agent import workloads as module
 from calicopy.agent.edges import StoreEdge
 from calicopy.agent.kernel_edge import KernelEdge
+from calicopy.agent.udp_edge import UdpEdge
 from calicopy.agent.workloads import WorkloadPorts, Workloads
 from calicopy.core import commands as do
 from calicopy.core import events as ev
@@ -58,7 +60,7 @@ def test_host_routes_are_told_when_all_were_looked_at_and_stay_when_one_cannot_b
     assert len(live._locks) == 0
 
 
-def test_a_write_that_fails_as_a_whole_is_answered() -> None:
+def test_a_write_that_fails_as_a_whole_is_answered(tmp_path: Path) -> None:
     class Broken:
         def begin_write(self, batches: Sequence[RouteBatch]) -> asyncio.Future[None]:
             failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -69,7 +71,8 @@ def test_a_write_that_fails_as_a_whole_is_answered() -> None:
     batch = RouteBatch(RouteOp.ADD, Family.IPV4, BLACKHOLE, [BLOCK.packed])
 
     async def write() -> None:
-        edge = KernelEdge(cast(Kernel, Broken()), (), events.append)
+        udp = UdpEdge(tmp_path, events.append)
+        edge = KernelEdge(cast(Kernel, Broken()), (), events.append, udp=udp)
         edge.put_routes(do.WriteRoutes((batch,)))
         running = asyncio.create_task(edge.routes.run())
         await edge.routes.finish()
