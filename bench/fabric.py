@@ -90,6 +90,7 @@ class Fabric:
     def __init__(self, directory: Path, *hosts: str) -> None:
         self.directory = directory
         self.hosts = hosts
+        self._namespaces: list[str] = []
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Fabric:
@@ -125,7 +126,7 @@ class Fabric:
         for process in self._processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(END_S)
-        for name in (*self.hosts, SWITCH):
+        for name in (*self._namespaces, *self.hosts, SWITCH):
             _remove(_namespace(name))
         for process in self._processes:
             if process.poll() is None:
@@ -139,6 +140,22 @@ class Fabric:
     def add_address(self, host: str, address: str) -> None:
         """One more address on the switch."""
         run("ip", "-n", _namespace(host), "address", "add", f"{address}/24", "dev", "eth1")
+
+    def add_namespace(self, name: str) -> str:
+        """A namespace more, connected to nothing, which is named like a host; what it is called outside."""
+        self._namespaces.append(name)
+        run("ip", "netns", "add", _namespace(name))
+        run("ip", "-n", _namespace(name), "link", "set", "lo", "up")
+        return _namespace(name)
+
+    def run(self, host: str, *words: str) -> str:
+        """Output of a command in a host. Raises BenchError when it fails."""
+        return run("ip", "netns", "exec", _namespace(host), *words)
+
+    def set_cable(self, host: str, *, up: bool) -> None:
+        """Pull the cable of a host at the switch, or put it back: the host's interface loses its carrier."""
+        port = f"p{self.hosts.index(host) + 1}"
+        run("ip", "-n", _namespace(SWITCH), "link", "set", port, "up" if up else "down")
 
     def spawn(self, host: str, *words: str, log: str = "") -> subprocess.Popen[bytes]:
         """Start a process in a host. Its output goes into `log`; with none, stderr is a pipe."""
