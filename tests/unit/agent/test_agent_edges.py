@@ -84,7 +84,9 @@ def test_a_write_that_fails_as_a_whole_is_answered(tmp_path: Path) -> None:
     assert [result.failures for result in written.results] == [[(BLOCK.packed, errno.ENOBUFS)]]
 
 
-def test_a_second_write_is_begun_before_the_first_is_answered_and_a_dump_keeps_its_place() -> None:
+def test_a_second_write_is_begun_before_the_first_is_answered_and_a_dump_keeps_its_place(
+    tmp_path: Path,
+) -> None:
     class Slow:
         def __init__(self) -> None:
             self.begun: list[asyncio.Future[list[WriteResult]]] = []
@@ -100,7 +102,8 @@ def test_a_second_write_is_begun_before_the_first_is_answered_and_a_dump_keeps_i
 
     async def write() -> None:
         kernel = Slow()
-        edge = KernelEdge(cast(Kernel, kernel), (), events.append)
+        udp = UdpEdge(tmp_path, events.append)
+        edge = KernelEdge(cast(Kernel, kernel), (), events.append, udp=udp)
         running = asyncio.create_task(edge.routes.run())
         for command in (do.WriteRoutes(()), do.DumpRoutes(), do.WriteRoutes(())):
             edge.put_routes(command)
