@@ -7,7 +7,7 @@ those are found anew (`follow_underlay`); only where one leads elsewhere are the
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
-from itertools import islice
+from itertools import islice, repeat
 
 from calicopy.fib.objects import NextHops
 from calicopy.fib.resolution import Resolution, Rule, RuleIndex, Underlay, find_ways, plain_target
@@ -65,7 +65,7 @@ class FamilyRoutes:
             for rule, part in self.rules.split(prefixes):
                 resolution = rule.resolutions.get(id(selection)) or self._resolve(selection, rule)
                 self.touched.add(id(resolution))
-                self.resolutions.update(dict.fromkeys(part, resolution))
+                self.resolutions.update(zip(part, repeat(resolution)))
                 self._want(part, resolution.target)
 
     def _want(self, prefixes: list[Packed], target: RouteTarget | None) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping
 from errno import ENOENT
-from itertools import chain, islice, repeat
+from itertools import chain, compress, islice, repeat
 from typing import TypeVar
 
 from calicopy.fib.retries import Failure, Retries
@@ -105,23 +105,27 @@ class RouteTracker:
             return
         desired, ready = self.desired, self._ready
         if target is None:
-            before = map(desired.pop, prefixes, repeat(None))
-            prefixes = [packed for packed, had in zip(prefixes, before, strict=True) if had is not None]
+            before = list(map(desired.pop, prefixes, repeat(None)))
+            if not all(before):
+                prefixes = list(compress(prefixes, before))
         else:
-            count, fresh = len(desired), dict.fromkeys(prefixes, target)
-            desired.update(fresh)
+            count = len(desired)
+            desired.update(zip(prefixes, repeat(target)))
             if self._adopted:
                 self._adopted.difference_update(prefixes)
             if len(desired) - count == len(prefixes) and self.actual.keys().isdisjoint(prefixes):
-                ready.update(fresh)
+                ready.update(zip(prefixes, repeat(None)))
                 return
-        held = map(self.actual.get, prefixes)
+        held = list(map(self.actual.get, prefixes))
+        if target is None and all(held):
+            ready.update(zip(prefixes, repeat(None)))
+            return
         differ = [packed for packed, now in zip(prefixes, held, strict=True) if now is not target]
         if len(differ) < len(prefixes):
             self._recheck = self._recheck or bool(self._in_flight)
             if ready:
                 drop(ready, set(prefixes).difference(differ))
-        ready.update(dict.fromkeys(differ))
+        ready.update(zip(differ, repeat(None)))
 
     def _want_each(self, prefixes: list[Packed], target: RouteTarget | None, *, urgent: bool) -> None:
         desired, held = self.desired, self.actual.get
@@ -173,7 +177,8 @@ class RouteTracker:
             if not queue or room <= 0:
                 continue
             part = list(islice(queue, room))
-            if self._in_flight and not (flying := self._flying_prefixes()).isdisjoint(part):
+            if any(not queue.keys().isdisjoint(batch.prefixes) for batch in self._in_flight.values()):
+                flying = self._flying_prefixes()
                 part = list(islice((packed for packed in queue if packed not in flying), room))
             if len(part) == len(queue):
                 queue.clear()
@@ -250,7 +255,7 @@ class RouteTracker:
         elif target is None:
             drop(self.actual, done)
         else:
-            self.actual.update(dict.fromkeys(done, target))
+            self.actual.update(zip(done, repeat(target)))
         if self._recheck:
             wanted = map(self.desired.get, done)
             self._ready.update((packed, None) for packed, now_ in zip(done, wanted, strict=True) if now_ is not target)
