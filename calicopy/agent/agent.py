@@ -209,7 +209,7 @@ class Agent:
             case do.WriteRoutes() | do.DumpRoutes():
                 self.kernel.put_routes(command)
             case do.WriteNextHops():
-                self.kernel.next_hops.put(command)
+                self.kernel.put_next_hops(command)
             case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
             case do.SetWorkloadMtu():
@@ -292,7 +292,7 @@ class Agent:
         )
 
     async def _look_after(self, calls: Workloads) -> None:
-        handles = [record.handle for record in self.core.ipam.addresses() if record.handle is not None]
+        handles = {record.handle for record in self.core.ipam.addresses() if record.handle is not None}
         await calls.inspect()
         await calls.free_leftovers(handles)
         while True:

@@ -14,7 +14,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
@@ -194,9 +195,9 @@ class Workloads:
         log.info("workload %s: put right: %s", record.name, found.problem)
         return await asyncio.to_thread(inspect, _spec(record))
 
-    async def free_leftovers(self, handles: Sequence[str]) -> None:
+    async def free_leftovers(self, handles: Collection[str]) -> None:
         """Free the addresses of workloads without a record: an attach or a detach was killed between the two."""
-        for handle in handles:
+        for handle in sorted(handles):
             name = handle.removeprefix(HANDLE_PREFIX)
             if name == handle:
                 continue
@@ -206,9 +207,9 @@ class Workloads:
                 try:
                     await self._ports.release(handle)
                 except RefusedError as error:
-                    log.warning("workload %s: the address of an attach cut short was not released: %s", name, error)
+                    log.warning("workload %s: the addresses of an attach cut short were not released: %s", name, error)
                 else:
-                    log.info("workload %s: released the address of an attach cut short", name)
+                    log.info("workload %s: released the addresses of an attach cut short", name)
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -253,7 +254,8 @@ class Workloads:
             return tuple([(await self._ports.assign(handle, wish)).address for wish in wanted])
         except RefusedError:
             if known is None:
-                await self._ports.release(handle)
+                with suppress(RefusedError):  # then it is freed at the next start
+                    await self._ports.release(handle)
             raise
 
     async def _forget(self, record: WorkloadRecord) -> None:

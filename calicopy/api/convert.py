@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from calicopy.api.convert_peer import peer
-from calicopy.api.scalars import text, timestamp
+from calicopy.api.scalars import FAMILIES, text, timestamp
 from calicopy.core.drain_state import DrainPhase, DrainStep, DrainView
 from calicopy.core.views import (
     AddressView,
     BlockState,
     BlockView,
     ChangeView,
+    FibView,
     Health,
     KernelRouteView,
     LogView,
@@ -48,6 +49,7 @@ BLOCK_STATES = {
     BlockState.CONFIRMED: ipam_pb2.BLOCK_STATE_CONFIRMED,
     BlockState.LOST: ipam_pb2.BLOCK_STATE_LOST,
     BlockState.RESERVED: ipam_pb2.BLOCK_STATE_RESERVED,
+    BlockState.RETIRING: ipam_pb2.BLOCK_STATE_RETIRING,
 }
 
 
@@ -60,7 +62,7 @@ def reason(view: ReasonView | None) -> types_pb2.Reason | None:
 
 def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
     """The whole status."""
-    speaker, fib, ipam = view.speaker, view.fib, view.ipam
+    speaker, ipam = view.speaker, view.ipam
     return node_pb2.NodeStatus(
         node=view.node,
         router_id=str(view.router_id),
@@ -76,21 +78,17 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
         speaker=node_pb2.SpeakerStatus(
             attached=speaker.attached, instance=speaker.instance, pid=speaker.pid, last_error=speaker.last_error
         ),
-        fib=node_pb2.FibStatus(
-            desired=fib.desired,
-            installed=fib.installed,
-            pending=fib.pending,
-            failed=fib.failed,
-            in_sync=fib.in_sync,
-            protocol=fib.protocol,
-            metric=fib.metric,
-        ),
+        fib=_fib(view.fib),
         ipam=node_pb2.IpamStatus(
             blocks=ipam.blocks,
             pending_blocks=ipam.pending_blocks,
             assigned=ipam.assigned,
             free=ipam.free,
             conflicts=ipam.conflicts,
+            families=[
+                node_pb2.FamilyAddresses(family=FAMILIES[family], assigned=assigned, free=free)
+                for family, assigned, free in ipam.families
+            ],
         ),
         peers=node_pb2.PeerSummary(total=view.peers_total, established=view.peers_established),
         counters=view.counters,
@@ -99,6 +97,18 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
         tunnels=[_tunnel(tunnel) for tunnel in view.tunnels],
         next_hops=[_next_hop(one) for one in view.next_hops],
         workload_mtu=view.workload_mtu,
+    )
+
+
+def _fib(view: FibView) -> node_pb2.FibStatus:
+    return node_pb2.FibStatus(
+        desired=view.desired,
+        installed=view.installed,
+        pending=view.pending,
+        failed=view.failed,
+        in_sync=view.in_sync,
+        protocol=view.protocol,
+        metric=view.metric,
     )
 
 

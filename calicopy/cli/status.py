@@ -16,7 +16,7 @@ from calicopy.cli.peers import PEER_COLUMNS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calicopy.v1.node_pb2 import NextHopStatus, NodeStatus, Problem, TunnelStatus
+    from calicopy.v1.node_pb2 import IpamStatus, NextHopStatus, NodeStatus, Problem, TunnelStatus
     from calicopy.v1.peer_pb2 import Peer
 
 SHOWN_NEXT_HOPS = 20
@@ -25,6 +25,11 @@ LOSSES = (
     "ipam.store_failures",
 )  # fmt: skip
 """Counters of what went wrong and was made good: shown when it happened."""
+PACKET_LOSSES = (
+    "udp.out_full", "udp.out_failed", "udp.out_too_big", "udp.out_no_node", "udp.out_malformed", "udp.in_failed",
+    "udp.in_foreign", "udp.in_malformed", "udp.in_not_ecn",
+)  # fmt: skip
+"""Counters of packets that encapsulation udp did not carry."""
 
 TUNNEL_COLUMNS: tuple[Column[TunnelStatus], ...] = (
     Column("ENCAPSULATION", lambda tunnel: tunnel.encapsulation),
@@ -99,6 +104,13 @@ def _print_table(title: str, lines: Sequence[str]) -> None:
         click.echo(f"  {line}")
 
 
+def _assigned(ipam: IpamStatus) -> str:
+    """By family, where there are two: what is free of one is of no use to the other."""
+    if len(ipam.families) < 2:
+        return f"{ipam.assigned} assigned, {ipam.free} free"
+    return ", ".join(f"{word(one, 'family')} {one.assigned} assigned {one.free} free" for one in ipam.families)
+
+
 def _problem(problem: Problem) -> str:
     where = f"{problem.component} {problem.object}".rstrip()
     return printable(f"{where}: {problem.reason.message or problem.reason.code}")
@@ -122,13 +134,18 @@ def _pairs(node: NodeStatus) -> Iterator[tuple[str, object]]:
     pending = f" ({ipam.pending_blocks} pending)" if ipam.pending_blocks else ""
     conflicts = f", {ipam.conflicts} in conflict" if ipam.conflicts else ""
     blocks = f"{ipam.blocks} block{'' if ipam.blocks == 1 else 's'}{pending}"
-    yield "Addresses of pods", f"{blocks}, {ipam.assigned} assigned, {ipam.free} free{conflicts}"
+    yield "Addresses of pods", f"{blocks}, {_assigned(ipam)}{conflicts}"
     yield "MTU of pods", node.workload_mtu or "-"
     if node.tunnels:
         yield "From strangers", _strangers(node.tunnels)
-    losses = ", ".join(f"{name} {node.counters[name]}" for name in LOSSES if node.counters.get(name))
-    if losses:
+    if losses := _risen(node, LOSSES):
         yield "Losses", f"{losses}; each was tried, or read, again"
+    if dropped := _risen(node, PACKET_LOSSES):
+        yield "Packets lost", dropped
+
+
+def _risen(node: NodeStatus, names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {node.counters[name]}" for name in names if node.counters.get(name))
 
 
 def _strangers(tunnels: Sequence[TunnelStatus]) -> str:

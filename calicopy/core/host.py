@@ -12,7 +12,7 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, ResolveNextHops, SetHost, SetWorkloadMtu
 from calicopy.core.tunnels import Tunnels
 from calicopy.ipam import Ipam
-from calicopy.net import IPAddress, Prefix
+from calicopy.net import IPAddress
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -50,7 +50,7 @@ class Host:
             nat_pools=tuple(pool.cidr for pool in pools if pool.nat_outgoing),
             nat_exempt=(*(pool.cidr for pool in pools), *node.cluster.nat_exclude),
             guarded=self.tunnels.decapsulations(),
-            senders=tuple(Prefix.host(address) for address in sorted(self._nodes, key=str)),
+            senders=tuple(sorted(self._nodes, key=lambda address: (address.version, int(address)))),
         )
 
     def has_addresses(self, addresses: Collection[IPAddress]) -> bool:

@@ -130,10 +130,17 @@ class Kernel:
 
     async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
         """Write changes of nexthop objects in order, at once: they do not wait for routes that are being written."""
+        return await self.begin_next_hops(changes)
+
+    def begin_next_hops(self, changes: Iterable[NextHopChange]) -> asyncio.Future[list[NextHopResult]]:
+        """The same, begun now."""
         todo = list(changes)
+        return _open(self._next_hops).begin(lambda socket: self._write_next_hops(socket, todo))
+
+    def _write_next_hops(self, socket: NetlinkSocket, changes: list[NextHopChange]) -> list[NextHopResult]:
         if not self._with_objects:
-            return [NextHopResult(change, errno.EOPNOTSUPP) for change in todo]
-        return await _open(self._next_hops).run(lambda socket: NextHopWriter(socket, self.identity).write(todo))
+            return [NextHopResult(change, errno.EOPNOTSUPP) for change in changes]
+        return NextHopWriter(socket, self.identity).write(changes)
 
     async def read_next_hops(self, ids: Collection[int]) -> dict[int, NextHopObject | None]:
         """Our objects with these ids; None where there is none, or another process holds it."""

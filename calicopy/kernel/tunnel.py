@@ -50,6 +50,7 @@ class TunnelStatus:
     addresses: tuple[IPAddress, ...] = ()
     mtu: int = 0
     problems: tuple[KernelProblem, ...] = ()
+    unsupported: bool = False  # the kernel has no such kind of device
 
 
 Find = Callable[[NetlinkSocket, LinkChanges], InterfaceFacts]
@@ -72,7 +73,8 @@ def bring_up(socket: NetlinkSocket, spec: TunnelSpec, find: Find, *, kind: str) 
     try:
         link = find(socket, changes)
     except NetlinkError as error:
-        return TunnelStatus(spec.device, None, problems=(_unavailable(spec.device, kind, error),))
+        problem = _unavailable(spec.device, kind, error)
+        return TunnelStatus(spec.device, None, problems=(problem,), unsupported=error.errno == errno.EOPNOTSUPP)
     problems: list[KernelProblem] = []
     for step in (_set_mtu, _set_up, _set_addresses):  # an IPv6 address wants a device that is up
         try:

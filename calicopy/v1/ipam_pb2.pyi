@@ -15,11 +15,13 @@ class BlockState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BLOCK_STATE_CONFIRMED: _ClassVar[BlockState]
     BLOCK_STATE_LOST: _ClassVar[BlockState]
     BLOCK_STATE_RESERVED: _ClassVar[BlockState]
+    BLOCK_STATE_RETIRING: _ClassVar[BlockState]
 BLOCK_STATE_UNSPECIFIED: BlockState
 BLOCK_STATE_PENDING: BlockState
 BLOCK_STATE_CONFIRMED: BlockState
 BLOCK_STATE_LOST: BlockState
 BLOCK_STATE_RESERVED: BlockState
+BLOCK_STATE_RETIRING: BlockState
 
 class ListPoolsRequest(_message.Message):
     __slots__ = ()

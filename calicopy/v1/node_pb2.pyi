@@ -179,18 +179,30 @@ class FibStatus(_message.Message):
     def __init__(self, desired: _Optional[int] = ..., installed: _Optional[int] = ..., pending: _Optional[int] = ..., failed: _Optional[int] = ..., in_sync: _Optional[bool] = ..., protocol: _Optional[int] = ..., metric: _Optional[int] = ...) -> None: ...
 
 class IpamStatus(_message.Message):
-    __slots__ = ("blocks", "pending_blocks", "assigned", "free", "conflicts")
+    __slots__ = ("blocks", "pending_blocks", "assigned", "free", "conflicts", "families")
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
     PENDING_BLOCKS_FIELD_NUMBER: _ClassVar[int]
     ASSIGNED_FIELD_NUMBER: _ClassVar[int]
     FREE_FIELD_NUMBER: _ClassVar[int]
     CONFLICTS_FIELD_NUMBER: _ClassVar[int]
+    FAMILIES_FIELD_NUMBER: _ClassVar[int]
     blocks: int
     pending_blocks: int
     assigned: int
     free: int
     conflicts: int
-    def __init__(self, blocks: _Optional[int] = ..., pending_blocks: _Optional[int] = ..., assigned: _Optional[int] = ..., free: _Optional[int] = ..., conflicts: _Optional[int] = ...) -> None: ...
+    families: _containers.RepeatedCompositeFieldContainer[FamilyAddresses]
+    def __init__(self, blocks: _Optional[int] = ..., pending_blocks: _Optional[int] = ..., assigned: _Optional[int] = ..., free: _Optional[int] = ..., conflicts: _Optional[int] = ..., families: _Optional[_Iterable[_Union[FamilyAddresses, _Mapping]]] = ...) -> None: ...
+
+class FamilyAddresses(_message.Message):
+    __slots__ = ("family", "assigned", "free")
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNED_FIELD_NUMBER: _ClassVar[int]
+    FREE_FIELD_NUMBER: _ClassVar[int]
+    family: _types_pb2.Family
+    assigned: int
+    free: int
+    def __init__(self, family: _Optional[_Union[_types_pb2.Family, str]] = ..., assigned: _Optional[int] = ..., free: _Optional[int] = ...) -> None: ...
 
 class PeerSummary(_message.Message):
     __slots__ = ("total", "established")

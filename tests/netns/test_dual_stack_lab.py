@@ -287,3 +287,54 @@ def test_workloads_follow_the_mtu_of_the_way_to_the_other_nodes(lab: labs.TestLa
         assert [one.get("problem", "") for one in lab.cli("n1", "workload", "list")["items"]] == [""]
     assert mtus() == before
     lab.wait_healthy(*NODES)
+
+
+def test_a_way_that_is_too_narrow_for_ipv6_is_told(lab: labs.TestLab, pods: dict[str, Pod]) -> None:
+    def problem() -> str:
+        (workload,) = lab.cli("n1", "workload", "list")["items"]
+        return str(workload.get("problem", ""))
+
+    lab.run("n1", "ip", "link", "set", "eth1", "mtu", "1200")  # Linux has no IPv6 on it from here on
+    labs.wait_until(lambda: "takes 1200 octets, and IPv6 needs 1280" in problem(), what="the workload says so")
+    assert loss(in_pod(lab, "n1", "ping", "-c", "1", "-W", "2", str(pods["n2"].ipv4))) == 0
+    lab.run("n1", "ip", "link", "set", "eth1", "mtu", "1500")
+    lab.run("n1", "ip", "address", "add", "2001:db8::1/64", "dev", "eth1")
+    labs.wait_until(lambda: problem() == "", what="the workload is content")
+    lab.wait_healthy(*NODES, within=60)
+
+
+def test_an_agent_killed_while_it_attaches_leaks_no_address_of_either_family(
+    lab: labs.TestLab, pods: dict[str, Pod], tmp_path: Path
+) -> None:
+    def held() -> list[tuple[str, str]]:
+        shown = lab.cli("n1", "ipam", "show", "--addresses")["items"]
+        return sorted((one["handle"], one["address"]) for one in shown)
+
+    before, names = held(), [f"w{number}" for number in range(1, 9)]
+    one = "ip netns add $w; calicopy workload attach $w $w"
+    attaching = lab.spawn("n1", "sh", "-c", f"for w in {' '.join(names)}; do {one}; done", output=tmp_path / "attach")
+    for _ in range(3):
+        pids = lab.pids("n1", "calicopy", "agent")
+        lab.kill("n1", "calicopy", "agent")
+        labs.wait_until(
+            lambda pids=pids: (now := lab.pids("n1", "calicopy", "agent")) and not set(now) & set(pids),
+            what="the agent runs again",
+        )
+        labs.wait_until(lambda: lab.status("n1"), what="the agent answers")
+    attaching.wait(timeout=120)
+    lab.wait_healthy("n1")
+
+    def recorded() -> set[tuple[str, str]]:
+        shown = lab.cli("n1", "workload", "list")["items"]
+        return {(f"workload:{one['name']}", address) for one in shown for address in one["addresses"]}
+
+    labs.wait_until(lambda: recorded() == set(held()), what="every address is a workload's")
+    for name in names:
+        made = lab.cli("n1", "workload", "attach", name, name)
+        assert sorted(":" in address for address in made["addresses"]) == [False, True]
+    assert recorded() == set(held())
+    assert len({address for _, address in held()}) == len(before) + 2 * len(names)
+    for name in names:
+        lab.run("n1", "calicopy", "workload", "detach", name)
+        lab.run("n1", "ip", "netns", "delete", name)
+    assert held() == before

@@ -28,7 +28,7 @@ _BLOCK_STATES = {
     IpamState.PENDING: BlockState.PENDING,
     IpamState.CONFIRMED: BlockState.CONFIRMED,
     IpamState.LOST: BlockState.LOST,
-    IpamState.RETIRING: BlockState.CONFIRMED,
+    IpamState.RETIRING: BlockState.RETIRING,
 }
 
 MEANT = {"drained", "draining", "change-under-way", "startup-differs"}
@@ -49,9 +49,6 @@ def status_view(
     to the other nodes with `ways` alone.
     """
     found = (*problems(core), *more)
-    views = core.ipam.blocks()
-    counts = core.fib.counts()
-    agent = core.node.cluster.agent
     return NodeStatusView(
         node=core.node.name,
         router_id=_router_id(core),
@@ -64,22 +61,8 @@ def status_view(
         speaker=SpeakerView(
             core.sessions.attached, core.sessions.instance, core.sessions.speaker_pid, core.sessions.detached_reason
         ),
-        fib=FibView(
-            desired=counts.desired,
-            installed=counts.installed,
-            pending=counts.pending,
-            failed=counts.failed,
-            in_sync=core.sweeping and counts.in_sync,
-            protocol=agent.route_protocol,
-            metric=agent.route_metric,
-        ),
-        ipam=IpamView(
-            blocks=len(views),
-            pending_blocks=sum(view.state is IpamState.PENDING for view in views),
-            assigned=sum(view.used for view in views),
-            free=sum(view.free for view in views if view.state is IpamState.CONFIRMED),
-            conflicts=len(core.ipam.block_conflicts()) + len(core.ipam.address_conflicts()),
-        ),
+        fib=_fib(core),
+        ipam=_ipam(core),
         peers_total=len(core.peers),
         peers_established=sum(peer.is_up for peer in core.peers.values()),
         tunnels=tunnel_views(core, counters),
@@ -88,6 +71,19 @@ def status_view(
         drain=core.drainer.view(),
         workload_mtu=core.host.workload_mtu,
         next_hops=next_hop_views(core) if ways else (),
+    )
+
+
+def _fib(core: Core) -> FibView:
+    counts, agent = core.fib.counts(), core.node.cluster.agent
+    return FibView(
+        desired=counts.desired,
+        installed=counts.installed,
+        pending=counts.pending,
+        failed=counts.failed,
+        in_sync=core.sweeping and counts.in_sync,
+        protocol=agent.route_protocol,
+        metric=agent.route_metric,
     )
 
 
@@ -103,6 +99,23 @@ def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
     if core.drainer.phase is not DrainPhase.ACTIVE:
         return Health.DRAINED
     return Health.OK if core.sweeping and core.gate.is_open else Health.STARTING
+
+
+def _ipam(core: Core) -> IpamView:
+    views = core.ipam.blocks()
+    families = []
+    for family in sorted({view.prefix.family for view in views}):
+        own = [view for view in views if view.prefix.family is family]
+        free = sum(view.free for view in own if view.state is IpamState.CONFIRMED)
+        families.append((family, sum(view.used for view in own), free))
+    return IpamView(
+        blocks=len(views),
+        pending_blocks=sum(view.state is IpamState.PENDING for view in views),
+        assigned=sum(assigned for _, assigned, _ in families),
+        free=sum(free for _, _, free in families),
+        conflicts=len(core.ipam.block_conflicts()) + len(core.ipam.address_conflicts()),
+        families=tuple(families),
+    )
 
 
 def problems(core: Core) -> Iterator[ProblemView]:

@@ -31,6 +31,7 @@ class BlockState(enum.Enum):
     CONFIRMED = "confirmed"
     LOST = "lost"
     RESERVED = "reserved"
+    RETIRING = "retiring"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from calicopy.core.drain_state import DrainView
 from calicopy.core.views.reason import ReasonView
-from calicopy.net import Encapsulation, IPAddress
+from calicopy.net import Encapsulation, Family, IPAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ class IpamView:
     assigned: int
     free: int
     conflicts: int
+    families: tuple[tuple[Family, int, int], ...] = ()
+    """Each family that this node has blocks of, with how many addresses are assigned and free."""
 
 
 @dataclass(frozen=True, slots=True)

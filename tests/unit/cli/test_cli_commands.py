@@ -8,6 +8,7 @@ import yaml
 from memory_agent import peer_view, route_view
 
 from calicopy.core import views
+from calicopy.net import Family
 from calicopy.seam.speaker import FsmState
 
 
@@ -142,7 +143,11 @@ def test_status_shows_tunnels_ways_and_what_strangers_sent(calicopy, agent):
 
 def test_status_shows_losses_once_there_are_some(calicopy, agent):
     assert "Losses" not in calicopy("status").out
-    agent.backend.counters = {"fib.writes_failed": 12, "kernel.events_lost": 1, "ipam.store_failures": 0}
+    agent.backend.counters = {
+        "fib.writes_failed": 12, "kernel.events_lost": 1, "ipam.store_failures": 0,
+        "udp.out_full": 7, "udp.out_packets": 9,
+    }  # fmt: skip
+    assert "Packets lost       udp.out_full 7" in calicopy("status").out.splitlines()
     assert "Losses             fib.writes_failed 12, kernel.events_lost 1; each was tried, or read, again" in (
         calicopy("status").out
     )
@@ -300,3 +305,12 @@ def test_options_may_stand_before_the_command(calicopy, agent, tmp_path):
     assert calicopy("-o", "json", "peers").json["items"]
     assert calicopy("--socket", str(tmp_path / "none"), "peers").code == 3
     assert calicopy("--socket", str(tmp_path / "none"), "peers", "--socket", agent.socket).code == 0
+
+
+def test_the_status_counts_addresses_by_family_where_there_are_two(calicopy, agent):
+    assert "Addresses of pods  1 block, 2 assigned, 62 free" in calicopy("status").out
+    both = ((Family.IPV4, 1, 63), (Family.IPV6, 2, 62))
+    status = agent.backend.status()
+    agent.backend.status = lambda: replace(status, ipam=replace(status.ipam, blocks=2, families=both))
+    line = next(line for line in calicopy("status").lines if line.startswith("Addresses of pods"))
+    assert line.split(None, 3)[3] == "2 blocks, ipv4 1 assigned 63 free, ipv6 2 assigned 62 free"

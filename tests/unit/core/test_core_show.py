@@ -4,9 +4,10 @@ from __future__ import annotations
 import pytest
 from corescript import N2, N3, Script, node, snapshot
 
+from calicopy.core import events as ev
 from calicopy.core import show
 from calicopy.core.views import PathState, RouteQuery, RouteView
-from calicopy.net import Prefix
+from calicopy.net import Family, Prefix
 
 OURS, THEIRS, OTHERS, OUTSIDE = "10.244.0.0/26", "10.244.1.0/26", "10.244.2.64/26", "10.9.0.0/26"
 
@@ -98,3 +99,13 @@ def test_a_session_shows_what_was_received_accepted_and_advertised(script: Scrip
     assert family.end_of_rib_received
     assert family.end_of_rib_sent
     assert family.in_sync
+
+
+def test_the_status_counts_addresses_by_family() -> None:
+    pools = [{"cidr": "10.244.0.0/22"}, {"cidr": "fd00:10:244::/112"}]
+    script = Script(node(1, pools=pools)).boot().wait(5.0)
+    script.tell(ev.AddressRequested(1, "a", Family.IPV4), ev.AddressRequested(2, "a", Family.IPV6))
+    script.tell(ev.AddressRequested(3, "b", Family.IPV6))
+    view = show.status_view(script.core, version="", started_at=0.0, config_file="", counters={}, more=()).ipam
+    assert (view.blocks, view.assigned, view.free) == (2, 3, 125)
+    assert view.families == ((Family.IPV4, 1, 63), (Family.IPV6, 2, 62))
