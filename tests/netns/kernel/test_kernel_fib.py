@@ -90,15 +90,18 @@ async def test_a_node_that_is_gone_is_one_change_and_nothing_leaks_by_the_defaul
     assert netns.ip("nexthop show proto 117") == "", "nothing uses it any more"
 
 
-async def test_after_the_carrier_was_gone_objects_and_routes_are_as_before(netns, kernel: Kernel) -> None:
+async def test_after_the_carrier_was_gone_objects_and_routes_are_as_before(
+    netns, kernel: Kernel, eventually
+) -> None:
     fib = await a_fib(kernel, netns.index("va"))
     learn(fib, WAYS[0])
     learn(fib, *WAYS[:3], prefixes=MANY[:10])
     await settle(fib, kernel)
     before = await kernel.dump()
     netns.ip("link set vb down")
-    assert netns.routes() == []
+    await eventually(lambda: not netns.routes())
     netns.ip("link set vb up")
+    await eventually(lambda: "NO-CARRIER" not in netns.ip("link show va"))
     fib.interfaces_lost({netns.index("va")})
     await settle(fib, kernel)
     assert await kernel.dump() == before
