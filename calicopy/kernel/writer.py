@@ -22,7 +22,7 @@ from calicopy.kernel.netlink import NetlinkOverrunError, NetlinkSocket
 from calicopy.net import Family, Packed
 
 OCTETS_PER_SEND = 256 * 1024
-"""A few milliseconds of the kernel's time, and far below the send buffer of any `NetlinkSocket`."""
+"""A few milliseconds of the kernel's time; less where the send buffer could not be made large enough."""
 _LOOKUPS_AT_MOST = 32
 
 
@@ -55,6 +55,7 @@ class RouteWriter:
     def __init__(self, socket: NetlinkSocket, identity: Identity) -> None:
         self._socket = socket
         self._identity = identity
+        self._octets = min(OCTETS_PER_SEND, socket.largest_send)
 
     def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write every batch, in order; a failing message stops nothing. One result a batch."""
@@ -91,13 +92,13 @@ class RouteWriter:
 
     def _sends(self, works: list[_Work]) -> Iterator[list[_Part]]:
         """What goes out at once: whole batches as far as there is room, large ones in pieces."""
-        parts, room = list[_Part](), OCTETS_PER_SEND
+        parts, room = list[_Part](), self._octets
         for work in works:
             size = len(work.template)
-            for prefixes in _slices(work.batch.prefixes, OCTETS_PER_SEND // size):
+            for prefixes in _slices(work.batch.prefixes, self._octets // size):
                 if parts and len(prefixes) * size > room:
                     yield parts
-                    parts, room = [], OCTETS_PER_SEND
+                    parts, room = [], self._octets
                 parts.append((work, prefixes))
                 room -= len(prefixes) * size
         if parts:
