@@ -215,13 +215,15 @@ class FamilyTable:
 
     def _decide_run(self, prefixes: Sequence[Packed], decisions: Decisions) -> bool:
         """Decide prefixes, each named once, that are alike; False, and nothing is done, where they are not."""
-        found = list(map(self._paths.get, prefixes))
-        candidates = found[0]
-        if found.count(candidates) != len(found):
-            return False
+        table = self._paths
+        candidates = table.get(prefixes[0])
         if candidates is None:
-            self._forget(prefixes, decisions)
-            return True
+            if table.keys().isdisjoint(prefixes):
+                self._forget(prefixes, decisions)
+                return True
+            return False
+        if list(map(table.get, prefixes)).count(candidates) != len(prefixes):
+            return False
         place = self.places.of_run(prefixes)
         if place is None:
             return False
