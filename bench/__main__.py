@@ -14,7 +14,8 @@ from bench.fabric import BenchError, remove_abandoned
 from bench.report import Row, print_table, write_json
 
 BENCHMARKS = (
-    "mesh", "start", "announce", "writer", "receive", "reflect", "failover", "footprint", "cli", "rib", "plan",
+    "mesh", "start", "announce", "writer", "receive", "failover", "flap", "drift", "reflect", "encap", "footprint",
+    "cli", "rib", "plan",
 )  # fmt: skip
 RESULT = Path("build/bench.json")
 

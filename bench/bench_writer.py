@@ -15,6 +15,7 @@ import resource
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench.fabric import BenchError, Fabric, run
@@ -27,7 +28,7 @@ from calicopy.kernel.writer import RouteWriter
 from calicopy.net import Family, Prefix, pack
 
 COUNT = int(os.environ.get("BENCH_WRITER", "100000"))
-RUNS = 5
+ROUNDS = ("raw", "writer", "raw", "writer", "raw", "writer", "ip") * 3
 OBJECTS = 64
 FIRST_ID = 1000
 PER_SEND = 1000
@@ -110,16 +111,14 @@ def measure(directory: Path) -> list[Row]:
     }  # fmt: skip
     rates: dict[tuple[str, RouteOp], list[float]] = {}
     with Fabric(directory, "n1", "n2") as fabric:
-        for _ in range(RUNS):
-            for name, write in methods.items():
-                fabric.inside("n1", lambda: make_objects(fabric.address("n2")))
-                for op in (RouteOp.ADD, RouteOp.DELETE):
-                    batches = batches_of(op, COUNT)
-                    taken = fabric.inside("n1", lambda write=write, batches=batches: write(batches))  # type: ignore[misc]
-                    rates.setdefault((name, op), []).append(COUNT / taken)
-                    wanted = COUNT if op is RouteOp.ADD else 0
-                    if (there := fabric.routes("n1", DEFAULT_PROTOCOL)) != wanted:
-                        raise BenchError(f"{name}: {there} routes are there, not {wanted}")
+        for name in ROUNDS:
+            fabric.inside("n1", lambda: make_objects(fabric.address("n2")))
+            for op in (RouteOp.ADD, RouteOp.DELETE):
+                work = partial(methods[name], batches_of(op, COUNT))
+                rates.setdefault((name, op), []).append(COUNT / fabric.inside("n1", work))
+                wanted = COUNT if op is RouteOp.ADD else 0
+                if (there := fabric.routes("n1", DEFAULT_PROTOCOL)) != wanted:
+                    raise BenchError(f"{name}: {there} routes are there, not {wanted}")
     for (name, op), values in rates.items():
         say(f"{name} {op.value}: {spread(values)} routes/s")
     rows = []

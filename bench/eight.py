@@ -1,8 +1,8 @@
-"""A node and a BIRD beside it, each with the same eight BIRD peers, which announce a route each."""
+"""A node and a BIRD beside it, each with the same BIRD peers, which announce a route each."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bench.fabric import Fabric
@@ -11,12 +11,18 @@ from bench.routers import Bird, Node, blocks, cluster
 PEERS = 8
 
 
-@contextmanager
-def eight_peers(directory: Path) -> Iterator[tuple[Node, Bird]]:
+def eight_peers(directory: Path) -> AbstractContextManager[tuple[Node, Bird]]:
     """All sessions are up."""
+    return many_peers(directory, PEERS)
+
+
+@contextmanager
+def many_peers(directory: Path, count: int) -> Iterator[tuple[Node, Bird]]:
+    """The same with so many peers, up to 100."""
+    directory.mkdir(exist_ok=True)
     with Fabric(directory, "n1", "b1", "peers") as fabric:
-        addresses = {f"r{number}": f"192.0.2.{100 + number}" for number in range(PEERS)}
-        routes = dict(zip(addresses, blocks(PEERS, first=64), strict=True))
+        addresses = {f"r{number}": f"192.0.2.{100 + number}" for number in range(count)}
+        routes = dict(zip(addresses, blocks(count, first=64), strict=True))
         peers = []
         for name, address in addresses.items():
             fabric.add_address("peers", address)
@@ -27,6 +33,6 @@ def eight_peers(directory: Path) -> Iterator[tuple[Node, Bird]]:
         bird = Bird(fabric, "b1", [*addresses.values()])
         node.start()
         bird.start()
-        node.wait_established(PEERS)
+        node.wait_established(count)
         bird.wait_established()
         yield node, bird

@@ -31,6 +31,7 @@ RTM_NEWROUTE, RTM_DELROUTE, RTA_DST, RTMGRP_IPV4_ROUTE = 24, 25, 1, 0x40
 SO_RCVBUFFORCE, ETH_P_IP = 33, 0x0800
 ROUTE_UNICAST, ROUTE_BLACKHOLE, TABLE_MAIN = 1, 6, 254
 MARKER, BGP_UPDATE = b"\xff" * 16, 2
+WATCH_OCTETS = 512 << 20  # what may wait while the CPU is taken: a kilobyte or so a route
 POLL_S = 0.005
 END_S = 10.0
 
@@ -89,6 +90,7 @@ class Fabric:
     def __init__(self, directory: Path, *hosts: str) -> None:
         self.directory = directory
         self.hosts = hosts
+        self._namespaces: list[str] = []
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Fabric:
@@ -124,7 +126,7 @@ class Fabric:
         for process in self._processes:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(END_S)
-        for name in (*self.hosts, SWITCH):
+        for name in (*self._namespaces, *self.hosts, SWITCH):
             _remove(_namespace(name))
         for process in self._processes:
             if process.poll() is None:
@@ -138,6 +140,22 @@ class Fabric:
     def add_address(self, host: str, address: str) -> None:
         """One more address on the switch."""
         run("ip", "-n", _namespace(host), "address", "add", f"{address}/24", "dev", "eth1")
+
+    def add_namespace(self, name: str) -> str:
+        """A namespace more, connected to nothing, which is named like a host; what it is called outside."""
+        self._namespaces.append(name)
+        run("ip", "netns", "add", _namespace(name))
+        run("ip", "-n", _namespace(name), "link", "set", "lo", "up")
+        return _namespace(name)
+
+    def run(self, host: str, *words: str) -> str:
+        """Output of a command in a host. Raises BenchError when it fails."""
+        return run("ip", "netns", "exec", _namespace(host), *words)
+
+    def set_cable(self, host: str, *, up: bool) -> None:
+        """Pull the cable of a host at the switch, or put it back: the host's interface loses its carrier."""
+        port = f"p{self.hosts.index(host) + 1}"
+        run("ip", "-n", _namespace(SWITCH), "link", "set", port, "up" if up else "down")
 
     def spawn(self, host: str, *words: str, log: str = "") -> subprocess.Popen[bytes]:
         """Start a process in a host. Its output goes into `log`; with none, stderr is a pipe."""
@@ -216,7 +234,7 @@ class RouteWatch:
         self._protocol = protocol
         self._raw: list[tuple[float, bytes]] = []
         self._socket = fabric.open_socket(host, socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, WATCH_OCTETS)
         self._socket.bind((0, RTMGRP_IPV4_ROUTE))
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

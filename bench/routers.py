@@ -23,10 +23,10 @@ AGENT_UP = "agent is up"
 POOL = "10.0.0.0/8"
 
 
-def blocks(count: int, *, first: int = 0) -> list[str]:
-    """`count` blocks of the pool."""
-    numbers = ((10 << 24) + (number << 6) for number in range(first, first + count))
-    return [f"{socket.inet_ntoa(number.to_bytes(4, 'big'))}/26" for number in numbers]
+def blocks(count: int, *, first: int = 0, length: int = 26) -> list[str]:
+    """`count` blocks of the pool, of this prefix length."""
+    numbers = ((10 << 24) + (number << (32 - length)) for number in range(first, first + count))
+    return [f"{socket.inet_ntoa(number.to_bytes(4, 'big'))}/{length}" for number in numbers]
 
 
 class Node:
@@ -113,7 +113,7 @@ class Node:
 
     def processes(self) -> dict[str, int]:
         """Pids of its parts."""
-        parts = {"agent": ("calicopy", "agent"), "exabgp": ("calicopy", "speaker"), "bridge": ("bridge",),
+        parts = {"agent": ("calicopy", "agent"), "bridge": ("bridge",), "exabgp": ("calicopy", "speaker"),
                  "supervisor": ("calicopy", "node")}  # fmt: skip
         found: dict[str, int] = {}
         for part, words in parts.items():

@@ -1,10 +1,11 @@
-"""`calicopy agent`, with the moments of a failover written to stderr: `MARK name time.time()`.
+"""`calicopy agent`, with some moments written to stderr: `MARK name time.time()`.
 
     python -m bench.timed_agent CONFIG NODE
 
 Nothing else differs: the agent is run in this process, and what takes the time stands between the callers and two of
 its methods. `peer-down`: the event that a session has ended is handed to the core, which is where it is decided that a
-node is gone. `next-hops`: the core's order to change nexthop objects is handed to the kernel edge.
+node is gone. `next-hops` and `dump`: the core's orders to change nexthop objects, and to read the kernel's routes back,
+are handed to the kernel edge.
 """
 from __future__ import annotations
 
@@ -15,11 +16,12 @@ from pathlib import Path
 from calicopy.agent import main
 from calicopy.agent.agent import Agent
 from calicopy.agent.loop import CoreLoop
-from calicopy.core.commands import Command, WriteNextHops
+from calicopy.core.commands import Command, DumpRoutes, WriteNextHops
 from calicopy.core.events import CoreEvent
 from calicopy.seam.speaker import PeerDown
 
-MARK, PEER_DOWN, NEXT_HOPS = "MARK", "peer-down", "next-hops"
+MARK, PEER_DOWN, NEXT_HOPS, DUMP = "MARK", "peer-down", "next-hops", "dump"
+_ORDERS = {WriteNextHops: NEXT_HOPS, DumpRoutes: DUMP}
 
 
 def _mark(name: str) -> None:
@@ -36,8 +38,8 @@ def stand_between() -> None:
         post(loop, event)
 
     def timed_dispatch(agent: Agent, command: Command) -> None:
-        if isinstance(command, WriteNextHops):
-            _mark(NEXT_HOPS)
+        if type(command) in _ORDERS:
+            _mark(_ORDERS[type(command)])
         dispatch(agent, command)
 
     CoreLoop.post = timed_post  # type: ignore[method-assign]

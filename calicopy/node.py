@@ -5,7 +5,8 @@ what is handed to it). Each service runs in a session of its own and holds, thro
 lock on `RUN_DIR/NAME.lock`: so the lock is held exactly as long as the service lives, whoever started it. When this
 process is killed the services go on. A new one finds their locks held, reads the pid beside, and watches the process
 that is there instead of starting a second. A service that ends is started again at once the first time, then after a
-growing delay, which starts over when it has run for a while.
+growing delay, which starts over when it has run for a while. A service that needs a file runs only while that is
+there: the agent asks for the forwarder of encapsulation udp by writing its settings, and never starts it itself.
 
 Signals: SIGTERM and SIGINT stop the agent, then the speaker (ExaBGP closes its sessions without a NOTIFICATION, so
 peers with graceful restart keep the routes; the kernel's routes stay too). With `--drain` the agent drains the node
@@ -21,8 +22,10 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+
+from calicopy.udp import SETTINGS_FILE
 
 DEFAULT_RUN_DIR = "/run/calicopy"
 FIRST_DELAY_S = 0.0
@@ -32,6 +35,8 @@ STABLE_S = 30.0  # a service that ran so long starts with no delay again
 STOP_TIMEOUT_S = 8.0
 DRAIN_TIMEOUT_S = 20.0  # more than what an agent that drains before its end takes at most
 LOCK_POLL_S = 0.5
+NEEDS_POLL_S = 0.25
+FORWARDER_STABLE_S = 2.0  # it is the data path, so its first start again is at once also soon after the last
 USAGE = "usage: calicopy node [--run-dir DIR] [AGENT ARGUMENTS]\n"
 
 
@@ -59,6 +64,8 @@ class Service:
     command: tuple[str, ...]
     environment: dict[str, str] = field(default_factory=dict)
     stop_timeout: float | None = None  # seconds; None: the supervisor's
+    stable_after: float = STABLE_S  # seconds
+    needs: str = ""  # the path of a file; empty: it always runs
     pid: int = 0
     descriptor: int = -1
     started: float = 0.0
@@ -87,9 +94,8 @@ class Supervisor:
             signal.signal(number, lambda *_: None)  # the wake-up descriptor carries the number
         while not self.stopping:
             now = time.monotonic()
-            for service in self.services:
-                if not service.pid and now >= service.due:
-                    self._try(service)
+            for service in self._due(now):
+                self._try(service)
             self._wait(self._next_due(now))
         return self._stop()
 
@@ -168,15 +174,28 @@ class Supervisor:
 
     def _schedule(self, service: Service) -> None:
         now = time.monotonic()
-        if now - service.started >= STABLE_S:
+        if now - service.started >= service.stable_after:
             service.delay = FIRST_DELAY_S
         service.due = now + service.delay
         service.delay = min(max(SECOND_DELAY_S, service.delay * 2), LAST_DELAY_S)
 
     # the loop
 
+    def _due(self, now: float) -> Iterator[Service]:
+        """The services to start now. Those that run and are no longer asked for are told to end."""
+        for service in self.services:
+            if service.needs and not os.path.exists(service.needs):  # noqa: PTH110 - pathlib is slow to load
+                self._signal(service.name, signal.SIGTERM)
+            elif not service.pid and now >= service.due:
+                yield service
+
     def _next_due(self, now: float) -> float | None:
-        waits = [max(0.0, service.due - now) for service in self.services if not service.pid]
+        """Seconds to the next start, or to the next look at what a service needs; None: nothing is due."""
+        waits = [max(0.0, service.due - now) for service in self.services if not service.pid and not service.needs]
+        for service in self.services:
+            if service.needs:
+                soon = not service.pid and now < service.due < now + NEEDS_POLL_S
+                waits.append(service.due - now if soon else NEEDS_POLL_S)
         return min(waits, default=None)
 
     def _wait(self, seconds: float | None) -> None:
@@ -247,6 +266,12 @@ def node_services(run_dir: str, agent_arguments: Sequence[str]) -> list[Service]
     python = (sys.executable, "-m")
     return [
         Service("speaker", (*python, "calicopy.speaker.unit", "--config", f"{run_dir}/exabgp.conf")),
+        Service(
+            "udp",
+            (*python, "calicopy.udp.unit", "--run-dir", run_dir),
+            stable_after=FORWARDER_STABLE_S,
+            needs=f"{run_dir}/{SETTINGS_FILE}",
+        ),
         Service(
             "agent",
             (*python, "calicopy", "agent", *agent_arguments),

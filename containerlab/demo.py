@@ -79,7 +79,7 @@ def main() -> None:
 The lab stays up. Try next:
   .venv/bin/calicopy lab list
   .venv/bin/calicopy lab exec n2 -- calicopy peers
-  .venv/bin/calicopy lab exec n2 -- ip route show proto 117
+  .venv/bin/calicopy lab exec n2 -- calicopy routes --installed
   .venv/bin/calicopy lab exec n2 -- calicopy watch
   .venv/bin/calicopy lab exec n1 -- ip netns exec {FROM_POD[1]} ping {target}
   make demo-down""")

@@ -31,6 +31,7 @@ test  gobgpd      gobgpd
 test  bgpctl      openbgpd
 test  tcpdump     tcpdump
 test  git         git
+test  iperf3      iperf3
 image ip          iproute2
 image nsenter     util-linux
 LIST

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 GC_THRESHOLD = 50_000  # objects made between two looks at the youngest
-SWITCH_S = 0.0005
-"""How long one thread may keep the others from the interpreter. A thread that writes routes comes back from the kernel
-every few milliseconds, and while it waits for a busy loop the kernel has nothing to do (5 ms by default); and the loop
-waits as long for a thread that loads modules or a cluster file."""
+SWITCH_S = 0.0002
+"""How long one thread may keep the others from the interpreter (5 ms by default). A thread that writes routes comes
+back from the kernel every few milliseconds, and while it waits for a busy loop the kernel has nothing to do; one that
+turns a nexthop object into a blackhole comes back twice before that is done; and the loop waits as long for a thread
+that loads modules or a cluster file."""
 EXIT_OK = 0
 EXIT_ERROR = 1
 EXIT_REFUSED = 4  # the cluster file is wrong: restarting does not help

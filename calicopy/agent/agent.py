@@ -19,6 +19,7 @@ from calicopy.agent.ending import drain_to_stop
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.loop import CoreLoop
 from calicopy.agent.startup import Startup, wait_for_address
+from calicopy.agent.udp_edge import UdpEdge
 from calicopy.agent.wishes import Wish, work_out
 from calicopy.agent.workloads import WorkloadPorts, Workloads
 from calicopy.api.backend import AddressWishes, RefusalKind, RefusedError
@@ -30,7 +31,7 @@ from calicopy.core.core import Core
 from calicopy.core.views import ChangeView, WorkloadView
 from calicopy.ipam import AddressRecord
 from calicopy.kernel.kernel import Kernel
-from calicopy.net import IPAddress, Prefix
+from calicopy.net import Encapsulation, IPAddress, Prefix
 from calicopy.speaker.client import SpeakerClient
 from calicopy.speaker.control import SpeakerControl
 from calicopy.store import Store, StoreChange, StoreError, WorkloadRecord
@@ -125,7 +126,10 @@ class Agent:
         self.client = SpeakerClient(str(run_dir / "speaker.sock"))
         control = SpeakerControl(self.client, config_path=str(run_dir / "exabgp.conf"))
         self.speaker = SpeakerEdge(self.client, control, self.loop.post)
-        self.kernel = KernelEdge(kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post)
+        self.udp = UdpEdge(run_dir, self.loop.post)
+        self.kernel = KernelEdge(
+            kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post, udp=self.udp
+        )
         self.store = StoreEdge(store, self.loop.post)
         self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
         self._mtu_changed = asyncio.Event()
@@ -144,6 +148,7 @@ class Agent:
         self.backend.config_calls = self.changeover
         self.backend.config_problems = self.changeover.problems
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.changeover.reload)
+        self.udp.configure(wanted=Encapsulation.UDP in self.node.cluster.decapsulated)
         self.client.start()
         tasks = [
             asyncio.create_task(work, name=name)
@@ -161,6 +166,7 @@ class Agent:
                 "kernel nft": self.kernel.nft.run(),
                 "kernel nft events": self.kernel.watch_nft(),
                 "store": self.store.task.run(),
+                "udp": self.udp.watch(),
                 "workloads": self._look_after(calls),
             }.items()
         ]
@@ -185,6 +191,7 @@ class Agent:
             for task in (stop, *tasks):
                 task.cancel()
             await asyncio.gather(stop, *tasks, return_exceptions=True)
+            self.udp.close()
             await asyncio.to_thread(self.store.close)
 
     async def _serve(self, lock: SocketLock) -> ApiServer:
@@ -202,7 +209,7 @@ class Agent:
             case do.WriteRoutes() | do.DumpRoutes():
                 self.kernel.put_routes(command)
             case do.WriteNextHops():
-                self.kernel.next_hops.put(command)
+                self.kernel.put_next_hops(command)
             case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
             case do.SetWorkloadMtu():
@@ -225,6 +232,7 @@ class Agent:
         self.node = node
         logging.getLogger().setLevel(node.cluster.agent.log_level.value.upper())
         self.kernel.set_pools(tuple(pool.cidr for pool in node.cluster.pools))
+        self.udp.configure(wanted=Encapsulation.UDP in node.cluster.decapsulated)
 
     def _after(self) -> None:
         self.changes.happened()
@@ -247,6 +255,7 @@ class Agent:
             "agent.longest_step_us": int(self.loop.longest_step_s * 1e6),
             "api.watchers_dropped": self._server.hub.dropped if self._server is not None else 0,
             **self.kernel.counters,
+            **self.udp.counters,
         }
 
     async def _count_packets(self) -> None:

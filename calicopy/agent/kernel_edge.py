@@ -15,8 +15,10 @@ import logging
 import time
 from collections import Counter
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from calicopy.agent.edges import OrderedTask, Post
+from calicopy.agent.udp_edge import UdpEdge
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
@@ -33,17 +35,20 @@ from calicopy.net.nexthop import NextHopFacts
 
 log = logging.getLogger(__name__)
 
+Command = TypeVar("Command")
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True, slots=True)
-class _Write:
-    """Routes that are being written."""
+class _Begun(Generic[Command, Result]):
+    """A write that is under way."""
 
-    command: do.WriteRoutes
-    results: asyncio.Future[list[WriteResult]]
+    command: Command
+    results: asyncio.Future[list[Result]]
 
 
-NextHopCommand = do.WriteNextHops | NextHopsChanged
-RouteCommand = do.DumpRoutes | _Write
+RouteCommand = do.DumpRoutes | _Begun[do.WriteRoutes, WriteResult]
+NextHopCommand = NextHopsChanged | _Begun[do.WriteNextHops, NextHopResult]
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
@@ -55,14 +60,16 @@ COUNT_TIMEOUT_S = 2.0
 class KernelEdge:
     """Routes, interfaces, next hops, tunnel, sysctls, nft."""
 
-    def __init__(self, kernel: Kernel, pools: tuple[Prefix, ...], post: Post) -> None:
+    def __init__(self, kernel: Kernel, pools: tuple[Prefix, ...], post: Post, *, udp: UdpEdge) -> None:
         self._kernel = kernel
         self._pools = pools
+        self._udp = udp
         self._post = post
         self._wanted: frozenset[IPAddress] = frozenset()
         self._facts: dict[IPAddress, NextHopFacts] = {}
         self._interfaces: dict[int, InterfaceFacts] = {}
         self._tunnels: dict[Encapsulation, do.SetTunnel] = {}
+        self._lacking: set[Encapsulation] = set()  # no link brings a module: tried again only when asked for again
         self._host: do.SetHost | None = None
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.next_hops: OrderedTask[NextHopCommand] = OrderedTask("kernel next hops", self._do_next_hops)
@@ -79,9 +86,13 @@ class KernelEdge:
     def put_routes(self, command: do.DumpRoutes | do.WriteRoutes) -> None:
         """Write or read routes, after all that was put before."""
         if isinstance(command, do.WriteRoutes):
-            self.routes.put(_Write(command, self._kernel.begin_write(command.batches)))
+            self.routes.put(_Begun(command, self._kernel.begin_write(command.batches)))
         else:
             self.routes.put(command)
+
+    def put_next_hops(self, command: do.WriteNextHops) -> None:
+        """Write nexthop objects, after all that was put before. A failover waits for it."""
+        self.next_hops.put(_Begun(command, self._kernel.begin_next_hops(command.changes)))
 
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
@@ -102,7 +113,7 @@ class KernelEdge:
 
     async def _do_routes(self, command: RouteCommand) -> None:
         match command:
-            case _Write():
+            case _Begun():
                 try:
                     results = await command.results
                 except OSError as error:  # what of it the kernel took is not known: all of it is tried again
@@ -117,12 +128,12 @@ class KernelEdge:
 
     async def _do_next_hops(self, command: NextHopCommand) -> None:
         match command:
-            case do.WriteNextHops():
+            case _Begun():
                 try:
-                    results = await self._kernel.write_next_hops(command.changes)
+                    results = await command.results
                 except OSError as error:
                     log.error("next hops were not written: %s", reason_of(error))
-                    results = [NextHopResult(change, error.errno or errno.EIO) for change in command.changes]
+                    results = [NextHopResult(change, error.errno or errno.EIO) for change in command.command.changes]
                 self._post(ev.NextHopsWritten(tuple(results)))
             case NextHopsChanged():
                 try:
@@ -154,6 +165,7 @@ class KernelEdge:
                 await self._resolve()
             case do.SetTunnel():
                 self._tunnels[command.encapsulation] = command
+                self._lacking.discard(command.encapsulation)
                 await self._check_links()  # the new device has settings too
             case do.SetHost():
                 self._host = command
@@ -176,8 +188,9 @@ class KernelEdge:
 
     async def _check_links(self) -> None:
         """What is ensured on links may be gone with one. Ensuring reads first, so it costs little."""
-        for wanted in self._tunnels.values():
-            await self._set_tunnel(wanted)
+        for encapsulation, wanted in self._tunnels.items():
+            if encapsulation not in self._lacking:
+                await self._set_tunnel(wanted)
         if self._host is None:
             return
         tunnels = tuple(wanted.device for wanted in self._tunnels.values())
@@ -195,9 +208,16 @@ class KernelEdge:
             case Encapsulation.VXLAN if command.local is not None:
                 vxlan = VxlanSpec(spec, vni=command.vni, port=command.port, local=command.local, ends=command.ends)
                 status = await self._kernel.ensure_vxlan(vxlan)
+            case Encapsulation.UDP:
+                missing = await asyncio.to_thread(self._udp.prepare, command)
+                if missing:
+                    self._post(ev.TunnelSet(command.encapsulation, None, missing))
+                    return
+                status = await self._kernel.ensure_tun(spec)
             case _:
-                self._post(ev.TunnelSet(command.encapsulation, None, "not built yet"))
                 return
+        if status.unsupported:
+            self._lacking.add(command.encapsulation)
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(command.encapsulation, status.ifindex if status.up else None, error))
 

@@ -9,6 +9,7 @@ from calicopy.core.views import (
     BlockState,
     BlockView,
     ChangeView,
+    FibView,
     Health,
     KernelRouteView,
     LogView,
@@ -61,7 +62,7 @@ def reason(view: ReasonView | None) -> types_pb2.Reason | None:
 
 def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
     """The whole status."""
-    speaker, fib, ipam = view.speaker, view.fib, view.ipam
+    speaker, ipam = view.speaker, view.ipam
     return node_pb2.NodeStatus(
         node=view.node,
         router_id=str(view.router_id),
@@ -77,15 +78,7 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
         speaker=node_pb2.SpeakerStatus(
             attached=speaker.attached, instance=speaker.instance, pid=speaker.pid, last_error=speaker.last_error
         ),
-        fib=node_pb2.FibStatus(
-            desired=fib.desired,
-            installed=fib.installed,
-            pending=fib.pending,
-            failed=fib.failed,
-            in_sync=fib.in_sync,
-            protocol=fib.protocol,
-            metric=fib.metric,
-        ),
+        fib=_fib(view.fib),
         ipam=node_pb2.IpamStatus(
             blocks=ipam.blocks,
             pending_blocks=ipam.pending_blocks,
@@ -104,6 +97,18 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
         tunnels=[_tunnel(tunnel) for tunnel in view.tunnels],
         next_hops=[_next_hop(one) for one in view.next_hops],
         workload_mtu=view.workload_mtu,
+    )
+
+
+def _fib(view: FibView) -> node_pb2.FibStatus:
+    return node_pb2.FibStatus(
+        desired=view.desired,
+        installed=view.installed,
+        pending=view.pending,
+        failed=view.failed,
+        in_sync=view.in_sync,
+        protocol=view.protocol,
+        metric=view.metric,
     )
 
 

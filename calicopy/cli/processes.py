@@ -1,8 +1,8 @@
-"""`calicopy node`, `agent` and `speaker`: the processes themselves.
+"""`calicopy node`, `agent`, `speaker` and `udp`: the processes themselves.
 
-Theory of operation: plain calls of node and agent never come here (see `quick`). Node and speaker live for months and
-need nothing of the command line, so these commands become them by exec: the same process, so that PID 1 stays PID 1,
-with only what it needs in memory.
+Theory of operation: plain calls of node and agent never come here (see `quick`). Node, speaker and udp live for months
+and need nothing of the command line, so these commands become them by exec: the same process, so that PID 1 stays
+PID 1, with only what it needs in memory.
 """
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def agent(config: str, name: str | None, *, drain: bool) -> None:
 @_drain
 @click.option("--run-dir", metavar="DIR", help="For locks and sockets.  [default: that of the cluster file]")
 def node(config: str, name: str | None, *, drain: bool, run_dir: str | None) -> None:
-    """Run speaker and agent, and start each again when it ends. Fit to be PID 1.
+    """Run speaker, agent and, where the cluster file wants it, udp; start each again when it ends. Fit to be PID 1.
 
     \b
     Examples:
@@ -68,6 +68,18 @@ def speaker(config: str | None) -> None:
       calicopy speaker --config /run/calicopy/exabgp.conf
     """
     _become("calicopy.speaker.unit", *(["--config", config] if config is not None else []))
+
+
+@click.command()
+@click.option("--run-dir", metavar="DIR", help="Where the agent writes udp.json.  [default: /run/calicopy]")
+def udp(run_dir: str | None) -> None:
+    """Forward packets of pools with encapsulation udp, while the agent asks for it.
+
+    \b
+    Example:
+      calicopy udp --run-dir /run/calicopy
+    """
+    _become("calicopy.udp.unit", *(["--run-dir", run_dir] if run_dir is not None else []))
 
 
 def _run_dir(config: str) -> str | None:

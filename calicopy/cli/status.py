@@ -25,6 +25,11 @@ LOSSES = (
     "ipam.store_failures",
 )  # fmt: skip
 """Counters of what went wrong and was made good: shown when it happened."""
+PACKET_LOSSES = (
+    "udp.out_full", "udp.out_failed", "udp.out_too_big", "udp.out_no_node", "udp.out_malformed", "udp.in_failed",
+    "udp.in_foreign", "udp.in_malformed", "udp.in_not_ecn",
+)  # fmt: skip
+"""Counters of packets that encapsulation udp did not carry."""
 
 TUNNEL_COLUMNS: tuple[Column[TunnelStatus], ...] = (
     Column("ENCAPSULATION", lambda tunnel: tunnel.encapsulation),
@@ -133,9 +138,14 @@ def _pairs(node: NodeStatus) -> Iterator[tuple[str, object]]:
     yield "MTU of pods", node.workload_mtu or "-"
     if node.tunnels:
         yield "From strangers", _strangers(node.tunnels)
-    losses = ", ".join(f"{name} {node.counters[name]}" for name in LOSSES if node.counters.get(name))
-    if losses:
+    if losses := _risen(node, LOSSES):
         yield "Losses", f"{losses}; each was tried, or read, again"
+    if dropped := _risen(node, PACKET_LOSSES):
+        yield "Packets lost", dropped
+
+
+def _risen(node: NodeStatus, names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {node.counters[name]}" for name in names if node.counters.get(name))
 
 
 def _strangers(tunnels: Sequence[TunnelStatus]) -> str:

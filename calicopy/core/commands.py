@@ -118,7 +118,7 @@ class SetHost:
     nat_pools: tuple[Prefix, ...] = ()
     nat_exempt: tuple[Prefix, ...] = ()
     guarded: tuple[Decapsulation, ...] = ()
-    senders: tuple[Prefix, ...] = ()
+    senders: tuple[IPAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,10 @@ class KernelRoutes:
             self._fib.dump_begins()
             self._emit(DumpRoutes())
 
+    def dump_is_old(self) -> None:
+        """Something happened that a dump under way may not have seen: another one follows it."""
+        self._again = self._dumping
+
     def dump_came(self, event: KernelDumped, now: float, *, next_in_s: float) -> None:
         """Every route of ours that the kernel holds."""
         self._dumping, self.dumped, self.error = False, True, ""

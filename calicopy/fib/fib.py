@@ -19,6 +19,7 @@ from calicopy.fib.census import PAUSE_S, Census
 from calicopy.fib.learned import FamilyRoutes
 from calicopy.fib.objects import NextHops
 from calicopy.fib.resolution import Underlay, Way, ways_of
+from calicopy.fib.targets import Targets
 from calicopy.fib.types import (
     BLACKHOLE,
     FibPool,
@@ -51,11 +52,10 @@ class Fib:
     def __init__(self) -> None:
         self._underlay = Underlay()
         self._pools: tuple[FibPool, ...] = ()
-        self._targets: dict[RouteTarget, RouteTarget] = {BLACKHOLE: BLACKHOLE}
-        self._touched: set[int] = set()  # ids of targets that came into use since a census began
-        self._next_hops = NextHops(self._intern)
+        self._targets = Targets()
+        self._next_hops = NextHops(self._targets.intern)
         self._routes = {
-            family: FamilyRoutes(family, self._underlay, self._next_hops, self._intern) for family in Family
+            family: FamilyRoutes(family, self._underlay, self._next_hops, self._targets) for family in Family
         }
         self._trackers = {family: routes.tracker for family, routes in self._routes.items()}
         self._blackholes: frozenset[Prefix] = frozenset()
@@ -130,7 +130,7 @@ class Fib:
         for prefix in self._blackholes:
             wanted[prefix.family][prefix.packed] = BLACKHOLE
         for prefix, ifindex in self._workloads.items():
-            wanted[prefix.family][prefix.packed] = self._intern(workload_target(ifindex))
+            wanted[prefix.family][prefix.packed] = self._targets.intern(workload_target(ifindex))
         for family, routes in wanted.items():
             self._routes[family].set_local(routes)
 
@@ -153,7 +153,7 @@ class Fib:
         self._underlay_changed = self._underlay_changed or used != self._next_hops.used
         for family, tracker in self._trackers.items():
             strays = [stray for stray in dump.strays if stray.family is family]
-            tracker.kernel_state(dump.routes.get(family, {}), strays, self._intern_all)
+            tracker.kernel_state(dump.routes.get(family, {}), strays)
         self._next_hops_seen()
 
     def kernel_changed(self, family: Family, changes: Mapping[Packed, RouteTarget | None]) -> None:
@@ -161,12 +161,11 @@ class Fib:
 
         Prefixes whose write failed are tried again at once: a foreign route may have gone.
         """
-        found = {packed: target for packed, target in changes.items() if target is not None}
-        self._trackers[family].kernel_changed({**changes, **self._intern_all(found)})
+        self._trackers[family].kernel_changed(self._targets.intern_all(changes))
 
     def next_hops_changed(self, changes: Mapping[int, NextHopObject | None]) -> None:
         """What an event said of single objects: ours is now this one, or is gone (None), and its routes with it."""
-        self._forget_led(self._next_hops.changed(changes), surely=True)
+        self._forget_led(self._next_hops.changed(changes))
         self._next_hops_seen()
 
     def interfaces_lost(self, ifindexes: Collection[int]) -> None:
@@ -180,10 +179,10 @@ class Fib:
         self.retry_now()
         if not ifindexes:
             return
-        over = [target for target in self._targets if any(hop.ifindex in ifindexes for hop in target.hops)]
+        over = self._targets.over(ifindexes)
         for tracker in self._trackers.values():
-            tracker.forget(over, surely=False)
-        self._forget_led(self._next_hops.forget_over(ifindexes), surely=False)
+            tracker.forget(over)
+        self._forget_led(self._next_hops.forget_over(ifindexes))
 
     def written(self, results: Iterable[WriteResult], now: float) -> None:
         """Results of batches that `delta` gave, at monotonic time `now`."""
@@ -193,13 +192,13 @@ class Fib:
 
     def next_hops_written(self, results: Iterable[NextHopResult], now: float) -> None:
         """Results of the changes that `next_hop_delta` gave, all of them, at monotonic time `now`."""
-        self._forget_led(self._next_hops.written(results, now), surely=False)
+        self._forget_led(self._next_hops.written(results, now))
         self._next_hops_seen()
 
-    def _forget_led(self, gone: Collection[int], *, surely: bool) -> None:
-        lost = [self._intern(object_target(number)) for number in gone]
+    def _forget_led(self, gone: Collection[int]) -> None:
+        lost = [self._targets.intern(object_target(number)) for number in gone]
         for tracker in self._trackers.values():
-            tracker.forget(lost, surely=surely)
+            tracker.forget(lost)
 
     def _next_hops_seen(self) -> None:
         """Objects came to be there, or took other ids: routes follow."""
@@ -241,7 +240,7 @@ class Fib:
             room = limit - sum(len(batch.prefixes) for batch in batches)
             if room > 0:
                 batches += tracker.delta(room, now)
-        self._touched.update(id(batch.target) for batch in batches)
+        self._targets.touched.update(id(batch.target) for batch in batches)
         self._count(now)
         return batches
 
@@ -352,19 +351,6 @@ class Fib:
                 routes.follow_underlay()
             self._next_hops_seen()
 
-    def _intern(self, target: RouteTarget) -> RouteTarget:
-        found = self._targets.setdefault(target, target)
-        self._touched.add(id(found))
-        return found
-
-    def _intern_all(self, routes: Mapping[Packed, RouteTarget]) -> dict[Packed, RouteTarget]:
-        # A dump has few distinct targets, each one object: comparing by id first keeps the hashing to those few.
-        distinct = {id(target): target for target in routes.values()}
-        canonical = {key: self._intern(target) for key, target in distinct.items()}
-        if all(canonical[key] is target for key, target in distinct.items()):
-            return dict(routes)
-        return {packed: canonical[id(target)] for packed, target in routes.items()}
-
     def _count(self, now: float) -> None:
         """Find what is not used any more, in slices, when something may be, and let go of it."""
         if self._census is None:
@@ -374,19 +360,15 @@ class Fib:
                 return
             self._census, self._census_wanted = Census(self._routes.values()), False
             flying = (batch for tracker in self._trackers.values() for batch in tracker.in_flight)
-            self._touched = {id(batch.target) for batch in flying}
+            self._targets.touched = {id(batch.target) for batch in flying}
             return
         if not self._census.step():
             return
-        used = self._census.used | self._touched
+        used = self._census.used | self._targets.touched
         self._census, self._census_from = None, now + PAUSE_S
         led = {one.next_hop_id for one in self._targets if id(one) in used}
         self._next_hops.release(led, sweep=self._sweeping)
-        self._targets = {
-            one: one
-            for one in self._targets
-            if id(one) in used or one is BLACKHOLE or self._next_hops.wanted(one) is not None
-        }
+        self._targets.keep(lambda one: id(one) in used or self._next_hops.wanted(one) is not None)
         self._census_at_size = max(_CENSUS_AT, 2 * (len(self._targets) + sum(map(_size, self._routes.values()))))
 
 

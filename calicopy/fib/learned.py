@@ -6,12 +6,15 @@ those are found anew (`follow_underlay`); only where one leads elsewhere are the
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 
 from calicopy.fib.objects import NextHops
+from calicopy.fib.queue import drop
 from calicopy.fib.resolution import Resolution, Rule, RuleIndex, Underlay, find_ways, plain_target
-from calicopy.fib.tracker import RouteTracker, drop
+from calicopy.fib.targets import Targets
+from calicopy.fib.tracker import RouteTracker
 from calicopy.fib.types import FibPool, Hop, RouteTarget, Selected
 from calicopy.net import Family, Packed
 
@@ -20,17 +23,17 @@ class FamilyRoutes:
     """Learned and local routes of a family, brought to its tracker. `touched` has the ids of resolutions just used."""
 
     def __init__(
-        self, family: Family, underlay: Underlay, next_hops: NextHops, intern: Callable[[RouteTarget], RouteTarget]
+        self, family: Family, underlay: Underlay, next_hops: NextHops, targets: Targets
     ) -> None:
         self.family = family
-        self.tracker = RouteTracker(family, next_hops.actual)
+        self.tracker = RouteTracker(family, next_hops.actual, targets.intern_all)
         self.rules = RuleIndex(family, ())
         self.resolutions: dict[Packed, Resolution] = {}
         self.local: dict[Packed, RouteTarget] = {}
         self.touched: set[int] = set()
         self._underlay = underlay
         self._next_hops = next_hops
-        self._intern = intern
+        self._intern = targets.intern
         self._to_visit: Iterator[Packed] | None = None
         self._reruled = False
 
@@ -105,16 +108,17 @@ class FamilyRoutes:
             self._to_visit = None
         if self._reruled:
             self._rerule(part)
-        runs: dict[int, tuple[Resolution, list[Packed]]] = {}
-        for packed, resolution in zip(part, map(self.resolutions.get, part), strict=True):
-            if resolution is None:
-                continue
-            run = runs.get(id(resolution))
-            if run is None:
-                run = runs[id(resolution)] = (resolution, [])
-            run[1].append(packed)
-        for resolution, prefixes in runs.values():
-            self._want(prefixes, resolution.target)
+        found = list(map(self.resolutions.get, part))
+        known = dict(zip(map(id, found), found, strict=True))
+        runs: defaultdict[int, list[Packed]] = defaultdict(list)
+        if len(known) == 1:  # most often: the routes of one node
+            runs[id(found[0])] = part
+        else:
+            for key, packed in zip(map(id, found), part, strict=True):
+                runs[key].append(packed)
+        for key, resolution in known.items():
+            if resolution is not None:
+                self._want(runs[key], resolution.target)
         self._reruled = self._reruled and self._to_visit is not None
 
     def _rerule(self, part: list[Packed]) -> None:

@@ -16,14 +16,13 @@ the content that is wanted is taken as it is. Ids that others hold are left alon
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from errno import ENOENT
-from zlib import crc32
 
+from calicopy.fib.nexthop import NextHop, free_id, likely_id
 from calicopy.fib.resolution import Found, NextHopKey
 from calicopy.fib.retries import Failure, Retries
 from calicopy.fib.types import (
-    NEXT_HOP_IDS,
     Hop,
     NextHopChange,
     NextHopObject,
@@ -33,26 +32,9 @@ from calicopy.fib.types import (
     RouteTarget,
     object_target,
 )
-from calicopy.net import Family, IPAddress
+from calicopy.net import IPAddress
 
 NO_IDS: frozenset[int] = frozenset()
-
-
-@dataclass(slots=True, eq=False)
-class NextHop:
-    """A wanted object. A single one has one key, and a hop while there is a way; a group has `members` instead."""
-
-    keys: tuple[NextHopKey, ...]
-    id: int
-    target: RouteTarget
-    hop: Hop | None = None
-    members: tuple[NextHop, ...] = ()
-    groups: list[NextHop] = field(default_factory=list)
-
-    @property
-    def family(self) -> Family:
-        """That of the routes that lead to it."""
-        return self.keys[0].family
 
 
 class NextHops:
@@ -112,11 +94,8 @@ class NextHops:
 
     def _choose(self, one: NextHop) -> bool:
         """Give it an id: that of an object of ours from before with the same content, or a free one; False for none."""
-        first = crc32(repr([(key.family.value, *key.order()) for key in one.keys]).encode()) % len(NEXT_HOP_IDS)
-        number = self._adoptable(one, NEXT_HOP_IDS[first])
-        if number is None:
-            turns = (NEXT_HOP_IDS[(first + turn) % len(NEXT_HOP_IDS)] for turn in range(len(NEXT_HOP_IDS)))
-            number = next((turn for turn in turns if self._is_free(turn)), None)
+        likely = likely_id(one.keys)
+        number = self._adoptable(one, likely) or free_id(likely, self._is_free)
         if number is None:
             return False
         one.id, one.target = number, self._intern(object_target(number))
@@ -239,9 +218,9 @@ class NextHops:
         return changes
 
     def _change(self, wanted: NextHopObject) -> NextHopChange | None:
-        held = self.actual.get(wanted.id)
-        if held == wanted or (wanted.is_blackhole and (held is None or held.members)):
-            return None  # what is not there needs no blackhole; nor is there a group of nothing
+        held, one = self.actual.get(wanted.id), self._wanted[wanted.id]
+        if held == wanted or (wanted.is_blackhole and (one.members or (held is None and one.hop is None))):
+            return None  # there is no group of nothing, and what has no way needs no blackhole before it had one
         return NextHopChange(NextHopOp.ADD if held is None else NextHopOp.REPLACE, wanted)
 
     def _deletes(self, numbers: Iterable[int]) -> list[NextHopChange]:

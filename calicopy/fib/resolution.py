@@ -130,6 +130,10 @@ class RuleIndex:
         if len(self._rules) == 1:
             return [(self._plain, prefixes)]
         starts = set(map(_START, prefixes))
+        for start in starts - self._by_start.keys():
+            rule = None if start[0] < 16 else self._whole(start[1:])
+            if rule is not None:
+                self._by_start[start] = rule
         found = list({id(rule): rule for rule in map(self._by_start.get, starts)}.values())
         if len(found) == 1 and found[0] is not None:
             return [(found[0], prefixes)]
@@ -141,11 +145,8 @@ class RuleIndex:
 
     def find(self, packed: Packed) -> Rule:
         """The rule for a prefix."""
-        rule = self._search(packed) if packed[0] < 16 else self._whole(packed[1:3])
-        if rule is None:
-            return self._search(packed)
-        self._by_start[packed[:3]] = rule
-        return rule
+        rule = None if packed[0] < 16 else self._whole(packed[1:3])
+        return rule or self._search(packed)
 
     def _whole(self, start: bytes) -> Rule | None:
         """The one rule for all prefixes within these 16 bits; None when they differ."""

@@ -1,14 +1,14 @@
 """Desired and actual routes of one family, side by side, and what is still to be done.
 
 Theory of operation: `desired` is what should be in the kernel, `actual` what is there as far as known. A prefix where
-the two differ is ready (to be written with the next batch), in flight (written, no result yet), parked (until the
-nexthop object that it leads to is there), or waiting for its next attempt after a failure. Only a confirmed write moves
-`actual`; a failed one stays to be done, after a pause that doubles. What is ready may have come right meanwhile: that
-shows when it is taken.
+the two differ is queued, in flight (written, no result yet), parked (until the nexthop object that it leads to is
+there), or waiting for its next attempt after a failure. Only a confirmed write moves `actual`; a failed one stays to be
+done, after a pause that doubles.
 
 Prefixes come in runs that share a target, and targets are interned by the owner of the tracker, so "differs" is `is
 not`, and a run costs a few calls of dict and set methods; prefixes are looked at one by one only where failures, parked
-or urgent ones are among them.
+or unsure ones are among them. A run of new prefixes goes through as it came: nothing is looked at again when it is
+taken, unless something happened since that may concern it (`_mixed`).
 
 A route of ours that a dump brought and that nobody has wanted in this life is adopted: it stays, untouched, until
 sweeping is allowed. A route that was wanted and is not any more goes at once.
@@ -16,17 +16,22 @@ sweeping is allowed. A route that was wanted and is not any more goes at once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from errno import ENOENT
 from itertools import chain, islice, repeat
-from typing import TypeVar
+from operator import is_
 
+from calicopy.fib.check import Check
+from calicopy.fib.queue import Queue, drop
 from calicopy.fib.retries import Failure, Retries
+from calicopy.fib.strays import Strays
+from calicopy.fib.targets import Intern
 from calicopy.fib.types import KernelRoute, RouteBatch, RouteOp, RouteTarget, WriteResult
 from calicopy.net import Family, Packed
 
 _ORDER = {RouteOp.ADD: 0, RouteOp.REPLACE: 1, RouteOp.DELETE: 2}
-V = TypeVar("V")
+FORGET_AT_ONCE = 10_000
+CHECK_AT_ONCE = 20_000
 
 
 class RouteTracker:
@@ -35,24 +40,31 @@ class RouteTracker:
     `unsure` has what was at a prefix before something happened that it may have survived (a replace that failed, a link
     that went): nobody knows until the next write or dump. Such a prefix is not in `actual`, so it is written anew.
     `next_hops` are the ids of the nexthop objects that the kernel holds; the tracker reads it, and changes nothing.
+    `intern` gives the one object for each target.
     """
 
-    def __init__(self, family: Family, next_hops: Container[int] = ()) -> None:
+    def __init__(self, family: Family, next_hops: Container[int], intern: Intern) -> None:
         self.family = family
         self.desired: dict[Packed, RouteTarget] = {}
         self.actual: dict[Packed, RouteTarget] = {}
         self.unsure: dict[Packed, RouteTarget] = {}
         self._next_hops = next_hops
+        self._intern = intern
         self._retries: Retries[Packed] = Retries()
-        self._ready: dict[Packed, object] = {}
-        self._urgent: dict[Packed, object] = {}
+        self._ready = Queue()
+        self._urgent = Queue()
+        self._mixed = False  # whether what waits may be in flight as well, wait twice, or have come right
         self._parked: dict[int, dict[Packed, None]] = {}  # by nexthop id
         self._in_flight: dict[int, RouteBatch] = {}  # by id of the batch
         self._flying: frozenset[Packed] | None = None  # the prefixes of those, once somebody asked
         self._recheck = False  # whether something that is in flight was wanted otherwise meanwhile
         self._doubted: set[int] = set()  # batches in flight whose routes may be gone again
         self._adopted: set[Packed] = set()
-        self._strays: dict[tuple[Packed, int], KernelRoute] = {}
+        self._leaving = False  # whether routes that are neither desired nor adopted may be in the kernel
+        self._forgetting: deque[tuple[Iterator[Packed], set[int]]] = deque()
+        self._strays = Strays()
+        self._check: Check | None = None
+        self._checked = False
         self._sweeping = False
 
     @property
@@ -63,23 +75,19 @@ class RouteTracker:
     @property
     def pending(self) -> int:
         """How many prefixes differ, or are being written."""
-        return len(self._pending_prefixes())
+        queued = filter(self._differs, self._ready.distinct() | self._urgent.distinct())
+        return len({*queued, *self.failures, *self._flying_prefixes(), *chain.from_iterable(self._parked.values())})
 
     @property
     def idle(self) -> bool:
         """Whether nothing is ready, parked, in flight or failed."""
-        busy = self._urgent or self._ready or self._in_flight or self._parked or self.failures
-        return not (busy or (self._sweeping and self._strays))
+        return not (self.has_ready or self._in_flight or self._parked or self.failures)
 
     @property
     def has_ready(self) -> bool:
-        """Whether `delta` has something to give. What is in flight waits for its result."""
-        if self._sweeping and self._strays:
-            return True
-        if not self._in_flight:
-            return bool(self._urgent or self._ready)
-        flying = self._flying_prefixes()
-        return any(packed not in flying for packed in chain(self._urgent, self._ready))
+        """Whether `delta` has something to give."""
+        later = self._check is not None or self._forgetting or (self._sweeping and self._strays)
+        return bool(self._urgent or self._ready or later)
 
     @property
     def in_flight(self) -> Iterable[RouteBatch]:
@@ -88,9 +96,13 @@ class RouteTracker:
 
     def is_pending(self, packed: Packed) -> bool:
         """Whether this prefix differs, or is being written."""
-        if any(packed in part for part in (self._ready, self._urgent, self.failures, *self._parked.values())):
-            return True
-        return packed in self._flying_prefixes()
+        return self._differs(packed) or packed in self._flying_prefixes()
+
+    def _differs(self, packed: Packed) -> bool:
+        wanted = self.desired.get(packed)
+        if wanted is None:
+            return packed not in self._adopted and (packed in self.actual or packed in self.unsure)
+        return wanted is not self.actual.get(packed)
 
     def next_retry(self) -> float | None:
         """When the next failed write is due."""
@@ -100,32 +112,33 @@ class RouteTracker:
 
     def want(self, prefixes: list[Packed], target: RouteTarget | None, *, urgent: bool = False) -> None:
         """Set what is desired of a run of prefixes, each of them once; None: nothing. The target must be interned."""
-        if urgent or self._urgent or self._parked or self.failures or self.unsure:
+        if self._parked or self.failures or self.unsure:
             self._want_each(prefixes, target, urgent=urgent)
             return
-        desired, ready = self.desired, self._ready
+        desired = self.desired
         if target is None:
             before = map(desired.pop, prefixes, repeat(None))
             prefixes = [packed for packed, had in zip(prefixes, before, strict=True) if had is not None]
+            self._leaving = True
         else:
             count, fresh = len(desired), dict.fromkeys(prefixes, target)
             desired.update(fresh)
             if self._adopted:
                 self._adopted.difference_update(prefixes)
-            if len(desired) - count == len(prefixes) and self.actual.keys().isdisjoint(prefixes):
-                ready.update(fresh)
+            known = self._leaving or self._adopted
+            if len(desired) - count == len(prefixes) and not (known and not self.actual.keys().isdisjoint(prefixes)):
+                self._queue(prefixes, target, urgent=urgent)
                 return
         held = map(self.actual.get, prefixes)
         differ = [packed for packed, now in zip(prefixes, held, strict=True) if now is not target]
         if len(differ) < len(prefixes):
             self._recheck = self._recheck or bool(self._in_flight)
-            if ready:
-                drop(ready, set(prefixes).difference(differ))
-        ready.update(dict.fromkeys(differ))
+            self._mixed = True
+        self._queue(differ, urgent=urgent)
 
     def _want_each(self, prefixes: list[Packed], target: RouteTarget | None, *, urgent: bool) -> None:
         desired, held = self.desired, self.actual.get
-        ready, other = (self._urgent, self._ready) if urgent else (self._ready, self._urgent)
+        differ: list[Packed] = []
         for packed in prefixes:
             before = desired.get(packed)
             if before is target:
@@ -138,18 +151,27 @@ class RouteTracker:
                 desired[packed] = target
                 self._adopted.discard(packed)
             self._retries.forget(packed)
-            other.pop(packed, None)
             if held(packed) is not target or (target is None and packed in self.unsure):
-                ready[packed] = None
+                differ.append(packed)
             else:
-                ready.pop(packed, None)
                 self._recheck = self._recheck or bool(self._in_flight)
+        self._mixed = self._leaving = True
+        self._queue(differ, urgent=urgent)
+
+    def _queue(self, prefixes: list[Packed], target: RouteTarget | None = None, *, urgent: bool = False) -> None:
+        """Have these written; `target` is given when all are new, and get it."""
+        if not prefixes:
+            return
+        if target is None and (self._ready or self._urgent or self._in_flight):
+            self._mixed = True
+        queue = self._urgent if urgent else self._ready
+        queue.add(prefixes, target, there_are=max(len(self.desired), len(self.actual)))
 
     def allow_sweep(self, allowed: bool) -> None:
         """Whether adopted routes that nobody wants may be deleted."""
-        self._sweeping = allowed
+        self._sweeping = self._leaving = allowed
         if allowed and self._adopted:
-            self._ready.update(dict.fromkeys(self._adopted))
+            self._queue(list(self._adopted))
             self._adopted.clear()
 
     # -- what is written
@@ -157,43 +179,61 @@ class RouteTracker:
     def delta(self, limit: int, now: float) -> list[RouteBatch]:
         """Up to `limit` prefixes to write now, which are in flight from here on, until `written`."""
         if due := self._retries.due(now):
-            self._release(due)
-        taken = self._take(limit)
-        if not taken and not self._strays:
+            self._queue(due)
+        self._check_on()
+        self._forget_on()
+        if not self._checked:
             return []
-        batches = self._sort(taken)
+        batches: list[RouteBatch] = []
+        for target, part in self._take(limit):
+            if target is None:
+                batches += self._sort(self._once(part))
+            elif not self._park_all(part, target):
+                batches.append(RouteBatch(RouteOp.ADD, self.family, target, part))
         self._in_flight.update((id(batch), batch) for batch in batches)
         self._flying = None
-        return batches + self._stray_batches() if self._sweeping else batches
+        self._mixed = self._mixed and bool(self._ready or self._urgent or self._in_flight)
+        self._leaving = self._leaving and not (self.idle and not self.unsure)
+        return batches + self._strays.take(self.family) if self._sweeping else batches
 
-    def _take(self, limit: int) -> list[Packed]:
-        taken: list[Packed] = []
+    def _take(self, limit: int) -> list[tuple[RouteTarget | None, list[Packed]]]:
+        """Up to `limit` prefixes: those that all get one target, and are new, or (None) those to be looked at."""
+        taken: list[tuple[RouteTarget | None, list[Packed]]] = []
         for queue in (self._urgent, self._ready):
-            room = limit - len(taken)
-            if not queue or room <= 0:
-                continue
-            part = list(islice(queue, room))
-            if self._in_flight and not (flying := self._flying_prefixes()).isdisjoint(part):
-                part = list(islice((packed for packed in queue if packed not in flying), room))
-            if len(part) == len(queue):
-                queue.clear()
-            else:
-                drop(queue, part)
-            taken += part
+            while queue and limit > 0:
+                part, target = queue.take(limit)
+                limit -= len(part)
+                if self._mixed:
+                    target = None
+                if taken and taken[-1][0] is target:
+                    taken[-1][1].extend(part)
+                else:
+                    taken.append((target, part[:]))
         return taken
+
+    def _once(self, part: list[Packed]) -> list[Packed]:
+        """Each once, without those that are in flight: their results will tell whether there is more to do."""
+        part = list(dict.fromkeys(part))
+        flying = self._flying_prefixes()
+        if not flying or flying.isdisjoint(part):
+            return part
+        self._recheck = True
+        return [packed for packed in part if packed not in flying]
 
     def _sort(self, taken: list[Packed]) -> list[RouteBatch]:
         """Batches of what differs. Mostly one run is all there is: new prefixes of one target, or prefixes that go."""
+        if not taken:
+            return []
         wanted, held = list(map(self.desired.get, taken)), list(map(self.actual.get, taken))
-        if len(set(map(id, wanted))) == 1:
-            target = wanted[0]
-            if target is None and all(held):
+        target = wanted[0]
+        if all(map(is_, wanted, repeat(target))):
+            if target is None and all(held) and not self._adopted:
                 return [RouteBatch(RouteOp.DELETE, self.family, None, taken)]
-            if target is not None and not any(held) and not self._park_all(taken, target):
-                return [RouteBatch(RouteOp.ADD, self.family, target, taken)]
+            if target is not None and not any(held):
+                return [] if self._park_all(taken, target) else [RouteBatch(RouteOp.ADD, self.family, target, taken)]
         runs: dict[tuple[RouteOp, int], tuple[RouteTarget | None, list[Packed]]] = {}
         for packed, target, there in zip(taken, wanted, held, strict=True):
-            if target is there and not (target is None and packed in self.unsure):
+            if not self._differs(packed):
                 continue
             op = RouteOp.DELETE if target is None else RouteOp.ADD if there is None else RouteOp.REPLACE
             runs.setdefault((op, id(target)), (target, []))[1].append(packed)
@@ -220,15 +260,7 @@ class RouteTracker:
 
     def next_hop_is_there(self, number: int) -> None:
         """The kernel holds the nexthop object with this id now: routes to it can be written."""
-        self._ready.update(self._parked.pop(number, {}))
-
-    def _stray_batches(self) -> list[RouteBatch]:
-        """Deletes for routes with our protocol and another metric. They are not tracked: the next dump tells."""
-        strays, self._strays = self._strays, {}
-        by_metric: dict[int, list[Packed]] = {}
-        for packed, metric in strays:
-            by_metric.setdefault(metric, []).append(packed)
-        return [RouteBatch(RouteOp.DELETE, self.family, None, part, metric) for metric, part in by_metric.items()]
+        self._queue(list(self._parked.pop(number, {})))
 
     def written(self, result: WriteResult, now: float) -> None:
         """Take the result of a batch that `delta` gave."""
@@ -236,9 +268,9 @@ class RouteTracker:
         if batch.metric is not None:
             return
         self._in_flight.pop(id(batch), None)
+        self._know(batch.prefixes)
         self._flying = None
-        failed = dict(result.failures)
-        failed.update(dict.fromkeys(result.foreign, 0))
+        failed = dict(result.failures) | dict.fromkeys(result.foreign, 0)
         done = [packed for packed in batch.prefixes if packed not in failed] if failed else batch.prefixes
         target = batch.target
         if self.failures or self.unsure:
@@ -246,93 +278,88 @@ class RouteTracker:
             drop(self.unsure, done)
         if id(batch) in self._doubted:
             self._doubted.discard(id(batch))
-            self._doubt(dict.fromkeys(done, target))
+            self._doubt(dict.fromkeys(done, target) if target is not None else {}, done)
         elif target is None:
             drop(self.actual, done)
         else:
             self.actual.update(dict.fromkeys(done, target))
         if self._recheck:
             wanted = map(self.desired.get, done)
-            self._ready.update((packed, None) for packed, now_ in zip(done, wanted, strict=True) if now_ is not target)
+            self._queue([packed for packed, now_ in zip(done, wanted, strict=True) if now_ is not target])
             self._recheck = bool(self._in_flight)
         if failed:
             self._fail(batch, failed, now)
 
     def _fail(self, batch: RouteBatch, failed: Mapping[Packed, int], now: float) -> None:
+        again: list[Packed] = []
         for packed, code in failed.items():
             if batch.op is RouteOp.REPLACE and code != 0:
                 # What is at the key is not known: the next attempt adds, and so finds out.
                 held = self.actual.pop(packed, None)
                 if held is not None:
                     self.unsure[packed] = held
-            if packed in self._ready or packed in self._urgent:
-                continue  # something else is wanted by now: that is tried at once
-            if batch.op is RouteOp.REPLACE and code == ENOENT:
-                self._ready[packed] = None  # it had vanished before we knew
+            if self.desired.get(packed) is not batch.target or (batch.op is RouteOp.REPLACE and code == ENOENT):
+                again.append(packed)  # something else is wanted by now, or it had vanished before we knew
                 continue
             self._retries.failed(packed, code, now)
-
-    def _release(self, prefixes: Iterable[Packed]) -> None:
-        flying = self._flying_prefixes()
-        for packed in prefixes:
-            if packed not in self._urgent and packed not in flying:
-                self._ready[packed] = None
+        self._queue(again)
 
     def retry_now(self) -> None:
         """Something happened that may have removed the causes: try every failed write again, at once."""
         if self.failures:
-            self._release(self._retries.all_now())
+            self._queue(self._retries.all_now())
 
     # -- what the kernel says
 
-    def kernel_state(
-        self,
-        routes: Mapping[Packed, RouteTarget],
-        strays: Iterable[KernelRoute],
-        intern: Callable[[Mapping[Packed, RouteTarget]], dict[Packed, RouteTarget]],
-    ) -> None:
-        """Take a whole dump as what is there. What is in flight keeps its state until its result.
+    def kernel_state(self, routes: Mapping[Packed, RouteTarget], strays: Iterable[KernelRoute]) -> None:
+        """Take a whole dump as what is there, in this call and in the next deltas, a slice in each.
 
-        A dump that says what is known costs one comparison; `intern` is called for the targets of what it says else.
+        What is in flight keeps its state until its result. Before the first dump was taken whole, delta gives nothing.
         """
-        self._strays = {(stray.packed, stray.metric): stray for stray in strays}
-        actual = self.actual
-        self.unsure.clear()
-        if not self._in_flight and routes == actual:
+        self._strays.set(strays)
+        self._check = Check(routes)
+        for _ in range(2):  # there are two parts, which for few routes are one slice each
+            self._check_on()
+
+    def _check_on(self) -> None:
+        check = self._check
+        if check is None:
             return
-        if not actual and not self._pending_prefixes() and not self.desired:
-            actual.update(intern(routes))
-            if self._sweeping:
-                self._ready.update(dict.fromkeys(routes))
-            else:
-                self._adopted.update(routes)
-            return
-        held = map(actual.get, routes)
-        other = {
-            packed: target
-            for (packed, target), now in zip(routes.items(), held, strict=True)
-            if now is not target and now != target
-        }
-        flying, failures = self._flying_prefixes(), self.failures
-        changes: dict[Packed, RouteTarget | None] = dict.fromkeys(actual.keys() - routes.keys())
-        for packed, now in (changes | intern(other)).items():
+        found, flying, failures = check.step(self.actual, CHECK_AT_ONCE), self._flying_prefixes(), self.failures
+        again: list[Packed] = []
+        self._mixed, self._leaving = self._mixed or bool(found), self._leaving or bool(found)
+        for packed, now in self._intern(found).items():
             if packed in flying:
                 continue
             if packed not in failures or self.desired.get(packed) is now:
-                self._settle(packed, now)
+                self._settle(packed, now, again)
             elif now is None:
                 self.actual.pop(packed, None)
             else:
                 self.actual[packed] = now  # still not what is wanted: it keeps its pause
+        self._queue(again)
+        if check.done:
+            drop(self.unsure, self.unsure.keys() - check.since)
+            self._check, self._checked = None, True
+
+    def _know(self, prefixes: Iterable[Packed]) -> None:
+        """Something newer is known of these than what a dump says that is still being taken."""
+        if self._check is not None:
+            self._check.since.update(prefixes)
 
     def kernel_changed(self, changes: Mapping[Packed, RouteTarget | None]) -> None:
         """Take what an event said of single prefixes (targets interned): None means that ours is gone, or may be."""
         flying = self._flying_prefixes()
+        again: list[Packed] = []
         for packed, target in changes.items():
             if packed not in flying:
-                self._settle(packed, target)
+                self._settle(packed, target, again)
+        self._mixed = self._leaving = True
+        self._know(changes)
+        self._queue(again)
 
-    def _settle(self, packed: Packed, target: RouteTarget | None) -> None:
+    def _settle(self, packed: Packed, target: RouteTarget | None, again: list[Packed]) -> None:
+        """Take what is there; what is to be written for it goes to `again`."""
         wanted = self.desired.get(packed)
         if target is None:
             self.actual.pop(packed, None)
@@ -341,48 +368,42 @@ class RouteTracker:
         self._adopted.discard(packed)
         self.unsure.pop(packed, None)
         self._retries.forget(packed)
-        if wanted is target:
-            self._ready.pop(packed, None)
-            self._urgent.pop(packed, None)
-        elif wanted is None and not self._sweeping:
+        if wanted is None and target is not None and not self._sweeping:
             self._adopted.add(packed)
-            self._ready.pop(packed, None)
-        elif packed not in self._urgent:
-            self._ready[packed] = None
+        elif wanted is not target:
+            again.append(packed)
 
-    def forget(self, lost: Iterable[RouteTarget], *, surely: bool) -> None:
-        """Take routes with one of these targets as gone: `surely`, or for all that is known."""
+    def forget(self, lost: Iterable[RouteTarget]) -> None:
+        """Take routes with one of these targets as gone, for all that is known: in the next deltas, a slice in each."""
         keys = set(map(id, lost))
-        if not keys:
-            return
-        hit = {packed: target for packed, target in self.actual.items() if id(target) in keys}
-        self._doubted.update(key for key, batch in self._in_flight.items() if id(batch.target) in keys)
-        drop(hit, self._flying_prefixes())
-        self._doubt({} if surely else hit)
-        if surely:
-            drop(self.actual, hit)
-            self._adopted.difference_update(hit)
-            self._ready.update((packed, None) for packed in hit if packed in self.desired)
-        self._retries.forget_all(hit)
+        if keys:
+            self._doubted.update(key for key, batch in self._in_flight.items() if id(batch.target) in keys)
+            self._forgetting.append((iter(list(self.actual)), keys))
 
-    def _doubt(self, routes: Mapping[Packed, RouteTarget | None]) -> None:
+    def _forget_on(self) -> None:
+        """What was written meanwhile is forgotten too, where it has such a target: to write it twice does no harm."""
+        while self._forgetting:
+            prefixes, keys = self._forgetting[0]
+            part = list(islice(prefixes, FORGET_AT_ONCE))
+            held = map(self.actual.get, part)
+            hit = {packed: one for packed, one in zip(part, held, strict=True) if one is not None and id(one) in keys}
+            if flying := self._flying_prefixes():
+                drop(hit, flying)
+            self._retries.forget_all(hit)
+            self._doubt(hit, hit)
+            if len(part) == FORGET_AT_ONCE:
+                return
+            self._forgetting.popleft()
+
+    def _doubt(self, routes: dict[Packed, RouteTarget], prefixes: Iterable[Packed]) -> None:
         """Nobody knows whether these are still there: they are written anew, or deleted when nobody wants them."""
-        drop(self.actual, routes)
-        self.unsure.update((packed, target) for packed, target in routes.items() if target is not None)
-        if self._adopted:
-            routes = {packed: target for packed, target in routes.items() if packed not in self._adopted}
-        self._ready.update(routes)
+        self._know(prefixes)
+        drop(self.actual, prefixes)
+        self.unsure.update(routes)
+        self._mixed = True
+        self._queue([packed for packed in prefixes if packed not in self._adopted])
 
     def _flying_prefixes(self) -> frozenset[Packed]:
         if self._flying is None:
             self._flying = frozenset(chain.from_iterable(batch.prefixes for batch in self._in_flight.values()))
         return self._flying
-
-    def _pending_prefixes(self) -> set[Packed]:
-        parked = chain.from_iterable(self._parked.values())
-        return {*self._ready, *self._urgent, *self.failures, *self._flying_prefixes(), *parked}
-
-
-def drop(table: dict[Packed, V], prefixes: Iterable[Packed]) -> None:
-    """Take prefixes out of a table that may not have all of them, without a step of Python for each."""
-    deque(map(table.pop, prefixes, repeat(None)), maxlen=0)

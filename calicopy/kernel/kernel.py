@@ -42,7 +42,7 @@ from calicopy.kernel.nft import Counted, NftSpec, NftTable
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.kernel.resolve import resolve
 from calicopy.kernel.sysctl import SysctlProblem, SysctlSpec, ensure_sysctls
-from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, ensure_tunnel
+from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, ensure_tun, ensure_tunnel
 from calicopy.kernel.vxlan import VxlanSpec, ensure_vxlan
 from calicopy.kernel.writer import RouteWriter
 from calicopy.net import Family, IPAddress, Prefix
@@ -130,10 +130,17 @@ class Kernel:
 
     async def write_next_hops(self, changes: Iterable[NextHopChange]) -> list[NextHopResult]:
         """Write changes of nexthop objects in order, at once: they do not wait for routes that are being written."""
+        return await self.begin_next_hops(changes)
+
+    def begin_next_hops(self, changes: Iterable[NextHopChange]) -> asyncio.Future[list[NextHopResult]]:
+        """The same, begun now."""
         todo = list(changes)
+        return _open(self._next_hops).begin(lambda socket: self._write_next_hops(socket, todo))
+
+    def _write_next_hops(self, socket: NetlinkSocket, changes: list[NextHopChange]) -> list[NextHopResult]:
         if not self._with_objects:
-            return [NextHopResult(change, errno.EOPNOTSUPP) for change in todo]
-        return await _open(self._next_hops).run(lambda socket: NextHopWriter(socket, self.identity).write(todo))
+            return [NextHopResult(change, errno.EOPNOTSUPP) for change in changes]
+        return NextHopWriter(socket, self.identity).write(changes)
 
     async def read_next_hops(self, ids: Collection[int]) -> dict[int, NextHopObject | None]:
         """Our objects with these ids; None where there is none, or another process holds it."""
@@ -160,6 +167,10 @@ class Kernel:
     async def ensure_tunnel(self, spec: TunnelSpec) -> TunnelStatus:
         """Bring tunl0 to what `spec` says."""
         return await self._run(lambda: ensure_tunnel(self._other_socket(), spec))
+
+    async def ensure_tun(self, spec: TunnelSpec) -> TunnelStatus:
+        """Bring the TUN device of udp to what `spec` says."""
+        return await self._run(lambda: ensure_tun(self._other_socket(), spec))
 
     async def ensure_vxlan(self, spec: VxlanSpec) -> TunnelStatus:
         """Bring the VXLAN device and its entries to what `spec` says; later changes of its entries are events."""

@@ -1,10 +1,10 @@
 """The nft table `inet calicopy`: NAT outgoing, and from whom encapsulated packets are taken.
 
-Theory of operation: the table is ours whole, and nothing else in nft is. It is read, and replaced only when it differs,
-in one transaction (`nft -f -`), so that there is never a moment without it; flows that conntrack knows go on, since it
-keeps what was decided for them. Whether it differs: each rule carries a digest of the wanted text, and what the kernel
-showed after it was written must be what it shows now, but for the counters. Their values are carried over, also when
-somebody removed the table meanwhile.
+Theory of operation: the table is ours whole (workloads are guarded in another one). It is read, and replaced only when
+it differs, in one transaction (`nft -f -`), so that there is never a moment without it; flows that conntrack knows go
+on, since it keeps what was decided for them. Whether it differs: each rule carries a digest of the wanted text, and
+what the kernel showed after it was written must be what it shows now, but for the counters. Their values are carried
+over, also when somebody removed the table meanwhile.
 
 Ingress protection: the kernel takes an encapsulated packet from anybody, and what is inside looks like it came from a
 pod. So the input hook, which sees the outer packet first, drops those that come from no node. Only what would reach
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from calicopy.kernel.problems import KernelProblem, ProblemKind
-from calicopy.net import Decapsulation, Encapsulation, Family, Prefix
+from calicopy.net import Decapsulation, Encapsulation, Family, IPAddress, Prefix
 
 TABLE = "calicopy"
 _TIMEOUT_S = 10.0
@@ -43,7 +43,7 @@ class NftSpec:
     nat_sources: tuple[Prefix, ...] = ()
     nat_exempt: tuple[Prefix, ...] = ()
     guarded: tuple[Decapsulation, ...] = ()
-    senders: tuple[Prefix, ...] = ()
+    senders: tuple[IPAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class NftTable:
         self._digest = ""
         self._shown = ""  # what the kernel showed after the table was written, or first found as wanted
         self._counters: dict[str, Counted] = {}
+        self._made: tuple[NftSpec, str] | None = None
         self.replaced = 0
 
     def ensure(self, spec: NftSpec) -> list[KernelProblem]:
@@ -75,16 +76,17 @@ class NftTable:
     def counters(self) -> Mapping[str, Counted]:
         """The counters as they are now, by name; as last seen while the table cannot be read."""
         with suppress(OSError, subprocess.TimeoutExpired):
-            self._list()
+            self._list("counters", "table")
         return dict(self._counters)
 
     def _ensure(self, spec: NftSpec) -> KernelProblem | None:
-        body, digest = _table(spec)
+        body = self._body_of(spec)
+        digest = _digest_of(body)
         try:
             shown = self._list()
             if self._is_wanted(shown, body, digest):
                 return None
-            done = _nft(["-f", "-"], render(spec, self._counters))
+            done = _nft(["-f", "-"], _script(spec, body, self._counters))
             if done.returncode == 0:
                 self.replaced += 1
                 self._digest, self._shown = digest, _without_counts(self._list() or "")
@@ -99,6 +101,12 @@ class NftTable:
             return KernelProblem(ProblemKind.NFT_FAILED, f"inet {TABLE}", f"nft did not end within {_TIMEOUT_S:g} s")
         return _refused(done.stderr, spec)
 
+    def _body_of(self, spec: NftSpec) -> str:
+        """Its text, made once as long as the spec stays: there may be thousands of nodes."""
+        if self._made is None or self._made[0] != spec:
+            self._made = spec, _body(spec)
+        return self._made[1]
+
     def _is_wanted(self, shown: str | None, body: str, digest: str) -> bool:
         if shown is None or not body:
             return shown is None and not body
@@ -108,9 +116,9 @@ class NftTable:
             self._digest, self._shown = digest, _without_counts(shown)
         return self._shown == _without_counts(shown)
 
-    def _list(self) -> str | None:
-        """The table as nft shows it, None when there is none; notes its counters."""
-        listed = _nft(["list", "table", "inet", TABLE], "")
+    def _list(self, *what: str) -> str | None:
+        """The table, or what of it, as nft shows it, None when there is none; notes its counters."""
+        listed = _nft(["list", *(what or ("table",)), "inet", TABLE], "")
         if listed.returncode != 0:
             return None
         for _, name, packets, octets in _COUNTER.findall(listed.stdout):
@@ -123,25 +131,32 @@ def render(spec: NftSpec, counted: Mapping[str, Counted]) -> str:
 
     Nothing wanted: it removes the table.
     """
+    return _script(spec, _body(spec), counted)
+
+
+def _script(spec: NftSpec, body: str, counted: Mapping[str, Counted]) -> str:
     # `table` alone makes an empty one where there is none, so that the `delete` after it never fails.
     head = f"table inet {TABLE} {{ }}\ndelete table inet {TABLE}\n"
-    body, digest = _table(spec)
     if not body:
         return head
     counters = [(name, counted.get(name, Counted())) for name in _counter_names(spec)]
     lines = [f"  counter {name} {{ packets {each.packets} bytes {each.octets} }}" for name, each in counters]
-    return f"{head}table inet {TABLE} {{\n" + "\n".join(lines) + f"\n{body.replace(_MARK, digest)}}}\n"
+    return f"{head}table inet {TABLE} {{\n" + "\n".join(lines) + f"\n{body.replace(_MARK, _digest_of(body))}}}\n"
 
 
-def _table(spec: NftSpec) -> tuple[str, str]:
-    """The table's text but for the counters, and its digest; both empty when nothing is wanted."""
+def _digest_of(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()[:12]
+
+
+def _body(spec: NftSpec) -> str:
+    """The table's text but for the counters, with a mark in place of its digest; empty when nothing is wanted."""
     body = ""
     if nat := [rule for family in Family if (rule := _nat_rule(family, spec))]:
         body += _chain("postrouting", "type nat hook postrouting priority 100", nat)
     if spec.guarded:
         body += "".join(_senders(family, spec) for family in Family)
         body += _chain("input", "type filter hook input priority -10", list(_guard_rules(spec)))
-    return body, hashlib.sha256(body.encode()).hexdigest()[:12] if body else ""
+    return body
 
 
 def _chain(name: str, hook: str, rules: Sequence[str]) -> str:
@@ -161,9 +176,10 @@ def _nat_rule(family: Family, spec: NftSpec) -> str:
 
 
 def _senders(family: Family, spec: NftSpec) -> str:
-    elements = _elements(family, spec.senders)
-    held = f" elements = {{ {elements} }}" if elements else ""
-    return f"  set senders_{_NAME[family]} {{ type {_NAME[family]}_addr; flags interval;{held} }}\n"
+    version = 4 if family is Family.IPV4 else 6
+    senders = sorted({str(address) for address in spec.senders if address.version == version})
+    held = f" elements = {{ {', '.join(senders)} }}" if senders else ""
+    return f"  set senders_{_NAME[family]} {{ type {_NAME[family]}_addr;{held} }}\n"
 
 
 def _guard_rules(spec: NftSpec) -> Iterator[str]:

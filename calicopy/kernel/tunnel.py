@@ -50,6 +50,7 @@ class TunnelStatus:
     addresses: tuple[IPAddress, ...] = ()
     mtu: int = 0
     problems: tuple[KernelProblem, ...] = ()
+    unsupported: bool = False  # the kernel has no such kind of device
 
 
 Find = Callable[[NetlinkSocket, LinkChanges], InterfaceFacts]
@@ -61,13 +62,19 @@ def ensure_tunnel(socket: NetlinkSocket, spec: TunnelSpec) -> TunnelStatus:
     return bring_up(socket, spec, lambda socket, changes: _find_or_create(socket, changes, spec.device), kind="ipip")
 
 
+def ensure_tun(socket: NetlinkSocket, spec: TunnelSpec) -> TunnelStatus:
+    """Bring the TUN device to what `spec` says. It must be there already, and held (`calicopy.kernel.tun`)."""
+    return bring_up(socket, spec, lambda socket, _: _existing(socket, spec.device, "tun"), kind="tun")
+
+
 def bring_up(socket: NetlinkSocket, spec: TunnelSpec, find: Find, *, kind: str) -> TunnelStatus:
     """Bring a tunnel device of any kind to what `spec` says; what could not be done is in the status."""
     changes = LinkChanges(socket)
     try:
         link = find(socket, changes)
     except NetlinkError as error:
-        return TunnelStatus(spec.device, None, problems=(_unavailable(spec.device, kind, error),))
+        problem = _unavailable(spec.device, kind, error)
+        return TunnelStatus(spec.device, None, problems=(problem,), unsupported=error.errno == errno.EOPNOTSUPP)
     problems: list[KernelProblem] = []
     for step in (_set_mtu, _set_up, _set_addresses):  # an IPv6 address wants a device that is up
         try:
@@ -91,11 +98,15 @@ def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, name: str) -> I
         except NetlinkError as error:
             if error.errno != errno.EEXIST:
                 raise
-        link = find_link(socket, name)
+    return _existing(socket, name, "ipip")
+
+
+def _existing(socket: NetlinkSocket, name: str, kind: str) -> InterfaceFacts:
+    link = find_link(socket, name)
     if link is None:
         raise NetlinkError(errno.ENODEV, f"{name} did not appear")
-    if link.kind not in ("ipip", ""):
-        raise NetlinkError(errno.EEXIST, f"{name} is there, but of kind {link.kind}, expected ipip")
+    if link.kind not in (kind, ""):
+        raise NetlinkError(errno.EEXIST, f"{name} is there, but of kind {link.kind}, expected {kind}")
     return link
 
 

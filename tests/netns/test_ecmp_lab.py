@@ -9,7 +9,7 @@ import pytest
 pytestmark = [pytest.mark.netns, pytest.mark.interop]
 
 
-@pytest.mark.parametrize("encapsulation", ["none"])
+@pytest.mark.parametrize("encapsulation", ["none", "vxlan"])
 def test_flows_to_an_address_behind_two_nodes_go_to_both_and_none_goes_bare(tmp_path: Path, encapsulation: str) -> None:
     with ecmp.ecmp_lab(tmp_path, encapsulation) as lab:
         ecmp.check(lab, encapsulation)

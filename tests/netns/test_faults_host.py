@@ -93,7 +93,9 @@ def test_where_proc_sys_is_read_only_the_devices_are_set_over_netlink_and_pods_r
         lab.run(node, "ip", "netns", "exec", "pod", "ping", "-c", "1", "-W", "2", target)
 
 
-def test_without_nft_the_status_says_what_that_costs_and_all_else_works(lab: labs.TestLab) -> None:
+def test_without_nft_the_status_says_what_that_costs_until_it_is_installed_and_all_else_works(
+    lab: labs.TestLab
+) -> None:
     told = problem(lab, "nonft", "nft")
     assert "the nft command (package nftables) is missing" in told
     assert "pods do not leave with the node's address (nat_outgoing)" in told
@@ -102,6 +104,9 @@ def test_without_nft_the_status_says_what_that_costs_and_all_else_works(lab: lab
     assert {one["component"] for one in status["problems"]} == {"nft"}
     assert [one["stranger_packets"] for one in status["tunnels"]] == [None] * len(status["tunnels"])
     labs.wait_until(lambda: lab.status("nonft")["fib"]["installed"] == len(NODES), what="all routes are there")
+    lab.run("nonft", "sh", "-c", "ln -s $(command -v nft) /tmp/bin/nft")
+    lab.wait_healthy("nonft")
+    assert "masquerade" in lab.run("nonft", "nft", "list", "table", "inet", "calicopy")
 
 
 def test_without_cap_net_admin_sessions_stay_and_the_status_says_what_cannot_be_done(lab: labs.TestLab) -> None:

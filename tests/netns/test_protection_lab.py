@@ -156,3 +156,24 @@ def test_a_flow_through_nat_loses_nothing_while_the_table_is_replaced(
         )
     pinging.wait(timeout=60)
     assert " 0% packet loss" in report.read_text(), report.read_text()[-500:]
+
+
+def test_a_smaller_mtu_of_one_way_is_followed_to_the_pods_and_shown(
+    lab: labs.TestLab, pods: dict[str, str]
+) -> None:
+    def ways() -> list[tuple[str, int, str, int]]:
+        found = lab.status("n1")["next_hops"]
+        return [(way["node"], way["mtu"], way["encapsulation"], way["pod_mtu"]) for way in found]
+
+    def pods_mtu() -> int:
+        return int(from_pod(lab, "n1", "cat", "/sys/class/net/eth0/mtu"))
+
+    mtu = int(lab.run("n1", "cat", "/sys/class/net/eth1/mtu"))
+    assert ways() == [("n2", mtu, "vxlan", mtu - 50)]
+    lab.run("n1", "ip", "route", "add", "192.0.2.2/32", "dev", "eth1", "src", "192.0.2.1", "mtu", "1400")
+    labs.wait_until(lambda: ways() == [("n2", 1400, "vxlan", 1350)], what="the way's MTU is shown")
+    labs.wait_until(lambda: pods_mtu() == 1350, what="the pod has what is left of it")
+    assert lab.status("n1")["workload_mtu"] == 1350
+    assert "MTU of pods        1350" in lab.run("n1", "calicopy", "status").splitlines()
+    lab.run("n1", "ip", "route", "del", "192.0.2.2/32", "dev", "eth1")
+    labs.wait_until(lambda: pods_mtu() == mtu - 50, what="the pod has its MTU back")

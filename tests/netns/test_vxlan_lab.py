@@ -35,9 +35,23 @@ def lab() -> Iterator[labs.TestLab]:
 
 
 @pytest.fixture(scope="module")
-def pods(lab: labs.TestLab) -> dict[str, str]:
-    """Node -> address of its pod."""
-    return {node: lab.pod(node, "pod").partition("/")[0] for node in NODES}
+def both(lab: labs.TestLab) -> dict[str, list[str]]:
+    """Node -> the two addresses of its pod."""
+    for node in NODES:
+        lab.run(node, "ip", "netns", "add", "pod")
+    return {node: lab.cli(node, "workload", "attach", "pod", "pod")["addresses"] for node in NODES}
+
+
+@pytest.fixture(scope="module")
+def pods(both: dict[str, list[str]]) -> dict[str, str]:
+    """Node -> IPv4 address of its pod."""
+    return {node: next(one for one in held if ":" not in one) for node, held in both.items()}
+
+
+@pytest.fixture(scope="module")
+def pods6(both: dict[str, list[str]]) -> dict[str, str]:
+    """Node -> IPv6 address of its pod."""
+    return {node: next(one for one in held if ":" in one) for node, held in both.items()}
 
 
 def ping(lab: labs.TestLab, node: str, address: str, *options: str) -> bool:
@@ -73,6 +87,16 @@ def test_between_subnets_packets_of_pods_travel_in_vxlan_and_within_one_as_they_
     assert ping(lab, "b2", pods["a2"])
     assert counted(lab) == {"vxlan": 8, "plain": 0}
     assert ping(lab, "a1", pods["a2"])
+    assert counted(lab)["vxlan"] == 0
+
+
+def test_ipv6_packets_of_pods_travel_in_vxlan_too(lab: labs.TestLab, pods6: dict[str, str]) -> None:
+    labs.wait_until(lambda: ping(lab, "a1", pods6["b1"]), what="a1 reaches b1")
+    counted(lab)
+    assert ping(lab, "a1", pods6["b1"])
+    assert ping(lab, "b2", pods6["a2"])
+    assert counted(lab) == {"vxlan": 8, "plain": 0}
+    assert ping(lab, "a1", pods6["a2"])
     assert counted(lab)["vxlan"] == 0
 
 

@@ -154,7 +154,9 @@ def is_of_the_flows(packet: Packet, encapsulation: str) -> bool:
         return True
     if encapsulation == "ipip":
         return packet.inner is not None and packet.inner.destination == IPv4Address(ANYCAST)
-    return encapsulation != "none" and packet.outer.protocol == PROTOCOL[encapsulation]
+    # What the far ends answer (the port is closed) comes back through the tunnel.
+    ours = packet.outer.source == IPv4Address(NODES["s"])
+    return ours and encapsulation != "none" and packet.outer.protocol == PROTOCOL[encapsulation]
 
 
 def check(lab: labs.TestLab, encapsulation: str, *, within: float = 30.0) -> None:

@@ -13,16 +13,20 @@ import labs
 
 
 class Floods:
-    """A ping every 10 ms from each pod to each other one."""
+    """A ping every `interval_s` from each pod to each other one."""
 
-    def __init__(self, lab: labs.TestLab, pods: dict[str, str], directory: Path) -> None:
+    def __init__(
+        self, lab: labs.TestLab, pods: dict[str, str], directory: Path, *, interval_s: float = 0.01, within: float = 20
+    ) -> None:
         self.lab = lab
         self.reports = {(one, other): directory / f"{one}-{other}" for one, other in permutations(pods, 2)}
         for (one, other), report in self.reports.items():
-            ping = ("ping", "-i", "0.01", pods[other])
+            ping = ("ping", "-i", str(interval_s), pods[other])
             lab.spawn(one, "ip", "netns", "exec", "pod", *ping, output=report)
         for pair, report in self.reports.items():
-            labs.wait_until(lambda report=report: self.answers(report) > 20, what=f"the flood of {pair} runs")
+            labs.wait_until(
+                lambda report=report: self.answers(report) > 20, within=within, what=f"the flood of {pair} runs"
+            )
 
     @staticmethod
     def answers(report: Path) -> int:

@@ -49,8 +49,6 @@ def status_view(
     to the other nodes with `ways` alone.
     """
     found = (*problems(core), *more)
-    counts = core.fib.counts()
-    agent = core.node.cluster.agent
     return NodeStatusView(
         node=core.node.name,
         router_id=_router_id(core),
@@ -63,15 +61,7 @@ def status_view(
         speaker=SpeakerView(
             core.sessions.attached, core.sessions.instance, core.sessions.speaker_pid, core.sessions.detached_reason
         ),
-        fib=FibView(
-            desired=counts.desired,
-            installed=counts.installed,
-            pending=counts.pending,
-            failed=counts.failed,
-            in_sync=core.sweeping and counts.in_sync,
-            protocol=agent.route_protocol,
-            metric=agent.route_metric,
-        ),
+        fib=_fib(core),
         ipam=_ipam(core),
         peers_total=len(core.peers),
         peers_established=sum(peer.is_up for peer in core.peers.values()),
@@ -81,6 +71,19 @@ def status_view(
         drain=core.drainer.view(),
         workload_mtu=core.host.workload_mtu,
         next_hops=next_hop_views(core) if ways else (),
+    )
+
+
+def _fib(core: Core) -> FibView:
+    counts, agent = core.fib.counts(), core.node.cluster.agent
+    return FibView(
+        desired=counts.desired,
+        installed=counts.installed,
+        pending=counts.pending,
+        failed=counts.failed,
+        in_sync=core.sweeping and counts.in_sync,
+        protocol=agent.route_protocol,
+        metric=agent.route_metric,
     )
 
 

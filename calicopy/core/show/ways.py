@@ -8,7 +8,7 @@ from calicopy.config.nodeconfig import ClusterNode
 from calicopy.core.core import Core
 from calicopy.core.views import NextHopView, TunnelView
 from calicopy.fib.resolution import crosses_subnet
-from calicopy.net import Encapsulation, EncapsulationMode, IPAddress
+from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress
 from calicopy.net.nexthop import NextHopFacts
 
 
@@ -83,7 +83,7 @@ def _ways(core: Core) -> Iterator[tuple[str, IPAddress, Encapsulation, tuple[str
 
 
 def _way(core: Core, other: ClusterNode, pool: PoolEntry) -> tuple[IPAddress, Encapsulation] | None:
-    version = pool.cidr.address.version
+    version = 4 if pool.cidr.family is Family.IPV4 else 6
     direct = next((address for address in other.addresses if address.version == version), None)
     facts = None if direct is None else core.host.facts.get(direct)
     if pool.encapsulation is not Encapsulation.NONE and (

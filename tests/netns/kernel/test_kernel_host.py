@@ -81,6 +81,7 @@ async def test_without_the_ipip_module_the_tunnel_is_unavailable_with_a_sentence
         return
     status = await kernel.ensure_tunnel(TunnelSpec(1480, (IPv4Address("10.0.0.1"),), (POOL,)))
     (problem,) = status.problems
+    assert status.unsupported
     assert (status.ifindex, problem.kind, problem.object) == (None, ProblemKind.TUNNEL_UNAVAILABLE, "tunl0")
     assert "ipip" in problem.message
 

@@ -9,10 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from ipaddress import ip_address
 from typing import IO
 
 import pytest
 
+from calicopy.agent.kernel_edge import KernelEdge
+from calicopy.agent.udp_edge import UdpEdge
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nft import NftSpec
 from calicopy.kernel.nft_watch import NftWatch
@@ -29,7 +32,7 @@ IPIP, VXLAN, UDP = (
     Decapsulation(Encapsulation.IPIP), Decapsulation(Encapsulation.VXLAN, VXLAN_PORT, VNI),
     Decapsulation(Encapsulation.UDP, UDP_PORT),
 )  # fmt: skip
-GUARD = NftSpec(guarded=(IPIP, VXLAN, UDP), senders=(Prefix.host(NODE), Prefix.host(NODE6)))
+GUARD = NftSpec(guarded=(IPIP, VXLAN, UDP), senders=(ip_address(NODE), ip_address(NODE6)))
 INNER = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 28, 0, 0, 64, 17, 0, socket.inet_aton("10.1.0.1"), socket.inet_aton(POD))
 INNER += b"12345678"
 
@@ -290,3 +293,21 @@ async def test_a_change_of_our_table_is_noticed_and_one_of_another_is_not(netns,
         await asyncio.wait_for(many, 5)
     finally:
         watch.close()
+
+
+async def test_however_many_ask_for_the_counters_one_process_a_second_reads_them(
+    netns, underlay, kernel, monkeypatch, tmp_path
+) -> None:
+    calls = tmp_path / "calls"
+    wrapper = tmp_path / "nft"
+    wrapper.write_text(f"#!/bin/sh\necho $* >>{calls}\nexec {shutil.which('nft')} \"$@\"\n")
+    wrapper.chmod(0o755)
+    assert await kernel.ensure_nft(GUARD) == []
+    send(underlay, STRANGER, INNER)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    posted: list[object] = []
+    edge = KernelEdge(kernel, (), posted.append, udp=UdpEdge(tmp_path, posted.append))
+    await asyncio.gather(*(edge.count_packets() for _ in range(50)))
+    await edge.count_packets()
+    assert edge.counters == {"nft.dropped_ipip": 1, "nft.dropped_vxlan": 0, "nft.dropped_udp": 0}
+    assert calls.read_text().splitlines() == ["list counters table inet calicopy"]

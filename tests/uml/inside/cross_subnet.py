@@ -20,6 +20,7 @@ from pathlib import Path
 
 import labs
 from capture import PROTOCOL_ICMP, PROTOCOL_IPIP, Capture, Packet
+from pods import compare
 
 PROJECT = Path(__file__).resolve().parents[3]
 SOURCE = PROJECT / "containerlab" / "ipip-cross-subnet"
@@ -227,6 +228,7 @@ def check(lab: labs.TestLab, directory: Path) -> None:
         reach_all(lab, source, pods)
     say("pods on all four nodes ping each other")
     expect_tunnelled(lab, "a1", "b1", pods)
+    say(f"ipip, IPv4: {compare(lab, 'a1', 'b1', pods['b1'], within=WITHIN_S)}")
     expect_plain(lab, "a1", "a2", pods)
     expect_plain(lab, "b1", "b2", pods)
     tunnels = {node: check_device(lab, node) for node in NODES}

@@ -9,37 +9,22 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from capture import PROTOCOL_IPIP, Capture, inside
+from fibloop import FibLoop, Path, Selection
 
-from calicopy.fib import Fib, FibPool, UnderlayAddress
+from calicopy.fib import FibPool, UnderlayAddress
 from calicopy.kernel.events import KernelEvent
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus
-from calicopy.net import Encapsulation, Family, Prefix
+from calicopy.net import Encapsulation, Prefix
 
 POOL = Prefix.parse("10.0.0.0/8")
 NODES = {"a": IPv4Address("192.0.2.1"), "b": IPv4Address("192.0.2.2")}
 TUNNELS = {"a": IPv4Address("10.1.0.1"), "b": IPv4Address("10.2.0.1")}
 MTU = 1480
-
-
-@dataclass(frozen=True)
-class Path:
-    """A path of the other node's block."""
-
-    next_hop: IPv4Address
-    owner: int
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """One path."""
-
-    paths: tuple[Path, ...]
 
 
 def ip(*arguments: str) -> str:
@@ -58,20 +43,18 @@ async def node(name: str, other: str) -> TunnelStatus:
         assert status.problems == (), status
         assert (status.up, status.addresses, status.mtu) == (True, (TUNNELS[name],), MTU), status
         assert await kernel.ensure_sysctls(SysctlSpec(underlay=("wire",), tunnels=("tunl0",))) == []
-        fib = Fib()
-        fib.set_pools([FibPool(POOL, Encapsulation.IPIP)])
-        fib.set_nodes({7: (UnderlayAddress(NODES[other], 24),)})
-        fib.set_tunnels({Encapsulation.IPIP: status.ifindex})
-        fib.set_interfaces(await kernel.interfaces())
-        fib.set_next_hops(await kernel.resolve([NODES[other]]))
-        fib.kernel_state(await kernel.dump())
+        loop = FibLoop(kernel, FibPool(POOL, Encapsulation.IPIP))
+        loop.wanted = {NODES[other]}
+        loop.fib.set_nodes({7: (UnderlayAddress(NODES[other], 24),)})
+        loop.fib.set_tunnels({Encapsulation.IPIP: status.ifindex})
+        await loop.start()
         block = Prefix.host(TUNNELS[other]).supernet(26)
-        fib.apply_decisions(Family.IPV4, [(Selection((Path(NODES[other], 7),)), [block.packed])])
-        fib.written(await kernel.write(fib.delta(10, 0.0)), 0.0)
-        assert fib.in_sync, fib.status(block)
-        fib.kernel_state(await kernel.dump())
-        assert fib.in_sync, "what the kernel shows is what was written"
-        print(f"{name}:", ip("-n", name, "route", "show", "proto", "117").strip(), flush=True)
+        loop.learn([block.packed], Selection((Path(NODES[other], 7),)))
+        await loop.write()
+        assert loop.fib.in_sync, loop.fib.status(block)
+        await loop.read()
+        assert loop.fib.in_sync, "what the kernel shows is what was written"
+        print(f"{name}:", ip("-n", name, "route", "get", str(TUNNELS[other])).strip(), flush=True)
         return status
     finally:
         await kernel.close()

@@ -143,7 +143,11 @@ def test_status_shows_tunnels_ways_and_what_strangers_sent(calicopy, agent):
 
 def test_status_shows_losses_once_there_are_some(calicopy, agent):
     assert "Losses" not in calicopy("status").out
-    agent.backend.counters = {"fib.writes_failed": 12, "kernel.events_lost": 1, "ipam.store_failures": 0}
+    agent.backend.counters = {
+        "fib.writes_failed": 12, "kernel.events_lost": 1, "ipam.store_failures": 0,
+        "udp.out_full": 7, "udp.out_packets": 9,
+    }  # fmt: skip
+    assert "Packets lost       udp.out_full 7" in calicopy("status").out.splitlines()
     assert "Losses             fib.writes_failed 12, kernel.events_lost 1; each was tried, or read, again" in (
         calicopy("status").out
     )

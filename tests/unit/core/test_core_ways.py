@@ -24,7 +24,7 @@ def shown(script: Script, **counters: int) -> NodeStatusView:
 def test_encapsulated_packets_are_taken_from_the_other_nodes_alone_whether_a_pool_encapsulates_or_not() -> None:
     asked = Script(node()).boot().seen(do.SetHost)[-1]
     assert asked.guarded == (IPIP, VXLAN)
-    assert asked.senders == (Prefix.host(N2), Prefix.host(N3))
+    assert asked.senders == (ip_address(N2), ip_address(N3))
 
 
 def test_what_the_file_excludes_from_translation_stands_beside_the_pools() -> None:

@@ -1,6 +1,8 @@
 """The nft script as text."""
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from calicopy.kernel.nft import Counted, NftSpec, render
@@ -50,9 +52,9 @@ def test_the_order_of_prefixes_does_not_matter_and_none_is_listed_inside_another
 
 
 def test_each_encapsulation_is_taken_from_senders_alone() -> None:
-    script = render(NftSpec(guarded=EVERYTHING, senders=prefixes("192.0.2.2/32", "2001:db8::2/128")), {})
-    assert "set senders_ipv4 { type ipv4_addr; flags interval; elements = { 192.0.2.2/32 } }" in script
-    assert "set senders_ipv6 { type ipv6_addr; flags interval; elements = { 2001:db8::2/128 } }" in script
+    script = render(NftSpec(guarded=EVERYTHING, senders=(ip_address("192.0.2.2"), ip_address("2001:db8::2"))), {})
+    assert "set senders_ipv4 { type ipv4_addr; elements = { 192.0.2.2 } }" in script
+    assert "set senders_ipv6 { type ipv6_addr; elements = { 2001:db8::2 } }" in script
     rules = [line.split(" comment ")[0].strip() for line in script.splitlines() if " drop " in line]
     assert rules == [
         "ip protocol 4 ip saddr != @senders_ipv4 counter name dropped_ipip drop",

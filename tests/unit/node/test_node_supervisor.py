@@ -18,10 +18,12 @@ from calicopy.node import main, node_services, process_identity
 PROGRAM = """
 import sys
 from calicopy.node import Service, Supervisor
-run_dir, agent = sys.argv[1:]
+run_dir, agent, needed = sys.argv[1:]
 python = sys.executable
+sleeper = (python, "-c", "import time; time.sleep(600)")
 services = [
-    Service("speaker", (python, "-c", "import time; time.sleep(600)")),
+    Service("speaker", sleeper),
+    *([Service("udp", sleeper, needs=f"{run_dir}/{needed}")] if needed else []),
     Service("agent", (python, "-c", agent)),
 ]
 sys.exit(Supervisor(run_dir, services, stop_timeout=1.0).run())
@@ -59,9 +61,10 @@ class Node:
         self.started: list[subprocess.Popen[bytes]] = []
         self.services: dict[int, str] = {}  # those at each start, by pid: a test may remove their locks
 
-    def start(self, agent: str = SLEEPER) -> subprocess.Popen[bytes]:
+    def start(self, agent: str = SLEEPER, *, needed: str = "") -> subprocess.Popen[bytes]:
         environment = {**os.environ, "REPORT": str(self.run_dir / "report")}
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(self.run_dir), agent], env=environment)
+        program = [sys.executable, "-c", PROGRAM, str(self.run_dir), agent, needed]
+        process = subprocess.Popen(program, env=environment)
         self.started.append(process)
         eventually(lambda: self.is_up(process))
         self.services |= {self.pid(name): (self.run_dir / f"{name}.lock").read_text() for name in ("speaker", "agent")}
@@ -84,7 +87,7 @@ class Node:
         for process in self.started:
             process.kill()
             process.wait()
-        for name in ("speaker", "agent"):
+        for name in ("speaker", "udp", "agent"):
             if self.is_alive(name):
                 os.kill(self.pid(name), signal.SIGKILL)
         for pid, identity in self.services.items():
@@ -111,7 +114,7 @@ def test_a_killed_agent_is_started_again_at_once_and_the_speaker_stays(node: Nod
 def test_a_service_that_keeps_ending_is_started_ever_more_slowly(node: Node, tmp_path: Path) -> None:
     counter = "import os; open(os.environ['REPORT'], 'a').write('x')"
     subprocess_environment = {**os.environ, "REPORT": str(tmp_path / "report")}
-    program = [sys.executable, "-c", PROGRAM, str(tmp_path), counter]
+    program = [sys.executable, "-c", PROGRAM, str(tmp_path), counter, ""]
     node.started.append(subprocess.Popen(program, env=subprocess_environment))
     eventually(lambda: (tmp_path / "report").exists() and len((tmp_path / "report").read_text()) >= 3)
     began = time.monotonic()
@@ -178,8 +181,27 @@ def test_sigterm_ends_both_services_and_then_the_supervisor(node: Node, agent: s
     assert not node.is_alive("agent")
 
 
-def test_the_services_are_the_speaker_unit_and_the_agent_with_its_arguments() -> None:
-    speaker, agent = node_services("/run/x", ["--node", "n1"])
+def test_a_service_that_needs_a_file_runs_only_while_it_is_there(node: Node, tmp_path: Path) -> None:
+    supervisor = node.start(needed="wanted")
+    assert not node.is_alive("udp")
+    (tmp_path / "wanted").touch()
+    eventually(lambda: node.is_alive("udp"), 2.0)
+    first = node.pid("udp")
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: node.pid("udp") != first and node.is_alive("udp"), 2.0)
+    (tmp_path / "wanted").unlink()
+    eventually(lambda: not node.is_alive("udp"), 2.0)
+    (tmp_path / "wanted").touch()
+    eventually(lambda: node.is_alive("udp"), 5.0)
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(10) == 0
+    assert not node.is_alive("udp")
+
+
+def test_the_services_are_the_speaker_unit_the_forwarder_and_the_agent_with_its_arguments() -> None:
+    speaker, udp, agent = node_services("/run/x", ["--node", "n1"])
+    assert udp.command[1:] == ("-m", "calicopy.udp.unit", "--run-dir", "/run/x")
+    assert udp.needs == "/run/x/udp.json"
     assert speaker.command[1:] == ("-m", "calicopy.speaker.unit", "--config", "/run/x/exabgp.conf")
     assert agent.command[1:] == ("-m", "calicopy", "agent", "--node", "n1")
 
