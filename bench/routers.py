@@ -113,7 +113,7 @@ class Node:
 
     def processes(self) -> dict[str, int]:
         """Pids of its parts."""
-        parts = {"agent": ("calicopy", "agent"), "exabgp": ("calicopy", "speaker"), "bridge": ("bridge",),
+        parts = {"agent": ("calicopy", "agent"), "bridge": ("bridge",), "exabgp": ("calicopy", "speaker"),
                  "supervisor": ("calicopy", "node")}  # fmt: skip
         found: dict[str, int] = {}
         for part, words in parts.items():

@@ -14,7 +14,10 @@ is there:
 4. the host: next hops to resolve, the tunnel and its address, forwarding;
 5. IPAM's changes go to the store, and only committed state is announced, blackholed and answered;
 6. what each peer should hear, then End-of-RIB;
-7. a slice of the FIB's delta goes to the kernel, one write at a time; and, once everything is known, the sweep.
+7. changes of nexthop objects and a slice of the FIB's delta go to the kernel; and, once everything is known, the sweep.
+
+Before the round comes what must not wait for it: packets to nodes that are gone are dropped. Then the round is for the
+next call.
 
 A step that has more to do than its slice says so, and `deadline` is at once.
 """

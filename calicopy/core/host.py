@@ -40,6 +40,7 @@ class Host:
         # As last found; None: to be found anew. Every round of the core asks, and there may be thousands of nodes.
         self._underlay: tuple[InterfaceFacts, ...] | None = None
         self._ways: dict[IPAddress, int] | None = None
+        self._complete = False  # whether there are facts of all nodes, as `_ways` was found
         self._nodes = frozenset(
             address for other in node.nodes if other.name != node.name for address in other.addresses
         )
@@ -86,9 +87,10 @@ class Host:
             self._resolving = wanted
             self._emit(ResolveNextHops(wanted))
         self._set_host()
-        if self.interfaces and self._nodes <= self.facts.keys():
+        mtus = self._mtus()
+        if self.interfaces and self._complete:
             # before the way to the nodes is known, a start would set an MTU that is not the right one
-            self.tunnels.advance(ipam, self._mtus(), default_mtu=self._underlay_mtu())
+            self.tunnels.advance(ipam, mtus, default_mtu=self._underlay_mtu())
             self._set_workload_mtu()
 
     @property
@@ -136,5 +138,6 @@ class Host:
             links = {interface.ifindex: interface.mtu for interface in self.interfaces}
             ways = (self.facts[address] for address in self._nodes if address in self.facts)
             reached = (way for way in ways if way.reachable)
+            self._complete = self._nodes <= self.facts.keys()
             self._ways = {way.address: mtu for way in reached if (mtu := way.mtu or links.get(way.ifindex, 0))}
         return self._ways

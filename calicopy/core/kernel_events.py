@@ -45,8 +45,6 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
             core.fib.interfaces_lost(event.ifindexes)
             if event.ifindexes:
                 core.kernel.dump_is_old()
-            if event.ifindexes:  # what outlived the loss, and is not wanted any more, is seen by a dump alone
-                core.kernel.want_dump()
         case ev.NextHopsResolved():
             core.rib.set_next_hops(event.facts)
             core.fib.set_next_hops(event.facts)

@@ -218,9 +218,9 @@ class NextHops:
         return changes
 
     def _change(self, wanted: NextHopObject) -> NextHopChange | None:
-        held = self.actual.get(wanted.id)
-        if held == wanted or (wanted.is_blackhole and (held is None or held.members)):
-            return None  # what is not there needs no blackhole; nor is there a group of nothing
+        held, one = self.actual.get(wanted.id), self._wanted[wanted.id]
+        if held == wanted or (wanted.is_blackhole and (one.members or (held is None and one.hop is None))):
+            return None  # there is no group of nothing, and what has no way needs no blackhole before it had one
         return NextHopChange(NextHopOp.ADD if held is None else NextHopOp.REPLACE, wanted)
 
     def _deletes(self, numbers: Iterable[int]) -> list[NextHopChange]:

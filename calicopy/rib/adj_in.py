@@ -159,7 +159,7 @@ class AdjRibIn:
         table = self.family(family)
         keys: Sequence[PathKey] = [(path_id, prefix) for prefix in prefixes] if path_id else prefixes
         dropped = list(map(table.paths.pop, keys, repeat(None)))
-        gone = list(compress(prefixes, dropped)) if None in dropped else prefixes
+        gone = prefixes if all(dropped) else list(compress(prefixes, dropped))
         if table.stale or table.leaving:
             table.keep([key_of(prefix, path_id) for prefix in gone])
         return gone

@@ -151,6 +151,11 @@ class Rib:
         dead = {address for address, peers in carried if key in peers} - alive
         self.dead_next_hops |= dead
 
+    def _heard(self, path: Path) -> None:
+        """A peer that is there has this path."""
+        if path.next_hop in self.dead_next_hops and path.refused is None and self._is_up(path.peer.key):
+            self.dead_next_hops -= {path.next_hop}
+
     def _is_up(self, key: str) -> bool:
         peer = self._peers.get(key)
         return peer is not None and peer.up
@@ -190,8 +195,8 @@ class Rib:
         for path, group in peer.paths(self._policy, batch, path_id, prefixes, attributes):
             stored = peer.announce(batch.family, path, group)
             self._tables[batch.family].replace(peer.info.key, path_id, stored, path)
-            if path.next_hop in self.dead_next_hops and stored and path.refused is None:
-                self.dead_next_hops -= {path.next_hop}
+            if stored:
+                self._heard(path)
         if peer.leaving:  # stale paths that made way
             self._leaving[peer.info.key] = None
 
@@ -233,6 +238,7 @@ class Rib:
             family, changed, done = peer.rejudge(self._policy, limit)
             limit -= done
             for path, keys in changed.items():
+                self._heard(path)
                 for path_id, prefixes in by_path_id(keys).items():
                     self._tables[family].replace(key, path_id, prefixes, path)
         return limit

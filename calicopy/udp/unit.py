@@ -183,6 +183,8 @@ def _reason(error: OSError, settings: Settings) -> str:
     if error.errno in (errno.EADDRNOTAVAIL, errno.EADDRINUSE):
         where = " and ".join(f"{address} port {settings.port}" for address in settings.addresses)
         return f"cannot listen on {where}: {error.strerror}"
+    if error.errno == errno.EBADFD:
+        return f"{settings.device} was deleted"
     return str(error.strerror or error)
 
 

@@ -9,7 +9,7 @@ import switching
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 
 MOST_LOST = 100  # a second, at 10 ms
-STEPS = ("vxlan", "none")
+STEPS = ("vxlan", "udp", "none")
 
 
 def test_from_none_through_others_and_back_without_losing_a_second(tmp_path: Path) -> None:

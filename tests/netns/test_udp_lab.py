@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from itertools import pairwise
@@ -20,8 +21,11 @@ POD = ("ip", "netns", "exec", "pod")
 
 
 def cluster(encapsulation: str = "udp", decapsulate: tuple[str, ...] = ("udp",)) -> str:
-    nodes = [{"name": f"n{number}", "address": f"192.0.2.{number}/24"} for number in (1, 2)]
-    pools = [{"name": "pods", "cidr": "10.244.0.0/16", "encapsulation": encapsulation}]
+    nodes = [
+        {"name": f"n{number}", "address": f"192.0.2.{number}/24", "address6": f"2001:db8::{number}/64"}
+        for number in (1, 2)
+    ]
+    pools = [{"cidr": cidr, "encapsulation": encapsulation} for cidr in ("10.244.0.0/16", "fd00:10:244::/112")]
     return yaml.safe_dump({"nodes": nodes, "pools": pools, "encapsulation": {"decapsulate": list(decapsulate)}})
 
 
@@ -29,18 +33,31 @@ def cluster(encapsulation: str = "udp", decapsulate: tuple[str, ...] = ("udp",))
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     directory = tmp_path_factory.mktemp("udp")
     nodes = {name: labs.node_with_files(directory, name, f"192.0.2.{name[1]}/24", cluster()) for name in ("n1", "n2")}
-    for node in nodes.values():
+    for name, node in nodes.items():
         node["sysctls"] = {"net.ipv4.nexthop_compat_mode": 0}
-    with labs.running(directory, labs.one_ethernet("udp", nodes), files={}) as running:
+        node["exec"].append(f"ip address add 2001:db8::{name[1]}/64 dev eth1 nodad")
+    with labs.running(directory, labs.one_ethernet(f"udp{os.getpid()}", nodes), files={}) as running:
         running.wait_healthy()
         yield running
 
 
 @pytest.fixture(scope="module")
-def pods(lab: labs.TestLab) -> dict[str, str]:
-    found = {node: lab.pod(node, "pod").partition("/")[0] for node in ("n1", "n2")}
-    ping(lab, found["n2"], within=10)
+def addresses(lab: labs.TestLab) -> dict[str, list[str]]:
+    """Node -> addresses of its pod, IPv4 first."""
+    found = {}
+    for node in ("n1", "n2"):
+        lab.run(node, "ip", "netns", "add", "pod")
+        shown = lab.cli(node, "workload", "attach", "pod", "pod")["addresses"]
+        found[node] = sorted((address.partition("/")[0] for address in shown), key=lambda one: ":" in one)
+    for address in found["n2"]:
+        ping(lab, address, within=10)
     return found
+
+
+@pytest.fixture(scope="module")
+def pods(addresses: dict[str, list[str]]) -> dict[str, str]:
+    """Node -> the IPv4 address of its pod."""
+    return {node: found[0] for node, found in addresses.items()}
 
 
 def ping(lab: labs.TestLab, address: str, *, within: float = 5.0) -> None:
@@ -60,23 +77,27 @@ def link(lab: labs.TestLab, node: str) -> dict[str, Any]:
 
 
 def test_the_routes_lead_through_the_device_and_pods_reach_each_other(
-    lab: labs.TestLab, pods: dict[str, str]
+    lab: labs.TestLab, pods: dict[str, str], addresses: dict[str, list[str]]
 ) -> None:
     shown = lab.run("n1", "ip", "route", "get", pods["n2"])
     assert f"via 192.0.2.2 dev {DEVICE}" in shown, shown
-    line = (*POD, "ping", "-c", "20", "-i", "0.01", "-W", "1", "-s", "1400", pods["n2"])
-    assert " 0% packet loss" in lab.run("n1", *line)
+    for address in addresses["n2"]:
+        line = (*POD, "ping", "-c", "20", "-i", "0.01", "-W", "1", "-s", "1400", address)
+        assert " 0% packet loss" in lab.run("n1", *line)
     (underlay,) = json.loads(lab.run("n1", "ip", "-j", "link", "show", "eth1"))
     assert link(lab, "n1")["mtu"] == underlay["mtu"] - 28
-    labs.wait_until(lambda: counters(lab, "n1").get("in_packets", 0) >= 20, what="the packets are counted")
+    labs.wait_until(lambda: counters(lab, "n1").get("in_packets", 0) >= 40, what="the packets are counted")
     assert counters(lab, "n1")["in_foreign"] == 0
 
 
-def test_a_whole_tcp_stream_goes_through(lab: labs.TestLab, pods: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", [0, 1], ids=["IPv4", "IPv6"])
+def test_a_whole_tcp_stream_goes_through(
+    lab: labs.TestLab, addresses: dict[str, list[str]], tmp_path: Path, family: int
+) -> None:
     lab.spawn("n2", *POD, "iperf3", "-s", "-1", output=tmp_path / "server")
 
     def run() -> Any:
-        done = lab.try_run("n1", *POD, "iperf3", "-J", "-t", "2", "-c", pods["n2"])
+        done = lab.try_run("n1", *POD, "iperf3", "-J", "-t", "2", "-c", addresses["n2"][family])
         return json.loads(done.stdout)["end"].get("sum_received")  # the server may not listen yet
 
     received = labs.wait_until(run, what="iperf3 has run")

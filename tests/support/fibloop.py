@@ -104,8 +104,6 @@ class FibLoop:
                 case LinksChanged(lost):
                     await self.look()
                     self.fib.interfaces_lost(lost)
-                    if lost:
-                        await self.read()
                 case RoutesChanged(changes):
                     for family, routes in changes.items():
                         self.fib.kernel_changed(family, routes)

@@ -87,17 +87,6 @@ def _fib(core: Core) -> FibView:
     )
 
 
-def _ipam(core: Core) -> IpamView:
-    views = core.ipam.blocks()
-    return IpamView(
-        blocks=len(views),
-        pending_blocks=sum(view.state is IpamState.PENDING for view in views),
-        assigned=sum(view.used for view in views),
-        free=sum(view.free for view in views if view.state is IpamState.CONFIRMED),
-        conflicts=len(core.ipam.block_conflicts()) + len(core.ipam.address_conflicts()),
-    )
-
-
 def _router_id(core: Core) -> IPAddress:
     if core.node.router_id is None:
         raise ValueError("the core runs only with a router id")

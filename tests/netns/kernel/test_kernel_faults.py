@@ -266,6 +266,26 @@ async def test_ipv6_in_bulk_is_written_dumped_and_deleted_as_ipv4(netns, kernel:
     assert (await kernel.dump()).routes[V6] == {}
 
 
+async def test_ipv6_routes_of_others_at_our_key_are_left_alone_and_ours_are_put_right(netns, kernel: Kernel) -> None:
+    netns.ip("-6 address add fd00::1/64 dev va nodad")
+    index, first = netns.index("va"), NEXT_HOP_IDS.start
+    one, two = (NextHopObject(first + n, V6, Hop(ip_address(f"fd00::{2 + n}"), index)) for n in range(2))
+    await kernel.write_next_hops([NextHopChange(NextHopOp.ADD, one), NextHopChange(NextHopOp.ADD, two)])
+    led, other = (RouteTarget(RouteKind.UNICAST, next_hop_id=each.id) for each in (one, two))
+    foreign, ours, better, *many = [pack((0xFD10 << 112) + (number << 6), 122, V6) for number in range(100)]
+    netns.ip(f"-6 route add {Prefix(V6, foreign)} via fd00::9 proto static")  # 1024 is what IPv6 takes without a metric
+    netns.ip(f"-6 route add {Prefix(V6, better)} via fd00::9 proto static metric 5")
+    await kernel.write([RouteBatch(RouteOp.ADD, V6, other, [ours, better, *many])])
+    for wanted in ([foreign, ours, better], [foreign, ours, better, *many]):  # looked up one by one, and dumped
+        (result,) = await kernel.write([RouteBatch(RouteOp.ADD, V6, led, wanted)])
+        assert (result.failures, result.foreign) == ([], [foreign])
+        assert {(await kernel.dump()).routes[V6][packed] for packed in wanted[1:]} == {led}
+    (gone,) = await kernel.write([RouteBatch(RouteOp.DELETE, V6, None, [foreign, ours, better, *many])])
+    assert (gone.failures, gone.foreign) == ([], [])
+    assert (await kernel.dump()).routes[V6] == {}
+    assert len(netns.ip("-6 route show proto static").splitlines()) == 2
+
+
 async def test_a_node_that_is_gone_costs_one_message_while_routes_are_being_written(netns, kernel: Kernel) -> None:
     netns.sysctl("ipv4/nexthop_compat_mode", 0)
     index, number = netns.index("va"), NEXT_HOP_IDS.start

@@ -17,7 +17,7 @@ from calicopy.agent.udp_edge import UdpEdge
 from calicopy.agent.workloads import WorkloadPorts, Workloads
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.fib import BLACKHOLE, RouteBatch, RouteOp
+from calicopy.fib import BLACKHOLE, KernelDump, RouteBatch, RouteOp, WriteResult
 from calicopy.kernel.kernel import Kernel
 from calicopy.net import Family, Prefix
 from calicopy.store import Store, WorkloadRecord
@@ -82,6 +82,41 @@ def test_a_write_that_fails_as_a_whole_is_answered(tmp_path: Path) -> None:
     (written,) = events
     assert isinstance(written, ev.RoutesWritten)
     assert [result.failures for result in written.results] == [[(BLOCK.packed, errno.ENOBUFS)]]
+
+
+def test_a_second_write_is_begun_before_the_first_is_answered_and_a_dump_keeps_its_place(
+    tmp_path: Path,
+) -> None:
+    class Slow:
+        def __init__(self) -> None:
+            self.begun: list[asyncio.Future[list[WriteResult]]] = []
+
+        def begin_write(self, batches: Sequence[RouteBatch]) -> asyncio.Future[list[WriteResult]]:
+            self.begun.append(asyncio.get_running_loop().create_future())
+            return self.begun[-1]
+
+        async def dump(self) -> KernelDump:
+            return KernelDump({})
+
+    events: list[ev.CoreEvent] = []
+
+    async def write() -> None:
+        kernel = Slow()
+        udp = UdpEdge(tmp_path, events.append)
+        edge = KernelEdge(cast(Kernel, kernel), (), events.append, udp=udp)
+        running = asyncio.create_task(edge.routes.run())
+        for command in (do.WriteRoutes(()), do.DumpRoutes(), do.WriteRoutes(())):
+            edge.put_routes(command)
+        first, second = kernel.begun
+        second.set_result([])
+        await asyncio.sleep(0)
+        assert events == []
+        first.set_result([])
+        await edge.routes.finish()
+        running.cancel()
+
+    asyncio.run(write())
+    assert [type(event) for event in events] == [ev.RoutesWritten, ev.KernelDumped, ev.RoutesWritten]
 
 
 def test_a_commit_that_fails_in_a_way_of_its_own_is_answered() -> None:

@@ -179,7 +179,7 @@ def test_a_bridge_in_a_nodes_network_carries_the_nodes_name() -> None:
 def test_there_are_topologies_in_the_repository() -> None:
     assert [path.name for path in TOPOLOGIES] == [
         "dual-stack.clab.yml", "ipip-cross-subnet.clab.yml", "mesh.clab.yml", "reflectors.clab.yml",
-        "route-reflector.clab.yml", "tor-ebgp.clab.yml", "vxlan.clab.yml"]
+        "route-reflector.clab.yml", "tor-ebgp.clab.yml", "udp.clab.yml", "vxlan.clab.yml"]
 
 
 @pytest.mark.parametrize("path", TOPOLOGIES, ids=lambda path: path.parent.name)
