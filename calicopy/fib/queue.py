@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from itertools import chain, repeat
 from typing import TypeVar
 
-from calicopy.fib.types import RouteTarget
+from calicopy.fib.types import RouteOp, RouteTarget
 from calicopy.net import Packed
 
-Run = tuple[list[Packed], RouteTarget | None]
-"""Prefixes, and the target that all of them get, where that is known and nothing is there yet; else None."""
+Run = tuple[list[Packed], RouteOp | None, RouteTarget | None]
+"""Prefixes, and what each of them needs; None where that has to be found for each."""
 V = TypeVar("V")
 SLACK = 10_000
 """How many may wait beyond twice the number that there are, before each is named once again."""
@@ -27,21 +27,21 @@ class Queue:
     def __bool__(self) -> bool:
         return bool(self._runs)
 
-    def add(self, prefixes: list[Packed], target: RouteTarget | None, *, there_are: int) -> None:
+    def add(self, prefixes: list[Packed], op: RouteOp | None, target: RouteTarget | None, *, there_are: int) -> None:
         """These wait from now on; the list must not be changed afterwards. `there_are`: how many prefixes are known.
 
         A peer that changes its mind faster than the kernel takes it fills no memory: when more are named than twice the
         prefixes that there are, each is kept once.
         """
-        self._runs.append((prefixes, target))
+        self._runs.append((prefixes, op, target))
         self._count += len(prefixes)
         if self._count > 2 * there_are + SLACK:
             distinct = self.distinct()
-            self._runs, self._at, self._count = deque([(list(distinct), None)]), 0, len(distinct)
+            self._runs, self._at, self._count = deque([(list(distinct), None, None)]), 0, len(distinct)
 
     def take(self, limit: int) -> Run:
         """Up to `limit` (at least 1) of the first run. Not when none waits."""
-        run, target = self._runs[0]
+        run, op, target = self._runs[0]
         stop = self._at + limit
         part = run[self._at : stop] if self._at or stop < len(run) else run
         if stop >= len(run):
@@ -50,14 +50,14 @@ class Queue:
         else:
             self._at = stop
         self._count -= len(part)
-        return part, target
+        return part, op, target
 
     def distinct(self) -> dict[Packed, None]:
         """All prefixes that wait, each once."""
         if not self._runs:
             return {}
         first = self._runs[0][0][self._at :]
-        rest = (run for number, (run, _) in enumerate(self._runs) if number)
+        rest = (run for number, (run, _, _) in enumerate(self._runs) if number)
         return dict.fromkeys(chain(first, *rest))
 
 

@@ -18,10 +18,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping
 from errno import ENOENT
-from itertools import chain, islice, repeat
+from itertools import islice, repeat
 from operator import is_
 
 from calicopy.fib.check import Check
+from calicopy.fib.in_flight import InFlight
+from calicopy.fib.parked import Parked
 from calicopy.fib.queue import Queue, drop
 from calicopy.fib.retries import Failure, Retries
 from calicopy.fib.strays import Strays
@@ -54,11 +56,9 @@ class RouteTracker:
         self._ready = Queue()
         self._urgent = Queue()
         self._mixed = False  # whether what waits may be in flight as well, wait twice, or have come right
-        self._parked: dict[int, dict[Packed, None]] = {}  # by nexthop id
-        self._in_flight: dict[int, RouteBatch] = {}  # by id of the batch
-        self._flying: frozenset[Packed] | None = None  # the prefixes of those, once somebody asked
+        self._parked = Parked()
+        self.in_flight = InFlight()
         self._recheck = False  # whether something that is in flight was wanted otherwise meanwhile
-        self._doubted: set[int] = set()  # batches in flight whose routes may be gone again
         self._adopted: set[Packed] = set()
         self._leaving = False  # whether routes that are neither desired nor adopted may be in the kernel
         self._forgetting: deque[tuple[Iterator[Packed], set[int]]] = deque()
@@ -76,12 +76,12 @@ class RouteTracker:
     def pending(self) -> int:
         """How many prefixes differ, or are being written."""
         queued = filter(self._differs, self._ready.distinct() | self._urgent.distinct())
-        return len({*queued, *self.failures, *self._flying_prefixes(), *chain.from_iterable(self._parked.values())})
+        return len({*queued, *self.failures, *self.in_flight.prefixes, *self._parked})
 
     @property
     def idle(self) -> bool:
         """Whether nothing is ready, parked, in flight or failed."""
-        return not (self.has_ready or self._in_flight or self._parked or self.failures)
+        return not (self.has_ready or self.in_flight or self._parked or self.failures)
 
     @property
     def has_ready(self) -> bool:
@@ -89,14 +89,9 @@ class RouteTracker:
         later = self._check is not None or self._forgetting or (self._sweeping and self._strays)
         return bool(self._urgent or self._ready or later)
 
-    @property
-    def in_flight(self) -> Iterable[RouteBatch]:
-        """What is being written."""
-        return self._in_flight.values()
-
     def is_pending(self, packed: Packed) -> bool:
         """Whether this prefix differs, or is being written."""
-        return self._differs(packed) or packed in self._flying_prefixes()
+        return self._differs(packed) or packed in self.in_flight.prefixes
 
     def _differs(self, packed: Packed) -> bool:
         wanted = self.desired.get(packed)
@@ -115,24 +110,33 @@ class RouteTracker:
         if self._parked or self.failures or self.unsure:
             self._want_each(prefixes, target, urgent=urgent)
             return
-        desired = self.desired
+        if not prefixes:
+            return
+        desired, count = self.desired, len(self.desired)
+        before = [] if prefixes[0] not in desired and target is not None else list(map(desired.get, prefixes))
         if target is None:
-            before = map(desired.pop, prefixes, repeat(None))
-            prefixes = [packed for packed, had in zip(prefixes, before, strict=True) if had is not None]
+            drop(desired, prefixes)
+            if not all(before):
+                prefixes = [packed for packed, had in zip(prefixes, before, strict=True) if had is not None]
+                before = [had for had in before if had is not None]
             self._leaving = True
         else:
-            count, fresh = len(desired), dict.fromkeys(prefixes, target)
-            desired.update(fresh)
+            desired.update(dict.fromkeys(prefixes, target))
             if self._adopted:
                 self._adopted.difference_update(prefixes)
             known = self._leaving or self._adopted
             if len(desired) - count == len(prefixes) and not (known and not self.actual.keys().isdisjoint(prefixes)):
-                self._queue(prefixes, target, urgent=urgent)
+                self._queue(prefixes, RouteOp.ADD, target, urgent=urgent)
                 return
-        held = map(self.actual.get, prefixes)
+        held = list(map(self.actual.get, prefixes))
+        settled = len(before) == len(held) and all(held) and all(map(is_, before, held))
+        if settled and not self._mixed and not any(map(is_, before, repeat(target))):
+            # All were as desired, so none of them waits or is in flight.
+            self._queue(prefixes, RouteOp.DELETE if target is None else RouteOp.REPLACE, target, urgent=urgent)
+            return
         differ = [packed for packed, now in zip(prefixes, held, strict=True) if now is not target]
         if len(differ) < len(prefixes):
-            self._recheck = self._recheck or bool(self._in_flight)
+            self._recheck = self._recheck or bool(self.in_flight)
             self._mixed = True
         self._queue(differ, urgent=urgent)
 
@@ -143,8 +147,8 @@ class RouteTracker:
             before = desired.get(packed)
             if before is target:
                 continue
-            if before is not None and before.next_hop_id in self._parked:
-                self._unpark(packed, before.next_hop_id)
+            if before is not None:
+                self._parked.discard(packed, before.next_hop_id)
             if target is None:
                 del desired[packed]
             else:
@@ -154,18 +158,21 @@ class RouteTracker:
             if held(packed) is not target or (target is None and packed in self.unsure):
                 differ.append(packed)
             else:
-                self._recheck = self._recheck or bool(self._in_flight)
+                self._recheck = self._recheck or bool(self.in_flight)
         self._mixed = self._leaving = True
         self._queue(differ, urgent=urgent)
 
-    def _queue(self, prefixes: list[Packed], target: RouteTarget | None = None, *, urgent: bool = False) -> None:
-        """Have these written; `target` is given when all are new, and get it."""
+    def _queue(
+        self, prefixes: list[Packed], op: RouteOp | None = None, target: RouteTarget | None = None, *,
+        urgent: bool = False,
+    ) -> None:  # fmt: skip
+        """Have these written. `op`, `target`: what each of them needs, when none of them waits or is in flight."""
         if not prefixes:
             return
-        if target is None and (self._ready or self._urgent or self._in_flight):
+        if op is None and (self._ready or self._urgent or self.in_flight):
             self._mixed = True
         queue = self._urgent if urgent else self._ready
-        queue.add(prefixes, target, there_are=max(len(self.desired), len(self.actual)))
+        queue.add(prefixes, op, target, there_are=max(len(self.desired), len(self.actual)))
 
     def allow_sweep(self, allowed: bool) -> None:
         """Whether adopted routes that nobody wants may be deleted."""
@@ -185,55 +192,51 @@ class RouteTracker:
         if not self._checked:
             return []
         batches: list[RouteBatch] = []
-        for target, part in self._take(limit):
-            if target is None:
+        for op, target, part in self._take(limit):
+            if op is None:
                 batches += self._sort(self._once(part))
-            elif not self._park_all(part, target):
-                batches.append(RouteBatch(RouteOp.ADD, self.family, target, part))
-        self._in_flight.update((id(batch), batch) for batch in batches)
-        self._flying = None
-        self._mixed = self._mixed and bool(self._ready or self._urgent or self._in_flight)
+            elif target is None or not self._park_all(part, target):
+                batches.append(RouteBatch(op, self.family, target, part))
+        self.in_flight.begin(batches)
+        self._mixed = self._mixed and bool(self._ready or self._urgent or self.in_flight)
         self._leaving = self._leaving and not (self.idle and not self.unsure)
         return batches + self._strays.take(self.family) if self._sweeping else batches
 
-    def _take(self, limit: int) -> list[tuple[RouteTarget | None, list[Packed]]]:
-        """Up to `limit` prefixes: those that all get one target, and are new, or (None) those to be looked at."""
-        taken: list[tuple[RouteTarget | None, list[Packed]]] = []
+    def _take(self, limit: int) -> list[tuple[RouteOp | None, RouteTarget | None, list[Packed]]]:
+        """Up to `limit` prefixes with what each of them needs, or (None) those to be looked at."""
+        taken: list[tuple[RouteOp | None, RouteTarget | None, list[Packed]]] = []
         for queue in (self._urgent, self._ready):
             while queue and limit > 0:
-                part, target = queue.take(limit)
+                part, op, target = queue.take(limit)
                 limit -= len(part)
                 if self._mixed:
-                    target = None
-                if taken and taken[-1][0] is target:
-                    taken[-1][1].extend(part)
+                    op = target = None
+                if taken and taken[-1][:2] == (op, target):
+                    taken[-1][2].extend(part)
                 else:
-                    taken.append((target, part[:]))
+                    taken.append((op, target, part[:]))
         return taken
 
     def _once(self, part: list[Packed]) -> list[Packed]:
         """Each once, without those that are in flight: their results will tell whether there is more to do."""
         part = list(dict.fromkeys(part))
-        flying = self._flying_prefixes()
+        flying = self.in_flight.prefixes
         if not flying or flying.isdisjoint(part):
             return part
         self._recheck = True
         return [packed for packed in part if packed not in flying]
 
     def _sort(self, taken: list[Packed]) -> list[RouteBatch]:
-        """Batches of what differs. Mostly one run is all there is: new prefixes of one target, or prefixes that go."""
+        """Batches of what differs."""
         if not taken:
             return []
         wanted, held = list(map(self.desired.get, taken)), list(map(self.actual.get, taken))
         target = wanted[0]
-        if all(map(is_, wanted, repeat(target))):
-            if target is None and all(held) and not self._adopted:
-                return [RouteBatch(RouteOp.DELETE, self.family, None, taken)]
-            if target is not None and not any(held):
-                return [] if self._park_all(taken, target) else [RouteBatch(RouteOp.ADD, self.family, target, taken)]
+        if target is not None and not any(held) and all(map(is_, wanted, repeat(target))):
+            return [] if self._park_all(taken, target) else [RouteBatch(RouteOp.ADD, self.family, target, taken)]
         runs: dict[tuple[RouteOp, int], tuple[RouteTarget | None, list[Packed]]] = {}
         for packed, target, there in zip(taken, wanted, held, strict=True):
-            if not self._differs(packed):
+            if (target is there) if target is not None else not self._differs(packed):
                 continue
             op = RouteOp.DELETE if target is None else RouteOp.ADD if there is None else RouteOp.REPLACE
             runs.setdefault((op, id(target)), (target, []))[1].append(packed)
@@ -249,35 +252,27 @@ class RouteTracker:
         number = target.next_hop_id
         if not number or number in self._next_hops:
             return False
-        self._parked.setdefault(number, {}).update(dict.fromkeys(prefixes))
+        self._parked.add(prefixes, number)
         return True
-
-    def _unpark(self, packed: Packed, number: int) -> None:
-        parked = self._parked[number]
-        parked.pop(packed, None)
-        if not parked:
-            del self._parked[number]
 
     def next_hop_is_there(self, number: int) -> None:
         """The kernel holds the nexthop object with this id now: routes to it can be written."""
-        self._queue(list(self._parked.pop(number, {})))
+        self._queue(self._parked.take(number))
 
     def written(self, result: WriteResult, now: float) -> None:
         """Take the result of a batch that `delta` gave."""
         batch = result.batch
         if batch.metric is not None:
             return
-        self._in_flight.pop(id(batch), None)
+        doubted = self.in_flight.end(batch)
         self._know(batch.prefixes)
-        self._flying = None
         failed = dict(result.failures) | dict.fromkeys(result.foreign, 0)
         done = [packed for packed in batch.prefixes if packed not in failed] if failed else batch.prefixes
         target = batch.target
         if self.failures or self.unsure:
             self._retries.forget_all(done)
             drop(self.unsure, done)
-        if id(batch) in self._doubted:
-            self._doubted.discard(id(batch))
+        if doubted:
             self._doubt(dict.fromkeys(done, target) if target is not None else {}, done)
         elif target is None:
             drop(self.actual, done)
@@ -286,7 +281,7 @@ class RouteTracker:
         if self._recheck:
             wanted = map(self.desired.get, done)
             self._queue([packed for packed, now_ in zip(done, wanted, strict=True) if now_ is not target])
-            self._recheck = bool(self._in_flight)
+            self._recheck = bool(self.in_flight)
         if failed:
             self._fail(batch, failed, now)
 
@@ -325,7 +320,7 @@ class RouteTracker:
         check = self._check
         if check is None:
             return
-        found, flying, failures = check.step(self.actual, CHECK_AT_ONCE), self._flying_prefixes(), self.failures
+        found, flying, failures = check.step(self.actual, CHECK_AT_ONCE), self.in_flight.prefixes, self.failures
         again: list[Packed] = []
         self._mixed, self._leaving = self._mixed or bool(found), self._leaving or bool(found)
         for packed, now in self._intern(found).items():
@@ -349,7 +344,7 @@ class RouteTracker:
 
     def kernel_changed(self, changes: Mapping[Packed, RouteTarget | None]) -> None:
         """Take what an event said of single prefixes (targets interned): None means that ours is gone, or may be."""
-        flying = self._flying_prefixes()
+        flying = self.in_flight.prefixes
         again: list[Packed] = []
         for packed, target in changes.items():
             if packed not in flying:
@@ -377,7 +372,7 @@ class RouteTracker:
         """Take routes with one of these targets as gone, for all that is known: in the next deltas, a slice in each."""
         keys = set(map(id, lost))
         if keys:
-            self._doubted.update(key for key, batch in self._in_flight.items() if id(batch.target) in keys)
+            self.in_flight.doubt(keys)
             self._forgetting.append((iter(list(self.actual)), keys))
 
     def _forget_on(self) -> None:
@@ -387,7 +382,7 @@ class RouteTracker:
             part = list(islice(prefixes, FORGET_AT_ONCE))
             held = map(self.actual.get, part)
             hit = {packed: one for packed, one in zip(part, held, strict=True) if one is not None and id(one) in keys}
-            if flying := self._flying_prefixes():
+            if flying := self.in_flight.prefixes:
                 drop(hit, flying)
             self._retries.forget_all(hit)
             self._doubt(hit, hit)
@@ -402,8 +397,3 @@ class RouteTracker:
         self.unsure.update(routes)
         self._mixed = True
         self._queue([packed for packed in prefixes if packed not in self._adopted])
-
-    def _flying_prefixes(self) -> frozenset[Packed]:
-        if self._flying is None:
-            self._flying = frozenset(chain.from_iterable(batch.prefixes for batch in self._in_flight.values()))
-        return self._flying

@@ -42,19 +42,24 @@ _UDP_CSUM, _COLLECT_METADATA = 18, 25
 
 @dataclass(frozen=True, slots=True)
 class VxlanSpec:
-    """What the device should be: `local` our outer address, `ends` all other nodes."""
+    """What the device should be: `local` our outer address, `ends` all other nodes.
+
+    `former` are names that it had before, in this life of the agent: a device of ours, which makes room.
+    """
 
     tunnel: TunnelSpec
     vni: int
     port: int
     local: IPAddress
     ends: tuple[TunnelEnd, ...] = ()
+    former: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class _Device:
     """A VXLAN device of the kernel, with the attributes of its kind."""
 
+    ifindex: int
     name: str
     mac: bytes
     data: dict[int, bytes]
@@ -107,7 +112,9 @@ def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, spec: VxlanSpec
             changes.set_mac(link.ifindex, mac)
         return link
     for other in devices.values():
-        if other.name != name and other.vni_and_port == (spec.vni, spec.port):
+        if other.name in spec.former - {name}:
+            changes.delete(other.ifindex)
+        elif other.name != name and other.vni_and_port == (spec.vni, spec.port):
             text = f"{other.name} has VNI {spec.vni} and port {spec.port} already: one of them needs others"
             raise NetlinkError(errno.EEXIST, text)
     if link is not None:
@@ -139,7 +146,8 @@ def _devices(socket: NetlinkSocket) -> Iterator[_Device]:
         info = _nested(found.get(IFLA_LINKINFO, b""))
         if answer == RTM_NEWLINK and info.get(IFLA_INFO_KIND, b"").rstrip(b"\0") == b"vxlan":
             name = found.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
-            yield _Device(name, found.get(IFLA_ADDRESS, b""), _nested(info.get(IFLA_INFO_DATA, b"")))
+            index = IFINFOMSG.unpack_from(data, start)[2]
+            yield _Device(index, name, found.get(IFLA_ADDRESS, b""), _nested(info.get(IFLA_INFO_DATA, b"")))
 
 
 def _nested(value: bytes) -> dict[int, bytes]:

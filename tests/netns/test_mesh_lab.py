@@ -60,7 +60,7 @@ def test_every_session_is_established_and_the_kernel_has_what_the_cli_shows(mesh
                 assert routes[block]["type"] == "blackhole"
                 assert shown[block] == "blackhole"
             else:
-                assert shown[block] == f"nhid {routes[block]['nhid']} via {routes[block]['gateway']} dev eth1"
+                assert shown[block] == f"via {routes[block]['gateway']} dev eth1"
 
 
 def test_pods_on_different_nodes_ping_each_other(mesh: labs.TestLab, pods: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -12,14 +12,14 @@ from calicopy.net import Family, pack
 from calicopy.net.nexthop import NextHopFacts
 
 pytestmark = pytest.mark.netns
-V4 = Family.IPV4
+V4, V6 = Family.IPV4, Family.IPV6
 WAYS = tuple(IPv4Address(f"192.168.0.{number}") for number in range(2, 18))
 MANY = [pack((10 << 24) + (number << 6), 26, V4) for number in range(300)]
 
 
 @dataclass(frozen=True)
 class Path:
-    next_hop: IPv4Address
+    next_hop: IPv4Address | IPv6Address
     owner: int | None = None
 
 
@@ -90,15 +90,18 @@ async def test_a_node_that_is_gone_is_one_change_and_nothing_leaks_by_the_defaul
     assert netns.ip("nexthop show proto 117") == "", "nothing uses it any more"
 
 
-async def test_after_the_carrier_was_gone_objects_and_routes_are_as_before(netns, kernel: Kernel) -> None:
+async def test_after_the_carrier_was_gone_objects_and_routes_are_as_before(
+    netns, kernel: Kernel, eventually
+) -> None:
     fib = await a_fib(kernel, netns.index("va"))
     learn(fib, WAYS[0])
     learn(fib, *WAYS[:3], prefixes=MANY[:10])
     await settle(fib, kernel)
     before = await kernel.dump()
     netns.ip("link set vb down")
-    assert netns.routes() == []
+    await eventually(lambda: not netns.routes())
     netns.ip("link set vb up")
+    await eventually(lambda: "NO-CARRIER" not in netns.ip("link show va"))
     fib.interfaces_lost({netns.index("va")})
     await settle(fib, kernel)
     assert await kernel.dump() == before
@@ -137,4 +140,27 @@ async def test_an_id_of_another_process_is_passed_over_and_left_as_it_is(netns, 
     await settle(fib, kernel)
     assert netns.leads("10.0.0.1") == str(WAYS[0])
     assert "192.168.0.77" in netns.ip(f"nexthop show id {change.object.id}")
+    assert fib.in_sync
+
+
+async def test_ipv6_has_objects_groups_and_blackholes_of_its_own(netns, kernel: Kernel) -> None:
+    netns.ip("-6 address add fd00::1/64 dev va nodad")
+    ways = tuple(IPv6Address(f"fd00::{number}") for number in range(2, 5))
+    fib = await a_fib(kernel, netns.index("va"))
+    fib.set_next_hops({one: NextHopFacts(one, True, on_link=True, ifindex=netns.index("va")) for one in ways})
+    some = [pack((0xFD10 << 112) + (number << 6), 122, V6) for number in range(100)]
+    both, one = Selection(tuple(map(Path, ways))), Selection((Path(ways[0]),))
+    fib.apply_decisions(V6, [(both, some[:50]), (one, some[50:])])
+    assert await settle(fib, kernel) == 3 + 1 + 100
+    for dead, leads in ((ways[:1], True), (ways, False), ((), True)):
+        fib.set_dead_next_hops(frozenset(dead))
+        assert await settle(fib, kernel) <= 3 + 1
+        dump = await kernel.dump()
+        assert dump.routes[V6] == fib.desired(V6)
+        assert dump.next_hops == fib.next_hops
+        assert bool(netns.leads("fd10::1")) is leads, "over the group"
+    fib.apply_decisions(V6, [(None, some)])
+    await settle(fib, kernel)
+    await settle(fib, kernel, 100.0)
+    assert netns.ip("nexthop show proto 117") == ""
     assert fib.in_sync

@@ -152,6 +152,13 @@ async def test_somebody_elses_device_with_our_vni_and_port_is_named_and_left_alo
     assert "theirs" in netns.ip("link show type vxlan")
 
 
+async def test_a_device_that_gets_another_name_in_the_file_makes_room(netns, kernel: Kernel) -> None:
+    await ensure(kernel, replace(SPEC, tunnel=replace(TUNNEL, device="vx7")))
+    await ensure(kernel, replace(SPEC, former=frozenset({"vx7"})))
+    assert entries(netns) == WANTED
+    assert "vx7" not in netns.ip("link show type vxlan")
+
+
 async def test_addresses_of_pools_that_are_not_wanted_go_and_others_stay(netns, kernel: Kernel) -> None:
     await ensure(kernel)
     for address in ("10.0.0.9/32", "172.31.0.1/32"):
