@@ -20,7 +20,7 @@ help:
 	@echo "make image       the node image calicopy-node:latest"
 	@echo "make image-test  three containers of that image, with pods that ping each other"
 	@echo "make interop     calicopy beside BIRD, FRR, GoBGP and OpenBGPD, as a table; writes build/interop.json and docs/interop.md"
-	@echo "make bench       measure speed and size, beside BIRD; writes build/bench.json"
+	@echo "make bench       measure speed and size, beside BIRD; writes build/bench.json, docs/performance.md and its plot"
 	@echo "make venv        .venv with the calicopy command in it"
 	@echo "make wheel       build/dist/*.whl"
 	@echo "make proto       generate calicopy/v1 from proto/"

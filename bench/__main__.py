@@ -8,16 +8,17 @@ import sys
 import tempfile
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from bench.fabric import BenchError, remove_abandoned
-from bench.report import Row, print_table, write_json
+from bench.page import write_page
+from bench.report import RESULT, Row, print_table, write_json
 
 BENCHMARKS = (
     "mesh", "start", "announce", "writer", "receive", "failover", "flap", "drift", "reflect", "encap", "footprint",
     "cli", "rib", "plan",
 )  # fmt: skip
-RESULT = Path("build/bench.json")
 
 
 def run_one(name: str) -> list[Row]:
@@ -28,7 +29,7 @@ def run_one(name: str) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="calicopy-bench-") as directory:
         rows: list[Row] = module.measure(Path(directory))
     print(f"    took {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    return rows
+    return [replace(row, benchmark=name) for row in rows]
 
 
 def main(names: list[str]) -> int:
@@ -55,6 +56,8 @@ def main(names: list[str]) -> int:
             failed = True
     print_table(rows)
     write_json(rows, RESULT)
+    if not names and not failed:
+        write_page(rows)
     print(f"written to {RESULT}; {sum(each.met is False for each in rows)} targets missed", file=sys.stderr)
     return 1 if failed else 0
 

@@ -70,7 +70,7 @@ def _has_ipip() -> bool:
 def _in_uml(*names: str) -> Figures:
     """The figures of these, from a guest."""
     command = [sys.executable, str(UML), "--timeout", "400", "--", "env", f"BENCH_ENCAP_SECONDS={SECONDS}",
-               "BENCH_ENCAP_ROUNDS=2", sys.executable, "-m", "bench.bench_encap", *names]  # fmt: skip
+               f"BENCH_ENCAP_ROUNDS={ROUNDS}", sys.executable, "-m", "bench.bench_encap", *names]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
     results = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
     if not results:
@@ -98,8 +98,8 @@ def between_pods(directory: Path, names: Sequence[str]) -> Figures:
         routes = fabric.routes("n1", OUR_PROTOCOL)
         say(f"{routes} routes in the kernel of n1; pods reach each other: {', '.join(names)}")
         taken: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in WHAT} for name in names}
-        for _ in range(ROUNDS):
-            for name in names:
+        for turn in range(ROUNDS):
+            for name in names if turn % 2 else reversed(names):  # so that none is always the first
                 address = pods["n2", name]
                 taken[name]["ping"] += _ping(fabric, name, address, PINGS)
                 taken[name]["tcp"].append(_iperf(fabric, name, address, "tcp"))

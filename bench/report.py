@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+RESULT = Path("build/bench.json")
 COLUMNS = ("MEASUREMENT", "UNIT", "CALICOPY", "BIRD", "RATIO", "TARGET", "MET")
 BIRD = "bird"
 
@@ -20,7 +21,8 @@ BIRD = "bird"
 class Row:
     """One measurement. `peers`: what others needed for the same, in the same run. `ratio`: calicopy over the first.
 
-    `target_of` says what the target is about: `value` or `ratio`. `at_least`: it is the least value that is good.
+    `benchmark` is the one that it comes from. `target_of` says what the target is about: `value` or `ratio`.
+    `at_least`: it is the least value that is good.
     """
 
     name: str
@@ -32,6 +34,13 @@ class Row:
     target_of: str = "value"
     at_least: bool = False
     met: bool | None = None
+    benchmark: str = ""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The row in words."""
+        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
+        return (self.name, self.unit, _number(self.calicopy), self.beside, ratio, self.goal, self.verdict)
 
     @property
     def goal(self) -> str:
@@ -91,7 +100,7 @@ def say(text: str) -> None:
 
 def print_table(rows: Sequence[Row]) -> None:
     """All rows, aligned."""
-    lines = [COLUMNS, *(_cells(each) for each in rows)]
+    lines = [COLUMNS, *(each.cells for each in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     for line in lines:
         cells = [text.ljust(width) if column < 2 else text.rjust(width)
@@ -100,18 +109,26 @@ def print_table(rows: Sequence[Row]) -> None:
 
 
 def write_json(rows: Sequence[Row], path: Path) -> None:
-    """The list of rows as JSON."""
+    """The rows as JSON, in place of those of the same benchmarks that an earlier run left there; others stay."""
+    groups: dict[str, list[Row]] = {}
+    for each in read_json(path) if path.exists() else []:
+        groups.setdefault(each.benchmark, []).append(each)
+    for name in dict.fromkeys(each.benchmark for each in rows):
+        groups[name] = [each for each in rows if each.benchmark == name]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([asdict(each) for each in rows], indent=2) + "\n")
+    path.write_text(json.dumps([asdict(each) for group in groups.values() for each in group], indent=2) + "\n")
+
+
+def read_json(path: Path) -> list[Row]:
+    """What `write_json` wrote. OSError without a file; rows of another shape count as none."""
+    try:
+        return [Row(**each) for each in json.loads(path.read_text())]
+    except (TypeError, ValueError):
+        return []
 
 
 def _one(values: float | Sequence[float]) -> float:
     return float(values) if isinstance(values, (int, float)) else statistics.median(values)
-
-
-def _cells(each: Row) -> tuple[str, ...]:
-    ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
-    return (each.name, each.unit, _number(each.calicopy), each.beside, ratio, each.goal, each.verdict)
 
 
 def _number(value: float) -> str:

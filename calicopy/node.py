@@ -8,10 +8,11 @@ that is there instead of starting a second. A service that ends is started again
 growing delay, which starts over when it has run for a while. A service that needs a file runs only while that is
 there: the agent asks for the forwarder of encapsulation udp by writing its settings, and never starts it itself.
 
-Signals: SIGTERM and SIGINT stop the agent, then the speaker (ExaBGP closes its sessions without a NOTIFICATION, so
-peers with graceful restart keep the routes; the kernel's routes stay too). With `--drain` the agent drains the node
-before it ends, and is given the time for it; a second signal goes to it too, and ends that. SIGHUP goes to the agent
-alone. It ends no process that it neither started nor adopted.
+Signals: SIGTERM and SIGINT stop the agent, then the forwarder, then the speaker (ExaBGP closes its sessions without a
+NOTIFICATION, so peers with graceful restart keep the routes; the kernel's routes stay too). With `--drain` the agent
+drains the node before it ends, and is given the time for it; a second signal goes to it too, and ends that. SIGHUP goes
+to the agent alone. It ends no process that it neither started nor adopted, and of those it did only one that is no
+longer asked for.
 """
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ again.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import time
@@ -19,7 +18,7 @@ from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.kernel.tun import TunError, hold_tun, is_held
 from calicopy.udp import SETTINGS_FILE, STATUS_FILE
-from calicopy.udp.settings import STATUS_S, Settings, remove, write_whole
+from calicopy.udp.settings import STATUS_S, Settings, parse_status, remove, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +101,12 @@ class UdpEdge:
             return ""
         now = time.monotonic()
         try:
-            words = json.loads(self._status_path.read_bytes())
-            said, error = float(words["time"]), str(words["error"])
-            self.counters = {f"udp.{name}": int(value) for name, value in words["counters"].items()}
+            status = parse_status(self._status_path.read_text(encoding="utf-8"))
+            said, error = status.said, status.error
+            self.counters = {f"udp.{name}": value for name, value in status.counters.items()}
         except FileNotFoundError:
             said, error = 0.0, ""
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError):
             return f"{self._status_path} cannot be read"
         if now - max(said, self._wanted_since) > SILENT_S:
             return "the forwarder does not run: pods behind other nodes are not reached through udp"

@@ -71,7 +71,7 @@ def speaker(config: str | None) -> None:
 
 
 @click.command()
-@click.option("--run-dir", metavar="DIR", help="Where the agent writes udp.json.  [default: /run/calicopy]")
+@click.option("--run-dir", metavar="DIR", help="Where the agent writes udp.settings.  [default: /run/calicopy]")
 def udp(run_dir: str | None) -> None:
     """Forward packets of pools with encapsulation udp, while the agent asks for it.
 

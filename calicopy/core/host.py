@@ -55,9 +55,10 @@ class Host:
         )
 
     def has_addresses(self, addresses: Collection[IPAddress]) -> bool:
-        """Whether all of `addresses` are on interfaces of this host."""
+        """Whether all of `addresses` are on interfaces of this host, and can be used."""
         held = {address for interface in self.interfaces for address, _ in interface.addresses}
-        return held.issuperset(addresses)
+        tentative = {address for interface in self.interfaces for address in interface.tentative}
+        return (held - tentative).issuperset(addresses)
 
     def interfaces_changed(self, interfaces: tuple[InterfaceFacts, ...]) -> None:
         """All interfaces, as they are now."""

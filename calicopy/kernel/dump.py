@@ -8,6 +8,7 @@ apart. Table main alone is ours.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from sys import byteorder
 
@@ -16,8 +17,10 @@ from calicopy.kernel.encode import Identity
 from calicopy.kernel.netlink import (
     ADDRESS_FAMILY,
     ATTRIBUTE,
+    HEADER,
     NEXTHOP,
     NLM_F_DUMP,
+    NLM_F_REQUEST,
     RT_SCOPE_LINK,
     RT_SCOPE_UNIVERSE,
     RT_TABLE_MAIN,
@@ -42,6 +45,7 @@ from calicopy.kernel.netlink import (
     RTNH_F_ONLINK,
     U32,
     NetlinkError,
+    NetlinkOverrunError,
     NetlinkSocket,
     address_of,
     attribute,
@@ -59,6 +63,8 @@ _NEVER_SET = frozenset({RTA_PREFSRC, RTA_METRICS, RTA_ENCAP, RTA_VIA})
 _NEVER_SET_WITH_OBJECT = frozenset({RTA_PREFSRC, RTA_METRICS})
 """With nexthop_compat_mode 1 the kernel tells beside RTA_NH_ID what the object has, which is not the route's matter."""
 _ATTEMPTS = 5
+_QUESTIONS = 100
+"""Look-ups in one send: their answers fit into any receive buffer but the smallest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +225,42 @@ def dump_all(socket: NetlinkSocket, identity: Identity) -> KernelDump:
     found = {family: own_routes(socket, family, identity) for family in Family}
     strays = tuple(stray for part in found.values() for stray in part.strays)
     return KernelDump({family: part.routes for family, part in found.items()}, strays)
+
+
+def lookup_ours(
+    socket: NetlinkSocket, family: Family, prefixes: list[Packed], identity: Identity
+) -> dict[Packed, RouteTarget]:
+    """Our routes at these keys, as far as the kernel's own match shows them: many questions a send.
+
+    A key that is missing may still be held by ours, hidden by a longer prefix or a better metric, or be a blackhole.
+    """
+    result, known = OwnRoutes(), dict[bytes, tuple[bytes, int, RouteTarget]]()
+    try:
+        for start in range(0, len(prefixes), _QUESTIONS):
+            for datagram in _ask_each(socket, family, prefixes[start : start + _QUESTIONS]):
+                _take_apart(datagram, family, identity, known=known, result=result)
+    except NetlinkOverrunError:
+        socket.drain()  # those that are missing are found in another way
+    return result.routes
+
+
+def _ask_each(socket: NetlinkSocket, family: Family, prefixes: list[Packed]) -> Iterator[bytes]:
+    """The answers, one datagram each."""
+    first, octets = socket.take_sequence(len(prefixes)), family.octets
+    head = RTMSG.pack(ADDRESS_FAMILY[family], family.bits, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH) + _DST_HEADER[family]
+    size, last = HEADER.size + len(head) + octets, first + len(prefixes)
+    socket.send(
+        b"".join(
+            HEADER.pack(size, RTM_GETROUTE, NLM_F_REQUEST, sequence, 0) + head + packed[1:].ljust(octets, b"\0")
+            for sequence, packed in enumerate(prefixes, first)
+        )
+    )
+    left = len(prefixes)
+    while left:
+        datagram = socket.receive()
+        if first <= HEADER.unpack_from(datagram)[3] < last:
+            left -= 1
+            yield datagram
 
 
 def lookup_exact(socket: NetlinkSocket, family: Family, packed: Packed, identity: Identity) -> ExactRoute:

@@ -32,6 +32,8 @@ from calicopy.net import IPAddress
 from calicopy.net.interface import InterfaceFacts
 
 _ATTEMPTS = 5
+_OPTIMISTIC, _DAD_FAILED, _TENTATIVE = 0x04, 0x08, 0x40
+"""IFA_F_* of linux/if_addr.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +64,22 @@ def _interfaces(socket: NetlinkSocket) -> dict[int, InterfaceFacts]:
             ifindex, link = _link(data, start, end)
             links[ifindex] = link
     addresses: dict[int, list[tuple[IPAddress, int]]] = {}
+    tentative: dict[int, list[IPAddress]] = {}
     request = message(RTM_GETADDR, 0, IFADDRMSG.pack(0, 0, 0, 0, 0))
     for kind, data, start, end in socket.ask(request, flags=NLM_F_DUMP, what="dump of addresses"):
         if kind == RTM_NEWADDR:
-            _, length, _, _, ifindex = IFADDRMSG.unpack_from(data, start)
+            _, length, flags, _, ifindex = IFADDRMSG.unpack_from(data, start)
             found = attributes(data, start + IFADDRMSG.size, end)
             # On a point-to-point link IFA_ADDRESS is the other end's; IFA_LOCAL, where given, is ours.
             own = found.get(IFA_LOCAL) or found.get(IFA_ADDRESS)
             if own is not None:
                 addresses.setdefault(ifindex, []).append((address_of(own), length))
-    return {ifindex: _facts(ifindex, link, addresses.get(ifindex, [])) for ifindex, link in links.items()}
+                if flags & (_TENTATIVE | _DAD_FAILED) and not flags & _OPTIMISTIC:
+                    tentative.setdefault(ifindex, []).append(address_of(own))
+    return {
+        ifindex: _facts(ifindex, link, addresses.get(ifindex, []), tentative.get(ifindex, []))
+        for ifindex, link in links.items()
+    }
 
 
 def _link(data: bytes, start: int, end: int) -> tuple[int, _Link]:
@@ -83,7 +91,9 @@ def _link(data: bytes, start: int, end: int) -> tuple[int, _Link]:
     return ifindex, _Link(found.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"), flags, mtu, kind)
 
 
-def _facts(ifindex: int, link: _Link, addresses: list[tuple[IPAddress, int]]) -> InterfaceFacts:
+def _facts(
+    ifindex: int, link: _Link, addresses: list[tuple[IPAddress, int]], tentative: list[IPAddress]
+) -> InterfaceFacts:
     return InterfaceFacts(
         ifindex=ifindex,
         name=link.name,
@@ -93,4 +103,5 @@ def _facts(ifindex: int, link: _Link, addresses: list[tuple[IPAddress, int]]) ->
         addresses=tuple(sorted(addresses, key=lambda pair: (pair[0].version, int(pair[0]), pair[1]))),
         kind=link.kind,
         loopback=bool(link.flags & IFF_LOOPBACK),
+        tentative=tuple(sorted(tentative, key=int)),
     )

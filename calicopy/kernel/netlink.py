@@ -99,6 +99,10 @@ class Refusal:
     message: bytes
 
 
+_SEND_OVERHEAD = 32
+"""What the kernel wants free of a send buffer beside the message (netlink_sendmsg)."""
+
+
 def attribute(kind: int, value: bytes) -> bytes:
     """One rtattr, padded to four octets."""
     size = 4 + len(value)
@@ -163,8 +167,9 @@ def _end_code(datagram: bytes, first: int) -> int | None:
 class NetlinkSocket:
     """A NETLINK_ROUTE socket in the network namespace of the thread that makes it. For one thread at a time.
 
-    `timeout_s` bounds every wait for an answer; a missed one raises NetlinkError(ETIMEDOUT). What the kernel refuses
-    comes back whole, since NETLINK_CAP_ACK is not set.
+    `timeout_s` bounds every wait for an answer; a missed one raises NetlinkError(ETIMEDOUT). `largest_send` is how many
+    octets may go out at once, else EMSGSIZE: without CAP_NET_ADMIN over the host, net.core.wmem_max bounds the buffer.
+    What the kernel refuses comes back whole, since NETLINK_CAP_ACK is not set.
     """
 
     def __init__(self, *, receive_buffer: int = 4 << 20, send_buffer: int = 1 << 20, timeout_s: float = 10.0) -> None:
@@ -180,6 +185,7 @@ class NetlinkSocket:
             self._socket.close()
             raise
         self.port_id: int = self._socket.getsockname()[0]
+        self.largest_send = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) - _SEND_OVERHEAD
 
     def close(self) -> None:
         """Close it; more calls fail."""

@@ -4,10 +4,10 @@ Theory of operation: batches go out in sends of up to 256 KB, some 4,000 message
 NLM_F_ACK but on the last message. The kernel works through a send before it returns, applies what it can, and answers
 each message that failed with NLMSG_ERROR: its sequence number names the batch, and the message that comes back in it
 the prefix. Few and large sends matter, since each return from one has to wait for the interpreter lock. An add carries
-NLM_F_EXCL, so it never changes a route that is there. On EEXIST the key is read back: ours with the right target is
-done, ours with another one is replaced, anything else is foreign and stays. A delete carries protocol and metric, and
-one of what is gone (ESRCH) is done. A replace is sent only for keys that the FIB knows to hold a route of ours, and
-without NLM_F_CREATE.
+NLM_F_EXCL, so it never changes a route that is there. On EEXIST the key is read back (many look-ups a send, a dump for
+what those leave open): ours with the right target is done, ours with another one is replaced, anything else is foreign
+and stays. A delete carries protocol and metric, and one of what is gone (ESRCH) is done. A replace is sent only for
+keys that the FIB knows to hold a route of ours, and without NLM_F_CREATE.
 """
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from calicopy.fib.types import RouteBatch, RouteOp, RouteTarget, WriteResult
-from calicopy.kernel.dump import lookup_exact, own_routes
+from calicopy.kernel.dump import lookup_exact, lookup_ours, own_routes
 from calicopy.kernel.encode import Identity, destination, encode, template_of
 from calicopy.kernel.netlink import NetlinkOverrunError, NetlinkSocket
 from calicopy.net import Family, Packed
 
 OCTETS_PER_SEND = 256 * 1024
-"""A few milliseconds of the kernel's time, and far below the send buffer of any `NetlinkSocket`."""
+"""A few milliseconds of the kernel's time; less where the send buffer could not be made large enough."""
 _LOOKUPS_AT_MOST = 32
 
 
@@ -55,6 +55,7 @@ class RouteWriter:
     def __init__(self, socket: NetlinkSocket, identity: Identity) -> None:
         self._socket = socket
         self._identity = identity
+        self._octets = min(OCTETS_PER_SEND, socket.largest_send)
 
     def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write every batch, in order; a failing message stops nothing. One result a batch."""
@@ -91,13 +92,13 @@ class RouteWriter:
 
     def _sends(self, works: list[_Work]) -> Iterator[list[_Part]]:
         """What goes out at once: whole batches as far as there is room, large ones in pieces."""
-        parts, room = list[_Part](), OCTETS_PER_SEND
+        parts, room = list[_Part](), self._octets
         for work in works:
             size = len(work.template)
-            for prefixes in _slices(work.batch.prefixes, OCTETS_PER_SEND // size):
+            for prefixes in _slices(work.batch.prefixes, self._octets // size):
                 if parts and len(prefixes) * size > room:
                     yield parts
-                    parts, room = [], OCTETS_PER_SEND
+                    parts, room = [], self._octets
                 parts.append((work, prefixes))
                 room -= len(prefixes) * size
         if parts:
@@ -130,13 +131,18 @@ class RouteWriter:
         self, family: Family, prefixes: list[Packed], ours: dict[Family, Mapping[Packed, RouteTarget]]
     ) -> list[tuple[Packed, RouteTarget | None]]:
         """Per prefix the target of our route at its key, or None when that is not ours."""
-        if family not in ours and len(prefixes) <= _LOOKUPS_AT_MOST:
-            found = [lookup_exact(self._socket, family, packed, self._identity) for packed in prefixes]
-            if all(answer.certain for answer in found):
-                return [(packed, answer.target) for packed, answer in zip(prefixes, found, strict=True)]
-        if family not in ours:
+        held: dict[Packed, RouteTarget | None] = {**lookup_ours(self._socket, family, prefixes, self._identity)}
+        unclear = [packed for packed in prefixes if packed not in held]
+        if family not in ours and len(unclear) <= _LOOKUPS_AT_MOST:
+            for packed in unclear:
+                answer = lookup_exact(self._socket, family, packed, self._identity)
+                if answer.certain:
+                    held[packed] = answer.target
+            unclear = [packed for packed in unclear if packed not in held]
+        if unclear and family not in ours:
             ours[family] = own_routes(self._socket, family, self._identity).routes
-        return [(packed, ours[family].get(packed)) for packed in prefixes]
+        held.update((packed, ours[family].get(packed)) for packed in unclear)
+        return [(packed, held[packed]) for packed in prefixes]
 
 
 def _slices(prefixes: list[Packed], size: int) -> Iterator[list[Packed]]:

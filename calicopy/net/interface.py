@@ -23,6 +23,8 @@ class InterfaceFacts:
     addresses: tuple[tuple[IPAddress, int], ...] = ()
     kind: str = ""
     loopback: bool = False
+    tentative: tuple[IPAddress, ...] = ()
+    """Those of `addresses` that nobody can bind yet (or ever): IPv6 looks for duplicates first (RFC 4862 5.4)."""
 
     def holds(self, address: IPAddress) -> bool:
         """Whether `address` lies inside a prefix of this interface, without being one of its own addresses."""

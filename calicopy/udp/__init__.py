@@ -6,7 +6,7 @@ payload of a datagram. What comes in from a node is written to the device. No st
 miss, so it may be killed and started at any time, and neither the agent nor the speaker is needed while it runs.
 """
 
-SETTINGS_FILE = "udp.json"
+SETTINGS_FILE = "udp.settings"
 """In the run directory: what the agent asks of the forwarder, there as long as the cluster file wants udp."""
-STATUS_FILE = "udp-status.json"
+STATUS_FILE = "udp.status"
 """In the run directory: what the forwarder says of itself."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
-import json
 import os
 import select
 import signal
@@ -25,7 +24,7 @@ from calicopy.udp import SETTINGS_FILE, STATUS_FILE
 from calicopy.udp.counters import Counters
 from calicopy.udp.forwarder import Forwarder, open_socket
 from calicopy.udp.lookup import Changes, Lookup
-from calicopy.udp.settings import STATUS_S, Settings, parse_settings, write_whole
+from calicopy.udp.settings import STATUS_S, Settings, Status, parse_settings, write_whole
 
 DEFAULT_RUN_DIR = "/run/calicopy"
 LOOK_S = 0.25
@@ -158,9 +157,9 @@ class Unit:
         if now < self._status_due and self._error == self._reported:
             return
         self._status_due, self._reported = now + STATUS_S, self._error
-        words = {"pid": os.getpid(), "time": now, "error": self._error, "counters": self._counters.as_dict()}
+        status = Status(pid=os.getpid(), said=now, error=self._error, counters=self._counters.as_dict())
         try:
-            write_whole(self._status_path, json.dumps(words) + "\n")
+            write_whole(self._status_path, status.as_text())
         except OSError as error:
             self._say(f"{self._status_path}: {error.strerror}")
 

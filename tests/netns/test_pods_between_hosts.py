@@ -21,7 +21,8 @@ CASES = {
     "none": ("mesh", "n1", "n3", (4,)),
     "none, dual stack": ("dual-stack", "n1", "n2", (4, 6)),
     "vxlan": ("vxlan", "a1", "b1", (4, 6)),
-    "udp": ("vxlan", "a1", "b1", (4, 6)),  # the same topology with another word in its cluster file
+    "udp": ("udp", "a1", "b1", (4,)),
+    "udp, dual stack": ("vxlan", "a1", "b1", (4, 6)),  # with another word in its cluster file
 }
 
 
@@ -39,7 +40,7 @@ def copy_of(name: str, directory: Path, encapsulation: str) -> Iterator[labs.Tes
 @pytest.mark.parametrize("case", CASES)
 def test_pods_of_two_hosts_ping_each_other_and_send_tcp(tmp_path: Path, case: str) -> None:
     name, source, target, versions = CASES[case]
-    with copy_of(name, tmp_path, case) as lab:
+    with copy_of(name, tmp_path, case.partition(",")[0]) as lab:
         lab.wait_established(source, target)
         lab.wait_established(target, source)
         pods.attach(lab, source)

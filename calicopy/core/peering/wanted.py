@@ -37,6 +37,7 @@ class WantedSessions:
         self._running: tuple[SessionSpec, ...] = ()  # what the speaker has, once it took what it was told
         self._taken: tuple[SessionSpec, ...] = ()  # the last of these that it took for certain
         self._left_out: frozenset[str] = frozenset()
+        self._waiting: frozenset[str] = frozenset(peers)  # not told yet: our address of that session is on no interface
         self._cold = True
         self._stale = False
         self.serial = self.taken = self.refused = 0
@@ -90,21 +91,24 @@ class WantedSessions:
         """Once our address is on an interface, and we know whether the kernel kept our routes.
 
         The F bit of the first session says so (RFC 4724 section 3); as soon as one was up the kernel has what we tell.
+        A family whose address is missing holds up the sessions over it, and no others.
         """
-        if self._told is None and not self._host.has_addresses(node.addresses):
+        waiting = frozenset(key for key in self._waiting & self._peers.keys() if not self._can_begin(key, node))
+        if self._told is None and self._peers.keys() <= waiting and not self._host.has_addresses(node.addresses):
             return
         cold = self._cold and not self._host.had_routes and not any(peer.is_up for peer in self._peers.values())
         left_out = self._limits.stopped
         same = self._told is not None and cold is self._cold and left_out == self._left_out
+        same = same and waiting == self._waiting
         if same and not self._stale:
             return
         self._note_left_out(left_out)
-        self._cold, self._stale = cold, False
+        self._cold, self._stale, self._waiting = cold, False, waiting
         before = {spec.peer_address: spec for spec in self._running}
         self._told = self._running = tuple(
             session_spec(peer.configured, node, restarted_without_state=cold)
             for key, peer in self._peers.items()
-            if key not in left_out
+            if key not in left_out and key not in waiting
         )
         for spec in self._told:
             old, peer = before.get(spec.peer_address), self._peers[spec.peer_address]
@@ -112,6 +116,10 @@ class WantedSessions:
                 peer.reset_coming = True
         self.serial += 1
         self._emit(SetSessions(self._told, self.serial))
+
+    def _can_begin(self, key: str, node: NodeConfig) -> bool:
+        address = self._peers[key].configured.local_address
+        return address not in node.addresses or self._host.has_addresses((address,))
 
 
 def _needs_reset(old: SessionSpec, new: SessionSpec) -> bool:

@@ -248,6 +248,18 @@ async def test_answers_that_overrun_their_buffer_are_asked_for_again(netns) -> N
         socket.close()
 
 
+async def test_a_send_buffer_that_could_not_be_made_large_takes_more_sends(netns) -> None:
+    socket = NetlinkSocket(send_buffer=8192)
+    try:
+        assert socket.largest_send < 20_000
+        target = RouteTarget(RouteKind.UNICAST, (Hop(GATEWAY, netns.index("va")),))
+        (result,) = RouteWriter(socket, Identity(117, 1024)).write([RouteBatch(RouteOp.ADD, V4, target, blocks(2000))])
+        assert (result.failures, result.foreign) == ([], [])
+        assert len(netns.routes()) == 2000
+    finally:
+        socket.close()
+
+
 async def test_ipv6_in_bulk_is_written_dumped_and_deleted_as_ipv4(netns, kernel: Kernel) -> None:
     netns.ip("-6 address add fd00::1/64 dev va nodad")
     gateway = ip_address("fd00::2")

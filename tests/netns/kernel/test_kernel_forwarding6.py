@@ -1,9 +1,11 @@
 """IPv6 forwarding against the real kernel: it is switched on, and the host keeps its default route."""
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +103,18 @@ def test_with_a_read_only_proc_sys_it_is_told(netns) -> None:
     told = subprocess.run(words, capture_output=True, text=True, check=True, timeout=30).stdout.splitlines()
     (line,) = (one for one in told if "ipv6" in one)
     assert line.startswith("net.ipv6.conf.all.forwarding True is 0, wanted 1: Read-only file system; ")
+
+
+async def test_an_address_that_is_looked_for_duplicates_of_is_tentative_until_it_is_not(netns, kernel: Kernel) -> None:
+    async def tentative() -> list[str]:
+        found = (await kernel.interfaces())[netns.index("va")]
+        return [str(address) for address in found.tentative if not address.is_link_local]
+
+    netns.ip("address add 2001:db8::1/64 dev va nodad")
+    assert await tentative() == []
+    netns.ip("address add 2001:db8::2/64 dev va")
+    assert await tentative() == ["2001:db8::2"]
+    deadline = time.monotonic() + 10
+    while await tentative():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)

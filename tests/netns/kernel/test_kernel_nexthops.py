@@ -249,7 +249,7 @@ async def test_a_change_of_an_object_does_not_wait_for_routes_that_are_being_wri
     while not bulk.done():
         assert await done(kernel, replace(via(1, index, f"192.168.0.{2 + changes % 2}")))
         changes += 1
-    assert changes >= 3
+    assert changes >= 2  # the last one may have ended after it
     assert not (await bulk)[0].failures
 
 

@@ -168,6 +168,30 @@ def test_what_a_stranger_sends_and_what_is_no_packet_is_dropped_and_counted(scen
     assert (scene.counters.in_foreign, scene.counters.in_packets) == (1, 0)
 
 
+def test_a_device_that_is_down_drops_what_comes_and_ends_nothing(scene: Scene) -> None:
+    with scene.bound("10.1.0.1") as pod:
+        pod.sendto(b"x", ("10.2.0.7", 4242))
+        scene.outbound()
+        packet = scene.node.recvfrom(2000)[0]
+    scene.ip(f"link set {DEVICE} down")
+    scene.forwarder.outbound()
+    scene.node.sendto(packet, (OWN, PORT))
+    scene.inbound(scene.sockets[0])
+    assert scene.counters.in_failed == 1
+    scene.ip(f"link set {DEVICE} up")
+    scene.node.sendto(packet, (OWN, PORT))
+    scene.inbound(scene.sockets[0])
+    assert scene.counters.in_packets == 1
+
+
+def test_of_several_nodes_for_a_prefix_one_is_chosen_for_each_destination(scene: Scene) -> None:
+    hops = " ".join(f"nexthop via {gateway} dev {DEVICE} onlink" for gateway in (GATEWAY, OTHER_GATEWAY))
+    scene.ip(f"route add 10.6.0.0/24 {hops}")
+    found = {number: scene.lookup.gateway(bytes((10, 6, 0, number))) for number in range(20)}
+    assert set(found.values()) <= {GATEWAY, OTHER_GATEWAY}
+    assert found == {number: scene.lookup.gateway(bytes((10, 6, 0, number))) for number in range(20)}
+
+
 def test_a_destination_without_a_node_is_dropped_and_counted(scene: Scene) -> None:
     scene.ip(f"route add 10.3.0.0/24 dev {DEVICE}")
     scene.ip(f"route add 10.4.0.0/24 via {OTHER_GATEWAY} dev {DEVICE} onlink")

@@ -1,7 +1,6 @@
 """`calicopy udp` as a process: what it waits for, what it says, and what it takes over while it runs."""
 from __future__ import annotations
 
-import json
 import select
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from calicopy.udp import SETTINGS_FILE, STATUS_FILE
-from calicopy.udp.settings import Settings, write_whole
+from calicopy.udp.settings import Settings, parse_status, write_whole
 
 pytestmark = pytest.mark.netns
 
@@ -41,10 +40,10 @@ class Forwarder:
     def says(self) -> str | None:
         """The error in its status, once there is one that is not older than this process."""
         try:
-            words = json.loads((self.run_dir / STATUS_FILE).read_text())
+            status = parse_status((self.run_dir / STATUS_FILE).read_text())
         except FileNotFoundError:
             return None
-        return str(words["error"]) if words["pid"] == self.process.pid else None
+        return status.error if status.pid == self.process.pid else None
 
 
 @pytest.fixture

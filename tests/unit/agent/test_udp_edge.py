@@ -1,7 +1,6 @@
 """What the agent makes of the forwarder's word."""
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 
 from calicopy.agent.udp_edge import SILENT_S, UdpEdge
 from calicopy.udp import SETTINGS_FILE, STATUS_FILE
+from calicopy.udp.settings import Status
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def edge(tmp_path: Path) -> UdpEdge:
 
 
 def status(tmp_path: Path, **other: Any) -> None:
-    words = {"pid": 7, "time": time.monotonic(), "error": "", "counters": {"in_packets": 3}} | other
-    (tmp_path / STATUS_FILE).write_text(json.dumps(words))
+    words = {"pid": 7, "said": time.monotonic(), "error": "", "counters": {"in_packets": 3}} | other
+    (tmp_path / STATUS_FILE).write_text(Status(**words).as_text())
 
 
 def long_ago(edge: UdpEdge) -> None:
@@ -35,7 +35,7 @@ def test_a_forwarder_that_has_just_been_asked_for_may_take_its_time(edge: UdpEdg
 def test_one_that_says_nothing_does_not_run(edge: UdpEdge, tmp_path: Path) -> None:
     long_ago(edge)
     assert "does not run" in edge._look()
-    status(tmp_path, time=time.monotonic() - SILENT_S - 1, error="old")
+    status(tmp_path, said=time.monotonic() - SILENT_S - 1, error="old")
     assert "does not run" in edge._look()
 
 
@@ -48,7 +48,7 @@ def test_its_error_and_its_counters_are_shown(edge: UdpEdge, tmp_path: Path) -> 
     assert edge.counters == {}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"time": "x"}', '{"time": 1, "error": "", "counters": 7}'])
+@pytest.mark.parametrize("text", ["", "{}", "pid 7\n", "pid 7\ntime x\n", "pid 7\ntime 1\ncounter in_packets\n"])
 def test_a_status_that_cannot_be_read_is_said(edge: UdpEdge, tmp_path: Path, text: str) -> None:
     (tmp_path / STATUS_FILE).write_text(text)
     assert "cannot be read" in edge._look()

@@ -10,7 +10,7 @@ from calicopy.agent.udp_edge import settings_of
 from calicopy.core.commands import SetTunnel
 from calicopy.net import Encapsulation
 from calicopy.net.tunnel import TunnelEnd
-from calicopy.udp.settings import Settings, parse_settings, write_whole
+from calicopy.udp.settings import Settings, Status, parse_settings, parse_status, write_whole
 
 SETTINGS = Settings(
     "caliudp0", 8285, addresses=("192.0.2.1",), nodes={"192.0.2.2": "192.0.2.2", "fe80::ca:2": "192.0.2.2"}
@@ -23,16 +23,18 @@ def test_settings_come_back_as_they_were_written() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "", "[]", "7", "{}", '{"device": 1, "port": 1, "addresses": [], "nodes": {}}',
-        '{"device": "a", "port": "1", "addresses": [], "nodes": {}}',
-        '{"device": "a", "port": 1, "addresses": [], "nodes": ["192.0.2.2"]}',
-        '{"device": "a", "port": 1, "addresses": [2], "nodes": {}}',
-    ],
+    ["", "{}", "device a\nport x\naddress 192.0.2.1\n", "device a\naddress 192.0.2.1\n", "device a\nport 1\n",
+     "node a\n", SETTINGS.as_text() + "more\n"],
 )  # fmt: skip
 def test_another_file_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_settings(text)
+
+
+def test_a_status_comes_back_as_it_was_written() -> None:
+    said = Status(pid=7, said=12.5, error="there is  no\nsuch thing", counters={"in_packets": 3})
+    read = parse_status(said.as_text())
+    assert (read.pid, read.said, read.error, read.counters) == (7, 12.5, "there is  no such thing", {"in_packets": 3})
 
 
 def test_other_nodes_need_nothing_opened_anew_and_another_port_does() -> None:
