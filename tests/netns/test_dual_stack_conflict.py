@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     for name in ("n1", "n2"):
         hosts[name] = labs.node_with_files(directory, name, f"192.0.2.{name[1]}/24", yaml.safe_dump(CLUSTER))
         hosts[name]["exec"].append(f"ip address add 2001:db8::{name[1]}/64 dev eth1 nodad")
-    with labs.running(directory, labs.one_ethernet("two-owners", hosts), files={}) as running:
+    with labs.running(directory, labs.one_ethernet(f"dc{os.getpid()}", hosts), files={}) as running:
         running.wait_healthy("n1", "n2")
         yield running
 

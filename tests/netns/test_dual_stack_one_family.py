@@ -1,6 +1,7 @@
 """A node that starts without its IPv6 address: IPv4 goes on without it, and IPv6 follows when the address comes."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     hosts["n1"]["exec"].append("ip address add 2001:db8::1/64 dev eth1 nodad")
     hosts["n3"] = labs.node("2001:db8::3/64")
     files = {"cluster.yaml": yaml.safe_dump(CLUSTER)}
-    with labs.running(tmp_path_factory.mktemp("one"), labs.one_ethernet("one", hosts), files=files) as running:
+    topology = labs.one_ethernet(f"of{os.getpid()}", hosts)
+    with labs.running(tmp_path_factory.mktemp("one"), topology, files=files) as running:
         yield running
 
 

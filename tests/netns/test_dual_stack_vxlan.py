@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def lab(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.Te
         hosts[name]["exec"].append("ip link set eth1 mtu 1500")
         if kind == "both":
             hosts[name]["exec"].append(f"ip address add 192.0.2.{name[1]}/24 dev eth1")
-    with labs.running(directory, labs.one_ethernet(f"vx-{kind}", hosts), files={}) as running:
+    with labs.running(directory, labs.one_ethernet(f"vx{kind}{os.getpid()}", hosts), files={}) as running:
         running.wait_healthy(*NODES)
         yield running
 

@@ -1,6 +1,7 @@
 """A cluster without any IPv4: nodes, sessions, blocks and pods, with BIRD as the route reflector."""
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,7 +48,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     reflector = labs.router(
         "2001:db8::9/64", "bird -f -c /etc/bird.conf -s /run/bird.ctl", binds=["bird.conf:/etc/bird.conf:ro"]
     )
-    topology = labs.one_ethernet("six", {**hosts, "rr": reflector})
+    topology = labs.one_ethernet(f"six{os.getpid()}", {**hosts, "rr": reflector})
     files = {"cluster.yaml": yaml.safe_dump(CLUSTER), "bird.conf": BIRD}
     with labs.running(tmp_path_factory.mktemp("six"), topology, files=files) as running:
         running.wait_healthy(*NODES)
