@@ -46,8 +46,7 @@ def test_an_ipv6_pool_is_added_and_taken_away_while_pods_of_before_go_on(lab: la
         lab.run(node, "calicopy", "apply", "-f", "/etc/calicopy/more.yaml")
     new = {}
     for node in NODES:
-        lab.run(node, "ip", "netns", "add", "new")
-        new[node] = lab.cli(node, "workload", "attach", "new", "new")["addresses"]
+        new[node] = lab.attach(node, "new")
         assert len(new[node]) == 2
         # Who was there keeps what it has.
         assert lab.cli(node, "workload", "attach", "old", "old")["addresses"] == [old[node]]

@@ -39,10 +39,8 @@ def blocks(lab: labs.TestLab, node: str, state: str) -> set[str]:
 
 
 def test_the_loser_of_blocks_of_both_families_announces_its_pods_address_by_address(lab: labs.TestLab) -> None:
-    lab.run("n1", "ip", "netns", "add", "pod")
-    lab.run("n2", "ip", "netns", "add", "pod")
-    lab.cli("n1", "workload", "attach", "pod", "pod")
-    addresses = lab.cli("n2", "workload", "attach", "pod", "pod")["addresses"]
+    lab.attach("n1", "pod")
+    addresses = lab.attach("n2", "pod")
     contested = blocks(lab, "n2", "confirmed")
     assert len(contested) == 2
 

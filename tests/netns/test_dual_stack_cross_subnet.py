@@ -62,10 +62,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
 
 
 def test_the_way_to_a_block_is_direct_on_the_link_and_tunnelled_behind_the_router(lab: labs.TestLab) -> None:
-    pods = {}
-    for name in PLACES:
-        lab.run(name, "ip", "netns", "add", "pod")
-        pods[name] = lab.cli(name, "workload", "attach", "pod", "pod")["addresses"]
+    pods = {name: lab.attach(name, "pod") for name in PLACES}
     for name, place in PLACES.items():
         for other in PLACES.keys() - {name}:
             for address in pods[other]:

@@ -35,10 +35,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
 def test_a_missing_ipv6_address_holds_up_what_needs_it_alone(lab: labs.TestLab) -> None:
     lab.wait_established("n1", "n2", "n3")
     lab.wait_established("n2", "n1")
-    lab.run("n2", "ip", "netns", "add", "pod")
-    lab.run("n1", "ip", "netns", "add", "pod")
-    lab.cli("n1", "workload", "attach", "pod", "pod")
-    four, six = lab.cli("n2", "workload", "attach", "pod", "pod")["addresses"]
+    lab.attach("n1", "pod")
+    four, six = lab.attach("n2", "pod")
 
     def ping(address: str) -> bool:
         words = ("ip", "netns", "exec", "pod", "ping", "-c", "2", "-i", "0.1", "-W", "1", address)

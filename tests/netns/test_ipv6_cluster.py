@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,10 +61,8 @@ def pods(lab: labs.TestLab) -> dict[str, str]:
 
 def ping(lab: labs.TestLab, node: str, address: str) -> int:
     """From the node's pod; how many of three packets got no answer."""
-    done = lab.try_run(node, "ip", "netns", "exec", "pod", "ping", "-c", "3", "-i", "0.1", "-W", "1", address)
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", done.stdout)
-    assert found, done
-    return int(found[1]) - int(found[2])
+    words = ("ip", "netns", "exec", "pod", "ping", "-c", "3", "-i", "0.1", "-W", "1", address)
+    return labs.lost(lab.try_run(node, *words).stdout)
 
 
 def test_blocks_come_over_ipv6_sessions_with_their_owners_and_pods_reach_each_other(
@@ -101,11 +98,7 @@ def test_a_killed_agent_costs_no_packet(lab: labs.TestLab, pods: dict[str, str],
     words = ("ip", "netns", "exec", "pod", "ping", "-i", "0.01", "-w", "5", pods["n2"])
     pinging = lab.spawn("n1", *words, output=flood)
     labs.wait_until(lambda: flood.exists() and flood.read_text().count("bytes from") > 20, what="the flood runs")
-    before = lab.pids("n2", "calicopy", "agent")
-    lab.kill("n2", "calicopy", "agent")
-    labs.wait_until(
-        lambda: (now := lab.pids("n2", "calicopy", "agent")) and not set(now) & set(before), what="it runs again"
-    )
+    lab.restart("n2", "calicopy", "agent")
     lab.wait_healthy("n2")
     assert pinging.wait(timeout=30) == 0
     assert " 0% packet loss" in flood.read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import labs
@@ -12,7 +11,6 @@ import pytest
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
 
-TOPOLOGY = Path(__file__).parents[2] / "containerlab" / "vxlan" / "vxlan.clab.yml"
 NODES = {"a1": "192.0.2.1", "a2": "192.0.2.2", "b1": "192.0.2.129", "b2": "192.0.2.130"}
 COUNTERS = """table inet seen {
   counter vxlan {}
@@ -26,9 +24,9 @@ COUNTERS = """table inet seen {
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[labs.TestLab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     """The lab."""
-    with labs.existing(TOPOLOGY) as made:
+    with labs.existing(labs.copy_of("vxlan", tmp_path_factory.mktemp("lab"))) as made:
         made.wait_healthy(*NODES, within=60)
         made.run("router", "sh", "-c", f"printf '%s' '{COUNTERS}' | nft -f -")
         yield made
@@ -37,9 +35,7 @@ def lab() -> Iterator[labs.TestLab]:
 @pytest.fixture(scope="module")
 def both(lab: labs.TestLab) -> dict[str, list[str]]:
     """Node -> the two addresses of its pod."""
-    for node in NODES:
-        lab.run(node, "ip", "netns", "add", "pod")
-    return {node: lab.cli(node, "workload", "attach", "pod", "pod")["addresses"] for node in NODES}
+    return {node: lab.attach(node, "pod") for node in NODES}
 
 
 @pytest.fixture(scope="module")
