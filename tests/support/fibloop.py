@@ -5,8 +5,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+from fibs import Path, Selection
 
 from calicopy.fib import Fib, FibPool, UnprogrammedReason
 from calicopy.kernel.events import (
@@ -22,21 +23,6 @@ from calicopy.net import Family, IPAddress, Prefix, pack
 
 POOL = FibPool(Prefix.parse("10.0.0.0/8"))
 GATEWAY = IPv4Address("192.168.0.2")
-
-
-@dataclass(frozen=True)
-class Path:
-    """One way to a next hop."""
-
-    next_hop: IPAddress
-    owner: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """What was decided for many prefixes."""
-
-    paths: tuple[Path, ...]
 
 
 def blocks(count: int) -> list[bytes]:

@@ -2,11 +2,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from calicopy.fib import Fib, Hop, NextHopOp, RouteKind, RouteTarget
 from calicopy.kernel.fake import FakeKernel
-from calicopy.net import Family, Packed
+from calicopy.net import Family, IPAddress, Packed
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way to a next hop, and the id of the node that owns what is behind it: what the FIB asks of a path."""
+
+    next_hop: IPAddress
+    owner: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What was decided for many prefixes."""
+
+    paths: tuple[Path, ...]
 
 
 def write_next_hops(fib: Fib, kernel: FakeKernel, now: float) -> int:

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, ip_address
 
 import pytest
-from fibloop import GATEWAY, FibLoop, Path, Selection, blocks
+from fibloop import GATEWAY, FibLoop, blocks
+from fibs import Path, Selection
 
 from calicopy.fib import (
     BLACKHOLE,

@@ -1,10 +1,10 @@
 """The FIB on the real kernel, in a namespace: what it wants of objects and routes is what the kernel makes of it."""
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from fibs import Path, Selection
 
 from calicopy.fib import Fib
 from calicopy.kernel.kernel import Kernel
@@ -15,17 +15,6 @@ pytestmark = pytest.mark.netns
 V4, V6 = Family.IPV4, Family.IPV6
 WAYS = tuple(IPv4Address(f"192.168.0.{number}") for number in range(2, 18))
 MANY = [pack((10 << 24) + (number << 6), 26, V4) for number in range(300)]
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPv4Address | IPv6Address
-    owner: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...]
 
 
 async def a_fib(kernel: Kernel, ifindex: int) -> Fib:
