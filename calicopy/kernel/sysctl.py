@@ -16,11 +16,12 @@ from calicopy.kernel.links import interfaces
 from calicopy.kernel.linkset import set_inet_conf
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
 from calicopy.kernel.problems import KernelProblem, ProblemKind
+from calicopy.net.tunnel import IPIP_DEVICE
 
 _PROC = Path("/proc/sys/net")
 _DEVCONF = {"forwarding": 1, "rp_filter": 8}
 """IPV4_DEVCONF_* of linux/ip.h."""
-OWN_DEVICES = ("lo", "tunl0", "cali")
+OWN_DEVICES = ("lo", IPIP_DEVICE, "cali")
 """How the names of devices begin that are ours, or take no router advertisements anyway."""
 LOOSE = 2
 """rp_filter: the source must be reachable through any interface (RFC 3704 section 2.4)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 
-_NLMSG_ERROR, _RTM_NEWROUTE, _RTM_GETROUTE, _NLM_F_REQUEST = 2, 24, 26, 1
+_RTM_NEWROUTE, _RTM_GETROUTE, _NLM_F_REQUEST = 24, 26, 1
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_VIA = 1, 4, 5, 18
 _RTN_UNICAST = 1
 _SOL_NETLINK, _ADD_MEMBERSHIP, _NO_ENOBUFS = 270, 1, 5
@@ -21,7 +21,6 @@ _REQUEST = struct.Struct("=IHHIIBBBBBBBBI")  # nlmsghdr and rtmsg
 _ATTRIBUTE = struct.Struct("=HH")
 _OIF = struct.Struct("=HHI")
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # of ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2)
-MAX_CACHED = 1 << 16
 
 
 class Lookup:
