@@ -65,7 +65,7 @@ def ensure_sysctls(socket: NetlinkSocket, spec: SysctlSpec) -> list[SysctlProble
     forwarding = _ensure_file("ipv4/ip_forward", 1)
     compat = _ensure_file("ipv4/nexthop_compat_mode", 0)
     if compat is not None and compat.value is not None:
-        problems.append(_mild(compat, "changes of next hop objects are announced per route, which is slow"))
+        problems.append(_mild(compat, "changes of nexthop objects are announced per route, which is slow"))
     indexes = {link.name: link.ifindex for link in interfaces(socket).values()}
     fabric = (*spec.underlay, *spec.tunnels)
     device_problems: list[SysctlProblem] = []

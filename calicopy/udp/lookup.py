@@ -1,8 +1,8 @@
 """Which node a destination is behind, as the kernel's routes say.
 
 Theory of operation: RTM_GETROUTE with the TUN device as output interface gives the gateway, whatever the route is made
-of (plain hops, next hop objects, groups). Answers are kept per destination, and all dropped when anything changes that
-they may depend on: routes, rules, next hop objects, links, addresses. Numbers are those of linux/rtnetlink.h;
+of (plain hops, nexthop objects, groups). Answers are kept per destination, and all dropped when anything changes that
+they may depend on: routes, rules, nexthop objects, links, addresses. Numbers are those of linux/rtnetlink.h;
 `calicopy.kernel.netlink` has them too, but would cost this process a third more memory.
 """
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Changes:
         for group in _GROUPS:
             try:
                 self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-            except OSError:  # no next hop objects before Linux 5.3, and then no events of them
+            except OSError:  # no nexthop objects before Linux 5.3, and then no events of them
                 continue
         self.fileno = self._socket.fileno
 
