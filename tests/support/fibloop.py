@@ -19,15 +19,10 @@ from calicopy.kernel.events import (
     UnderlayChanged,
 )
 from calicopy.kernel.kernel import Kernel
-from calicopy.net import Family, IPAddress, Prefix, pack
+from calicopy.net import Family, IPAddress, Prefix
 
 POOL = FibPool(Prefix.parse("10.0.0.0/8"))
 GATEWAY = IPv4Address("192.168.0.2")
-
-
-def blocks(count: int) -> list[bytes]:
-    """So many /26 of 10.0.0.0/8, from its begin on."""
-    return [pack((10 << 24) + (number << 6), 26, Family.IPV4) for number in range(count)]
 
 
 class FibLoop:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from calicopy.fib import Fib, Hop, NextHopOp, RouteKind, RouteTarget
 from calicopy.kernel.fake import FakeKernel
-from calicopy.net import Family, IPAddress, Packed
+from calicopy.net import Family, IPAddress, Packed, pack
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,12 @@ class Selection:
     """What was decided for many prefixes."""
 
     paths: tuple[Path, ...]
+
+
+def blocks(count: int, family: Family = Family.IPV4, *, base: int | None = None) -> list[Packed]:
+    """So many blocks of 64 addresses of 10.0.0.0/8 or fd10::/16, or from the address `base` on."""
+    first = base if base is not None else {Family.IPV4: 10 << 24, Family.IPV6: 0xFD10 << 112}[family]
+    return [pack(first + (number << 6), family.bits - 6, family) for number in range(count)]
 
 
 def write_next_hops(fib: Fib, kernel: FakeKernel, now: float) -> int:

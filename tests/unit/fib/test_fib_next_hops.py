@@ -67,7 +67,7 @@ class Host:
     @property
     def hops(self) -> set[tuple[IPv4Address, ...]]:
         """The gateways that routes of ours lead to in the kernel; () for a blackhole."""
-        return {tuple(hop.gateway for hop in one.hops) for one in reached(self.kernel).values()}  # type: ignore[misc]
+        return {tuple(hop.gateway for hop in one.hops) for one in reached(self.kernel).values()}
 
 
 def on_tunnel(host: Host, mode: EncapsulationMode = EncapsulationMode.ALWAYS) -> None:
