@@ -221,6 +221,7 @@ class NextHops:
     def _change(self, wanted: NextHopObject) -> NextHopChange | None:
         held, one = self.actual.get(wanted.id), self._wanted[wanted.id]
         if held == wanted or (wanted.is_blackhole and (one.members or (held is None and one.hop is None))):
+            self._retries.forget(wanted.id)
             return None  # there is no group of nothing, and what has no way needs no blackhole before it had one
         return NextHopChange(NextHopOp.ADD if held is None else NextHopOp.REPLACE, wanted)
 

@@ -16,6 +16,7 @@ from calicopy.fib import (
     NextHopChange,
     NextHopObject,
     NextHopOp,
+    NextHopResult,
     UnderlayAddress,
     UnprogrammedReason,
     format_target,
@@ -459,3 +460,18 @@ def test_routes_whose_object_vanished_before_they_came_wait_for_it_and_for_no_pa
     host.fib.written(host.kernel.write_now(batches), 0.0)
     host.write()
     assert host.kernel.ours().keys() == set(BLOCKS)
+
+
+def test_a_group_that_failed_and_has_nothing_to_lead_to_any_more_is_no_failure() -> None:
+    host = Host()
+    host.learn(A, B)
+    changes = host.fib.next_hop_delta(0.0)
+    results = host.kernel.write_next_hops_now(changes)
+    host.fib.next_hops_written([*results[:2], NextHopResult(changes[2], EINVAL)], 0.0)
+    assert host.fib.counts().failed == 1
+    host.kernel.link_down(ETH0)
+    host.fib.interfaces_lost({ETH0})
+    host.fib.set_next_hops({one: NextHopFacts.unreachable(one) for one in (A, B)})
+    host.settle()
+    assert host.fib.counts().failed == 0
+    assert host.fib.in_sync
