@@ -43,8 +43,8 @@ def stand_between() -> None:
             _mark(_ORDERS[type(command)])
         return dispatch(agent, command)
 
-    CoreLoop.post = timed_post  # type: ignore[method-assign]
-    Agent._dispatch = timed_dispatch  # type: ignore[method-assign]
+    CoreLoop.post = timed_post
+    Agent._dispatch = timed_dispatch
 
 
 if __name__ == "__main__":

@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 INSPECT_WORKLOADS_S = 30.0
 INSTALL_TIMEOUT_S = 5.0
-LOADING_SWITCH_S = 0.0005  # how long the thread that loads modules may keep the loop waiting at a time
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
