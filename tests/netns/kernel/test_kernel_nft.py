@@ -227,6 +227,47 @@ async def test_vxlan_of_our_network_is_taken_from_nodes_alone_and_others_network
     assert (await kernel.nft_counters())["dropped_vxlan"].packets == 2
 
 
+_SEND_FRAGMENTS = """
+import socket, struct, sys
+source, target, payload = sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3])
+def total(data):
+    found = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while found >> 16:
+        found = (found & 0xFFFF) + (found >> 16)
+    return found
+inside = struct.pack("!HHHH", 4242, 4789, 8 + len(payload), 0) + payload + bytes(len(payload) % 2)
+ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
+check = 0xFFFF - total(ends + struct.pack("!II", 8 + len(payload), 17) + inside)
+datagram = inside[:6] + struct.pack("!H", check) + inside[8 : 8 + len(payload)]
+with socket.socket(socket.AF_INET6, socket.SOCK_RAW, 44) as sender:
+    sender.bind((source, 0))
+    sender.sendto(struct.pack("!BBHI", 17, 0, 1, 77) + datagram[:8], (target, 0))
+    sender.sendto(struct.pack("!BBHI", 17, 0, 8, 77) + datagram[8:], (target, 0))
+"""
+
+
+async def test_a_strangers_vxlan_packet_in_ipv6_fragments_is_dropped(underlay, kernel, netns, eventually) -> None:
+    netns.ip(f"link add calivx0 type vxlan id {VNI} dstport {VXLAN_PORT} local {HOST6} nolearning")
+    netns.ip("link set calivx0 up")
+    mac = netns.ip("link show calivx0").split("link/ether ")[1].split()[0]
+    ethernet = bytes.fromhex(mac.replace(":", "")) + b"\x02\0\0\0\0\x09" + b"\x08\x00"
+    frame = (struct.pack("!II", 0x08000000, VNI << 8) + ethernet + INNER).hex()
+
+    def received() -> int:
+        return int(netns.ip("-s link show calivx0").splitlines()[3].split()[1])
+
+    def send_in_fragments() -> None:
+        command = ["ip", "netns", "exec", underlay, sys.executable, "-c", _SEND_FRAGMENTS, STRANGER6, HOST6, frame]
+        subprocess.run(command, check=True)
+
+    send_in_fragments()
+    await eventually(lambda: received() == 1)
+    assert await kernel.ensure_nft(GUARD) == []
+    send_in_fragments()
+    assert (await kernel.nft_counters())["dropped_vxlan"].packets == 1
+    assert received() == 1
+
+
 async def test_counters_and_running_flows_survive_a_replacement_of_the_table(underlay, kernel) -> None:
     both = NftSpec((POOL,), (POOL,), GUARD.guarded, GUARD.senders)
     assert await kernel.ensure_nft(both) == []
@@ -239,6 +280,8 @@ async def test_counters_and_running_flows_survive_a_replacement_of_the_table(und
         for number in range(5):
             exempt = (POOL, Prefix.parse(f"172.16.{number}.0/24"))
             assert await kernel.ensure_nft(NftSpec((POOL,), exempt, GUARD.guarded, GUARD.senders)) == []
+            # No ACK may be late: one on its way while the table is not there would have the connection reset.
+            flow.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             flow.sendall(b"still here")
             assert flow.recv(100) == b"still here"
         nft("delete table inet calicopy")
