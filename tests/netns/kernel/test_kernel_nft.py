@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import struct
@@ -16,6 +17,9 @@ import pytest
 
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.udp_edge import UdpEdge
+from calicopy.core import commands as do
+from calicopy.core import events as ev
+from calicopy.kernel.events import LinksChanged
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nft import NftSpec
 from calicopy.kernel.nft_watch import NftWatch
@@ -354,3 +358,40 @@ async def test_however_many_ask_for_the_counters_one_process_a_second_reads_them
     await edge.count_packets()
     assert edge.counters == {"nft.dropped_ipip": 1, "nft.dropped_vxlan": 0, "nft.dropped_udp": 0}
     assert calls.read_text().splitlines() == ["list counters table inet calicopy"]
+
+
+async def test_a_tunnel_device_is_made_after_the_table_and_removed_before_its_part_of_it(
+    netns, kernel, monkeypatch, tmp_path, eventually
+) -> None:
+    command, wrapper, order = str(shutil.which("nft")), tmp_path / "nft", []
+    wrapper.write_text(f"#!/bin/sh\nsleep 0.3\nexec {command} \"$@\"\n")
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def post(event: object) -> None:
+        shown = subprocess.run([command, "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+        guarded = "dropped_vxlan" in shown
+        match event:
+            case ev.TunnelSet():
+                order.append(("made", guarded))
+            case ev.HostChecked(component="unused") if "calivx0" not in netns.ip("link show"):
+                order.append(("gone", guarded))
+
+    edge = KernelEdge(kernel, (), post, udp=UdpEdge(tmp_path, post))
+    tasks = [asyncio.create_task(task.run()) for task in (edge.host, edge.nft)]
+    guarded = do.SetHost(underlay=(), guarded=(VXLAN,), senders=GUARD.senders)
+    tunnel = do.SetTunnel(Encapsulation.VXLAN, "calivx0", 1450, local=ip_address(HOST), port=VXLAN_PORT, vni=VNI)
+    try:
+        edge.host.put(guarded)
+        edge.host.put(tunnel)
+        await eventually(lambda: ("made", True) in order)
+        assert ("made", False) not in order
+        order.clear()
+        edge.host.put(LinksChanged())
+        edge.host.put(do.SetHost(underlay=(), unused=("calivx0",)))
+        await eventually(lambda: any(what == "gone" for what, _ in order))
+        assert ("gone", True) in order
+        assert "calivx0" not in netns.ip("link show")
+    finally:
+        for task in tasks:
+            task.cancel()

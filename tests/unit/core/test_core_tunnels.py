@@ -33,6 +33,15 @@ def test_every_node_has_the_device_of_every_encapsulation_that_it_takes_and_no_o
     assert set(asked(Script(node(encapsulation={"decapsulate": []})).boot())) == set()
 
 
+def test_devices_of_what_is_not_taken_are_named_so_that_they_take_nothing() -> None:
+    def unused(**section: Any) -> tuple[str, ...]:
+        return Script(node(encapsulation=section)).boot().seen(do.SetHost)[-1].unused
+
+    assert unused() == ()
+    assert unused(decapsulate=["ipip"], vxlan={"device": "vx7"}) == ("vx7",)
+    assert unused(decapsulate=[]) == ("tunl0", "calivx0")
+
+
 def test_a_device_that_no_pool_uses_has_no_address_and_takes_none_from_the_pods() -> None:
     script = Script(node(), snapshot(OURS)).boot()
     assert [one.addresses for one in asked(script).values()] == [(), ()]
