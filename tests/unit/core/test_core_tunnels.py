@@ -151,3 +151,26 @@ def test_the_plan_shows_the_routes_that_move_into_a_tunnel_and_warns_of_settings
     assert "dev eth0" in route.before
     assert "via 10.0.0.2 dev calivx0 onlink" in route.after
     assert view.notes[-1] == "settings of vxlan change: nodes with different ones do not reach each other through it"
+
+
+def test_the_plan_says_what_nodes_take_no_more_and_whose_address_new_flows_have() -> None:
+    def notes(*files: tuple[dict[str, Any], list[str], list[str]]) -> list[tuple[str, ...]]:
+        old, new = (
+            node(pools=[{"cidr": "10.244.0.0/22", **pool}], nat_exclude=excluded, encapsulation={"decapsulate": taken})
+            for pool, excluded, taken in files
+        )
+        there = planned(Script(old, snapshot(OURS)).boot().core, new).notes
+        return [there, planned(Script(new, snapshot(OURS)).boot().core, old).notes]
+
+    nat = {"nat_outgoing": True}
+    assert notes(({}, [], ["ipip"]), (nat, ["192.0.2.0/24"], [])) == [
+        (
+            "packets in ipip are not taken any more, and the device goes",
+            "pool 10.244.0.0/22: new flows of its pods to outside the pools have their node's address (nat_outgoing)",
+        ),
+        ("pool 10.244.0.0/22: new flows of its pods to outside the pools have their own address (nat_outgoing)",),
+    ]
+    assert notes((nat, [], []), (nat, ["192.0.2.0/24"], [])) == [
+        ("new flows to 192.0.2.0/24 have the pods' own address (nat_exclude)",),
+        ("new flows to 192.0.2.0/24 have the node's address (nat_exclude)",),
+    ]
