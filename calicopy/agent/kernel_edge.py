@@ -4,8 +4,8 @@ Theory of operation: a dump and the writes around it keep their order, so the FI
 Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
 they did. Writes are begun as they come, and answered in order: while the core takes one answer the kernel works on the
 next write. Each is answered, also when the edge fails, since the core waits for it. What is ensured on links (tunnel,
-sysctls) is looked at again when a link changes, and all of it whenever the core asks, which it does from time to time,
-since a sysctl sends no event.
+sysctls) is looked at again when a link or a setting of one changes, and all of it whenever the core asks, which it does
+from time to time, since not every sysctl sends an event.
 """
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from calicopy.kernel.vxlan import VxlanSpec
 from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
+from calicopy.workload import is_host_interface
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +200,8 @@ class KernelEdge:
             return
         tunnels = tuple(wanted.device for wanted in self._tunnels.values())
         ipv6 = any(pool.family is Family.IPV6 for pool in self._pools)
-        spec = SysctlSpec(underlay=self._host.underlay, tunnels=tunnels, ipv6=ipv6)
+        workloads = tuple(one.name for one in self._interfaces.values() if is_host_interface(one.name))
+        spec = SysctlSpec(underlay=self._host.underlay, tunnels=tunnels, workloads=workloads, ipv6=ipv6)
         found = await self._kernel.ensure_sysctls(spec)
         problems = [problem.as_problem() for problem in found]
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
