@@ -24,7 +24,7 @@ from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
 from calicopy.kernel.events import KernelEventsLost, LinksChanged, NextHopsChanged, RoutesChanged, UnderlayChanged
 from calicopy.kernel.kernel import Kernel
-from calicopy.kernel.nft import NftSpec
+from calicopy.kernel.nft import TABLE, NftSpec
 from calicopy.kernel.nft_watch import NftWatch
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec
@@ -77,6 +77,7 @@ class KernelEdge:
         self.next_hops: OrderedTask[NextHopCommand] = OrderedTask("kernel next hops", self._do_next_hops)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
         self.nft: OrderedTask[do.SetHost] = OrderedTask("kernel nft", self._do_nft)
+        self._nft_written: NftSpec | None = None
         self.counters: Counter[str] = Counter()
         self._counting: asyncio.Task[None] | None = None
         self._counted_at = -COUNT_AGAIN_S
@@ -230,9 +231,13 @@ class KernelEdge:
     async def _do_nft(self, command: do.SetHost) -> None:
         """It waits for a process, so nothing else waits for it; and no link takes it away."""
         spec = NftSpec(command.nat_pools, command.nat_exempt, command.guarded, command.senders)
+        before = self._kernel.nft_replaced
         found = await self._kernel.ensure_nft(spec)
+        again = self._kernel.nft_replaced > before and spec == self._nft_written
+        self._nft_written = spec
         self.counters["nft.replaced"] = self._kernel.nft_replaced
-        self._post(ev.HostChecked("nft", {one.object: one.message for one in found}))
+        put_right = {f"inet {TABLE}": "somebody changed or deleted it, and it is written again"} if again else {}
+        self._post(ev.HostChecked("nft", {one.object: one.message for one in found}, put_right))
 
     async def watch_nft(self) -> None:
         """Look at the nft table when somebody changed it, until cancelled; without CAP_NET_ADMIN at times alone."""
