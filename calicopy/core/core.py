@@ -124,6 +124,7 @@ class Core:
             else:
                 self._take(event, now)
         self._take_spoken(now)
+        self.host_log.flush(now)
         if not self._fail_over(now):
             self._advance(now)
         commands = self._commands[:]
@@ -145,6 +146,7 @@ class Core:
             self.exports.deadline() if self.sessions.attached else None,
             self.linger.deadline(),
             self.kernel.deadline(now),
+            self.host_log.deadline(),
             None if self.sweeping or sweep_limit <= now else sweep_limit,
         )
         return min((time for time in times if time is not None), default=None)

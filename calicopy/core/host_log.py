@@ -36,21 +36,23 @@ class HostLog:
         """Something of ours that somebody else changed, and that is as it should be again."""
         self._say(component, subject, "put-right", message, "warning")
 
-    def drifted(self, names: Sequence[str], now: float) -> None:
-        """Routes or next hops of ours that were changed by others; they are written again."""
+    def drifted(self, names: Sequence[str]) -> None:
+        """Routes or next hops of ours that were changed by others; they are written again. `flush` tells."""
         self._count += len(names)
         self._drifted += names[: _NAMED - len(self._drifted)]
-        if now >= self._quiet_until:
-            self.flush(now)
 
     def flush(self, now: float) -> None:
-        """Tell of what was held back, if there is any."""
+        """Tell of what drifted, when it is time."""
         if self._count and now >= self._quiet_until:
             more = f" and {self._count - len(self._drifted)} more" if self._count > len(self._drifted) else ""
             text = "somebody else, or the kernel, changed or deleted what is ours, and it is written again: "
             self._say("kernel", "", "drift", f"{text}{', '.join(self._drifted)}{more}", "warning")
             self._drifted, self._count = [], 0
             self._quiet_until = now + DRIFT_PACE_S
+
+    def deadline(self) -> float | None:
+        """When to `flush` what is held back."""
+        return self._quiet_until if self._count else None
 
     def _say(self, component: str, subject: str, code: str, message: str, level: str = "info") -> None:
         self._emit(Log(LogView(component, subject, code, message, level)))

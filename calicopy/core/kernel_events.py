@@ -24,18 +24,17 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
         case ev.NextHopsWritten():
             core.kernel.next_hops_written(event, now)
         case ev.NextHopsChanged():
-            _drifted(core, [f"next hop object {number}" for number in core.fib.next_hops_changed(event.changes)], now)
+            _drifted(core, [f"next hop object {number}" for number in core.fib.next_hops_changed(event.changes)])
         case ev.KernelDumped():
             if not core.kernel.dumped:
                 core.host.had_routes = any(event.dump.routes.values())
-            core.host_log.flush(now)
             core.kernel.dump_came(event, now, next_in_s=core.node.cluster.agent.resync_interval_s)
         case ev.KernelDumpFailed():
             core.kernel.dump_failed(event.error, now)
         case ev.RoutesChanged():
             for family, changes in event.changes.items():
                 drifted = core.fib.kernel_changed(family, changes)
-                _drifted(core, [str(Prefix(family, packed)) for packed in drifted], now)
+                _drifted(core, [str(Prefix(family, packed)) for packed in drifted])
         case ev.KernelEventsLost():
             core.counters["kernel.events_lost"] += 1
             core.kernel.want_dump()
@@ -63,10 +62,10 @@ def host_checked(core: Core, event: ev.HostChecked) -> None:
         core.host_log.put_right(event.component, subject, message)
 
 
-def _drifted(core: Core, names: list[str], now: float) -> None:
+def _drifted(core: Core, names: list[str]) -> None:
     if names:
         core.counters["fib.drift_seen"] += len(names)
-        core.host_log.drifted(names, now)
+        core.host_log.drifted(names)
 
 
 def _tunnel_set(core: Core, event: ev.TunnelSet) -> None:

@@ -1,11 +1,14 @@
 """What the event log says when others change what is ours, or the host refuses something."""
 from __future__ import annotations
 
-from corescript import N2, N3, Script, node, snapshot
+from dataclasses import replace
+
+from corescript import N1, N2, N3, Script, node, snapshot
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.host_log import DRIFT_PACE_S
+from calicopy.core.show import problems
 from calicopy.net import Encapsulation, Family, Prefix
 
 OURS, THEIRS, OTHERS = "10.244.0.0/26", "10.244.1.0/26", "10.99.0.0/24"
@@ -51,10 +54,10 @@ def test_who_deletes_again_and_again_fills_no_log_and_all_of_it_is_counted() -> 
     for _ in range(50):
         gone(script, THEIRS)
     assert len(lines(script)) == 1
-    gone(script.wait(DRIFT_PACE_S), OURS)
-    (line,) = lines(script)
-    assert line.endswith(" and 47 more")
-    assert script.core.counters["fib.drift_seen"] == 51
+    (line,) = lines(script.wait(DRIFT_PACE_S))
+    assert line.endswith(" and 46 more")
+    assert script.core.counters["fib.drift_seen"] == 50
+    assert lines(gone(script.wait(DRIFT_PACE_S), OURS)), "what comes after a pause is told at once"
 
 
 def test_trouble_of_the_host_is_told_when_it_begins_and_when_it_is_over() -> None:
@@ -77,3 +80,14 @@ def test_a_tunnel_device_that_another_one_follows_is_told() -> None:
     lines(script)
     script.tell(ev.TunnelSet(Encapsulation.VXLAN, 8))
     assert lines(script) == ["warning tunnel calivx0: the device was gone, and is made anew"]
+
+
+def test_a_link_of_the_nodes_address_that_is_down_is_a_problem_before_any_session_notices() -> None:
+    script = running()
+    (link,) = script.core.host.interfaces
+    for changed, state in ((replace(link, carrier=False), "has no carrier"), (replace(link, up=False), "is down")):
+        script.tell(ev.InterfacesChanged((changed,)))
+        (found,) = [one for one in problems(script.core) if one.reason.code == "link-down"]
+        assert (found.object, found.reason.message) == ("eth0", f"the interface of this node's address {N1} {state}")
+    script.tell(ev.InterfacesChanged((link,)))
+    assert "link-down" not in {one.reason.code for one in problems(script.core)}
