@@ -6,6 +6,7 @@ told with the first of it. Who fights us over routes does so many times a second
 """
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from calicopy.core.commands import Command, Log
@@ -20,7 +21,7 @@ class HostLog:
 
     def __init__(self, *, emit: Callable[[Command], None]) -> None:
         self._emit = emit
-        self._drifted: list[str] = []
+        self._drifted: Counter[str] = Counter()
         self._count = 0
         self._quiet_until = 0.0
 
@@ -39,15 +40,20 @@ class HostLog:
     def drifted(self, names: Sequence[str]) -> None:
         """Routes or next hops of ours that were changed by others; they are written again. `flush` tells."""
         self._count += len(names)
-        self._drifted += names[: _NAMED - len(self._drifted)]
+        for name in names:
+            if name in self._drifted or len(self._drifted) < _NAMED:
+                self._drifted[name] += 1
 
     def flush(self, now: float) -> None:
         """Tell of what drifted, when it is time."""
         if self._count and now >= self._quiet_until:
-            more = f" and {self._count - len(self._drifted)} more" if self._count > len(self._drifted) else ""
+            named = ", ".join(f"{name} ({times} times)" if times > 1 else name for name, times in self._drifted.items())
+            rest = self._count - self._drifted.total()
+            more = f" and {rest} more" if rest else ""
             text = "somebody else, or the kernel, changed or deleted what is ours, and it is written again: "
-            self._say("kernel", "", "drift", f"{text}{', '.join(self._drifted)}{more}", "warning")
-            self._drifted, self._count = [], 0
+            self._say("kernel", "", "drift", f"{text}{named}{more}", "warning")
+            self._drifted.clear()
+            self._count = 0
             self._quiet_until = now + DRIFT_PACE_S
 
     def deadline(self) -> float | None:

@@ -49,13 +49,19 @@ def test_routes_of_others_at_our_metric_are_no_drift() -> None:
     assert script.core.counters["fib.drift_seen"] == 0
 
 
+def test_of_many_routes_three_are_named() -> None:
+    script = running().hear(N2, "10.244.1.64/26", "10.244.1.128/26", "10.244.1.192/26")
+    (line,) = lines(gone(script, THEIRS, "10.244.1.64/26", "10.244.1.128/26", "10.244.1.192/26"))
+    assert line.endswith(f": {THEIRS}, 10.244.1.64/26, 10.244.1.128/26 and 1 more")
+
+
 def test_who_deletes_again_and_again_fills_no_log_and_all_of_it_is_counted() -> None:
     script = running()
     for _ in range(50):
         gone(script, THEIRS)
     assert len(lines(script)) == 1
     (line,) = lines(script.wait(DRIFT_PACE_S))
-    assert line.endswith(" and 46 more")
+    assert line.endswith(f": {THEIRS} (49 times)")
     assert script.core.counters["fib.drift_seen"] == 50
     assert lines(gone(script.wait(DRIFT_PACE_S), OURS)), "what comes after a pause is told at once"
 
