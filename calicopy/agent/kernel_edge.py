@@ -4,8 +4,8 @@ Theory of operation: a dump and the writes around it keep their order, so the FI
 Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
 they did. Writes are begun as they come, and answered in order: while the core takes one answer the kernel works on the
 next write. Each is answered, also when the edge fails, since the core waits for it. What is ensured on links (tunnel,
-sysctls) is looked at again when a link changes, and all of it whenever the core asks, which it does from time to time,
-since a sysctl sends no event.
+sysctls) is looked at again when a link or a setting of one changes, and all of it whenever the core asks, which it does
+from time to time, since not every sysctl sends an event.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
 from calicopy.kernel.events import KernelEventsLost, LinksChanged, NextHopsChanged, RoutesChanged, UnderlayChanged
 from calicopy.kernel.kernel import Kernel
-from calicopy.kernel.nft import NftSpec
+from calicopy.kernel.nft import TABLE, NftSpec
 from calicopy.kernel.nft_watch import NftWatch
 from calicopy.kernel.sysctl import SysctlSpec
 from calicopy.kernel.tunnel import TunnelSpec
@@ -33,6 +33,7 @@ from calicopy.kernel.vxlan import VxlanSpec
 from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
+from calicopy.workload import is_host_interface
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class KernelEdge:
         self.next_hops: OrderedTask[NextHopCommand] = OrderedTask("kernel next hops", self._do_next_hops)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
         self.nft: OrderedTask[do.SetHost] = OrderedTask("kernel nft", self._do_nft)
+        self._nft_written: NftSpec | None = None
         self.counters: Counter[str] = Counter()
         self._counting: asyncio.Task[None] | None = None
         self._counted_at = -COUNT_AGAIN_S
@@ -207,7 +209,8 @@ class KernelEdge:
         await self._retire_tunnels(self._host.unused)
         tunnels = tuple(wanted.device for wanted in self._tunnels.values())
         ipv6 = any(pool.family is Family.IPV6 for pool in self._pools)
-        spec = SysctlSpec(underlay=self._host.underlay, tunnels=tunnels, ipv6=ipv6)
+        workloads = tuple(one.name for one in self._interfaces.values() if is_host_interface(one.name))
+        spec = SysctlSpec(underlay=self._host.underlay, tunnels=tunnels, workloads=workloads, ipv6=ipv6)
         found = await self._kernel.ensure_sysctls(spec)
         problems = [problem.as_problem() for problem in found]
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
@@ -251,9 +254,13 @@ class KernelEdge:
     async def _do_nft(self, command: do.SetHost) -> None:
         """It waits for a process, so nothing else waits for it; and no link takes it away."""
         spec = NftSpec(command.nat_pools, command.nat_exempt, command.guarded, command.senders)
+        before = self._kernel.nft_replaced
         found = await self._kernel.ensure_nft(spec)
+        again = self._kernel.nft_replaced > before and spec == self._nft_written
+        self._nft_written = spec
         self.counters["nft.replaced"] = self._kernel.nft_replaced
-        self._post(ev.HostChecked("nft", {one.object: one.message for one in found}))
+        put_right = {f"inet {TABLE}": "somebody changed or deleted it, and it is written again"} if again else {}
+        self._post(ev.HostChecked("nft", {one.object: one.message for one in found}, put_right))
 
     async def watch_nft(self) -> None:
         """Look at the nft table when somebody changed it, until cancelled; without CAP_NET_ADMIN at times alone."""

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 @click.option("--rejected", is_flag=True, help="Paths that the import policy refused, and why.")
 @click.option("--reason", metavar="CODE", help="Only paths that lost or were refused for this reason.")
 @click.option("--summary", is_flag=True, help="With --rejected: only how many paths each rule refused.")
-@click.option("--installed", is_flag=True, help="What the kernel holds of ours, as `ip route` writes it.")
+@click.option(
+    "--installed",
+    is_flag=True,
+    help="What the kernel holds of ours, as `ip route` writes it, with what is behind nexthop objects.",
+)
 @click.option("--peer", metavar="PEER", help="Only paths of PEER.")
 @click.option("--family", type=click.Choice(["ipv4", "ipv6"]), help="Only this address family.")
 @with_target
@@ -53,7 +57,7 @@ def routes(
       calicopy routes --received node2 -o wide
       calicopy routes --rejected --summary
       calicopy routes --rejected --reason outside-pools
-      diff <(ip route show proto 117 | sort) <(calicopy routes --installed | sort) -b
+      calicopy routes --installed --family ipv6
     """
     views = {"RECEIVED": received, "ADVERTISED": advertised, "REJECTED": rejected, "INSTALLED": installed}
     chosen = [name for name, value in views.items() if value]

@@ -38,6 +38,7 @@ def check(
     *,
     nodes: Sequence[NodeEntry],
     pools: Sequence[PoolEntry],
+    nat_exclude: Sequence[Prefix],
     detection: AddressDetection,
     encapsulation: EncapsulationSection,
     bgp: BgpSection,
@@ -48,6 +49,7 @@ def check(
     yield from _nodes(nodes)
     yield from _undetected(nodes, detection, bgp)
     yield from _pools(pools, nodes)
+    yield from _nat_exclude(nat_exclude, pools)
     yield from check_encapsulation(encapsulation, pools, nodes)
     yield from _pins(nodes, pools)
     yield from _room(nodes, pools)
@@ -172,6 +174,22 @@ def _pools(pools: Sequence[PoolEntry], nodes: Sequence[NodeEntry]) -> Iterator[P
         if pool.node_selector is not None and not any(selects(pool.node_selector, node.labels) for node in nodes):
             yield matches_nothing((*at, "node_selector"), pool.node_selector)
         yield from _node_in_pool(pool, cidr, nodes)
+
+
+def _nat_exclude(prefixes: Sequence[Prefix], pools: Sequence[PoolEntry]) -> Iterator[Problem]:
+    """One that a pool lies inside is in order: pools are excluded anyway, and the rest of it is not."""
+    for index, prefix in enumerate(prefixes):
+        at: Path = ("nat_exclude", index)
+        pool = next((number for number, pool in enumerate(pools) if prefix in pool.cidr), None)
+        other = next((number for number, one in enumerate(prefixes[:index]) if prefix in one), None)
+        if pool is not None:
+            text = "has no effect: pods keep their addresses among each other; expected a prefix outside of pools"
+            yield Problem(at, text, (("pools", pool, "cidr"),), other=("pools", pool, "cidr"), warning=True)
+        elif other is not None:
+            yield Problem(at, "has no effect: it lies inside another one", other=("nat_exclude", other), warning=True)
+        elif not any(pool.nat_outgoing and pool.cidr.family is prefix.family for pool in pools):
+            text = f"has no effect: no {prefix.family} pool has `nat_outgoing: true`"
+            yield Problem(at, text, (("pools",),), warning=True)
 
 
 def _block_size(pool: PoolEntry, at: Path) -> Iterator[Problem]:

@@ -30,7 +30,7 @@ def check_encapsulation(
     names = FirstUse("two tunnel devices have the name {!r}")
     for key, device in (("vxlan", section.vxlan.device), ("udp", section.udp.device)):
         path = (*at, key, "device")
-        if device in (IPIP_DEVICE, "lo", ".", "..") or _WORKLOADS.fullmatch(device):
+        if device in (IPIP_DEVICE, "lo", "all", "default", ".", "..") or _WORKLOADS.fullmatch(device):
             yield Problem(path, f"found {device!r}, which is another interface's name, expected one of its own")
         yield from names.use(device, path)
     if section.vxlan.port == section.udp.port:

@@ -80,6 +80,7 @@ class ClusterConfig(Section):
             check(
                 nodes=self.nodes,
                 pools=self.pools,
+                nat_exclude=self.nat_exclude,
                 detection=self.address_detection,
                 encapsulation=self.encapsulation,
                 bgp=self.bgp,

@@ -35,7 +35,8 @@ from calicopy.core.drain.drainer import Drainer
 from calicopy.core.drain_state import DrainPhase, DrainRecord
 from calicopy.core.exports import Exports
 from calicopy.core.host import Host
-from calicopy.core.kernel_events import KERNEL_EVENTS, kernel_said
+from calicopy.core.host_log import HostLog
+from calicopy.core.kernel_events import KERNEL_EVENTS, host_checked, kernel_said
 from calicopy.core.kernel_routes import KernelRoutes
 from calicopy.core.peering.limits import PeerLimits
 from calicopy.core.peering.linger import Linger
@@ -95,6 +96,7 @@ class Core:
             self.peers, emit=emit, withdraw=self.exports.withdraw_all, stop=self.sessions.stop
         )
         self.host = Host(node, emit=emit)
+        self.host_log = HostLog(emit=emit)
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
         self.kernel = KernelRoutes(self.fib, self.counters, emit=emit, now=now)
         self.wanted = WantedSessions(self.peers, self.limits, self.host, emit=emit)
@@ -122,6 +124,7 @@ class Core:
             else:
                 self._take(event, now)
         self._take_spoken(now)
+        self.host_log.flush(now)
         if not self._fail_over(now):
             self._advance(now)
         commands = self._commands[:]
@@ -143,6 +146,7 @@ class Core:
             self.exports.deadline() if self.sessions.attached else None,
             self.linger.deadline(),
             self.kernel.deadline(now),
+            self.host_log.deadline(),
             None if self.sweeping or sweep_limit <= now else sweep_limit,
         )
         return min((time for time in times if time is not None), default=None)
@@ -170,7 +174,7 @@ class Core:
             case sp.UpdatesReceived():
                 self.sessions.updates_received(event, now)
             case ev.HostChecked():
-                self.host.problems[event.component] = dict(event.problems)
+                host_checked(self, event)
             case ev.SessionsSet():
                 self.wanted.answered(event)
             case ev.ConfigChanged():

@@ -103,10 +103,13 @@ class TunnelSet:
 
 @dataclass(frozen=True, slots=True)
 class HostChecked:
-    """Settings of the host (sysctl, nft) that could not be made: one sentence each, by object."""
+    """Settings of the host (sysctl, nft) that could not be made, and those that somebody else had changed and that are
+    as they should be again: one sentence each, by object.
+    """
 
     component: str
     problems: Mapping[str, str]
+    put_right: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

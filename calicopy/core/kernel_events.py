@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from calicopy.core import events as ev
+from calicopy.net import Prefix
 
 if TYPE_CHECKING:
     from calicopy.core.core import Core
@@ -23,8 +24,7 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
         case ev.NextHopsWritten():
             core.kernel.next_hops_written(event, now)
         case ev.NextHopsChanged():
-            core.fib.next_hops_changed(event.changes)
-            core.counters["fib.drift_seen"] += len(event.changes)
+            _drifted(core, [f"next hop object {number}" for number in core.fib.next_hops_changed(event.changes)])
         case ev.KernelDumped():
             if not core.kernel.dumped:
                 core.host.had_routes = any(event.dump.routes.values())
@@ -33,8 +33,8 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
             core.kernel.dump_failed(event.error, now)
         case ev.RoutesChanged():
             for family, changes in event.changes.items():
-                core.fib.kernel_changed(family, changes)
-                core.counters["fib.drift_seen"] += len(changes)
+                drifted = core.fib.kernel_changed(family, changes)
+                _drifted(core, [str(Prefix(family, packed)) for packed in drifted])
         case ev.KernelEventsLost():
             core.counters["kernel.events_lost"] += 1
             core.kernel.want_dump()
@@ -50,8 +50,31 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
             core.fib.set_next_hops(event.facts)
             core.host.next_hops_resolved(event.facts)
         case ev.TunnelSet():
-            core.host.tunnels.tunnel_set(event)
+            _tunnel_set(core, event)
             core.fib.set_tunnels(core.host.tunnels.ifindexes)
+
+
+def host_checked(core: Core, event: ev.HostChecked) -> None:
+    """Take what is wrong with a part of the host, and what of it was put right."""
+    core.host_log.checked(event.component, core.host.problems.get(event.component, {}), event.problems)
+    core.host.problems[event.component] = dict(event.problems)
+    for subject, message in event.put_right.items():
+        core.host_log.put_right(event.component, subject, message)
+
+
+def _drifted(core: Core, names: list[str]) -> None:
+    if names:
+        core.counters["fib.drift_seen"] += len(names)
+        core.host_log.drifted(names)
+
+
+def _tunnel_set(core: Core, event: ev.TunnelSet) -> None:
+    tunnels = core.host.tunnels
+    troubles, before = tunnels.problems(), tunnels.states.get(event.encapsulation)
+    tunnels.tunnel_set(event)
+    core.host_log.checked("tunnel", troubles, tunnels.problems())
+    if before is not None and None not in (before.ifindex, event.ifindex) and before.ifindex != event.ifindex:
+        core.host_log.put_right("tunnel", tunnels.device(event.encapsulation), "the device was gone, and is made anew")
 
 
 def _written(core: Core, event: ev.RoutesWritten, now: float) -> None:

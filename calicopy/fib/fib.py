@@ -158,17 +158,32 @@ class Fib:
             tracker.kernel_state(dump.routes.get(family, {}), strays)
         self._next_hops_seen()
 
-    def kernel_changed(self, family: Family, changes: Mapping[Packed, RouteTarget | None]) -> None:
+    def kernel_changed(self, family: Family, changes: Mapping[Packed, RouteTarget | None]) -> list[Packed]:
         """What an event said of single prefixes: our route is now this one, or is gone or hidden (None).
 
-        Prefixes whose write failed are tried again at once: a foreign route may have gone.
+        Prefixes whose write failed are tried again at once: a foreign route may have gone. Gives those that were as
+        wanted, and are no more.
         """
-        self._trackers[family].kernel_changed(self._targets.intern_all(changes))
+        tracker, seen = self._trackers[family], self._targets.intern_all(changes)
+        drifted = [
+            packed
+            for packed, target in seen.items()
+            if (wanted := tracker.desired.get(packed)) is not None
+            and tracker.actual.get(packed) is wanted
+            and target is not wanted
+        ]
+        tracker.kernel_changed(seen)
+        return drifted
 
-    def next_hops_changed(self, changes: Mapping[int, NextHopObject | None]) -> None:
-        """What an event said of single objects: ours is now this one, or is gone (None), and its routes with it."""
+    def next_hops_changed(self, changes: Mapping[int, NextHopObject | None]) -> list[int]:
+        """What an event said of single objects: ours is now this one, or is gone (None), and its routes with it.
+
+        Gives the ids of those that were there otherwise.
+        """
+        drifted = [number for number, now in changes.items() if self._next_hops.actual.get(number, now) != now]
         self._forget_led(self._next_hops.changed(changes))
         self._next_hops_seen()
+        return drifted
 
     def interfaces_lost(self, ifindexes: Collection[int]) -> None:
         """Interfaces went down, away, or lost an address: the kernel may have dropped routes there without a word.

@@ -11,10 +11,10 @@ from calicopy.net import Family, Packed
 
 @dataclass(frozen=True, slots=True)
 class LinksChanged:
-    """Interfaces or addresses changed: read the interfaces again, and resolve the next hops.
+    """Interfaces, addresses or settings changed: read the interfaces again, and resolve the next hops.
 
-    `lost` are indexes of interfaces that went down, away, or lost carrier or an address: the kernel drops routes and
-    nexthop objects over those without telling each.
+    Settings are forwarding and rp_filter of an interface. `lost` are indexes of interfaces that went down, away, or
+    lost carrier or an address: the kernel drops routes and nexthop objects over those without telling each.
     """
 
     lost: frozenset[int] = frozenset()

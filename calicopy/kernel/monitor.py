@@ -45,11 +45,14 @@ from calicopy.kernel.netlink import (
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
+    RTM_NEWNETCONF,
     RTM_NEWNEXTHOP,
     RTM_NEWROUTE,
     RTNLGRP_IPV4_IFADDR,
+    RTNLGRP_IPV4_NETCONF,
     RTNLGRP_IPV4_ROUTE,
     RTNLGRP_IPV6_IFADDR,
+    RTNLGRP_IPV6_NETCONF,
     RTNLGRP_IPV6_ROUTE,
     RTNLGRP_LINK,
     RTNLGRP_NEIGH,
@@ -63,6 +66,7 @@ from calicopy.net import Family, Packed
 
 _GROUPS = (
     RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
+    RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF,
 )  # fmt: skip
 _DATAGRAMS_AT_ONCE = 200
 """How many the loop reads before others have their turn: about 2 ms."""
@@ -180,6 +184,8 @@ class Monitor:
                 number = parse_next_hop(data, start, end).id
                 if number in NEXT_HOP_IDS:
                     self._next_hops.add(number)
+            elif kind == RTM_NEWNETCONF:  # forwarding or rp_filter of a device
+                self._links = True
             elif kind in (RTM_NEWLINK, RTM_DELLINK):
                 self._link(kind, data, start)
             elif kind in (RTM_NEWADDR, RTM_DELADDR):

@@ -14,6 +14,7 @@ from calicopy.workload.types import (
     Inspection,
     WorkloadError,
     host_interface_name,
+    is_host_interface,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "detach",
     "host_interface_name",
     "inspect",
+    "is_host_interface",
     "least_mtu",
     "set_mtu",
 ]

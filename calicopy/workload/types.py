@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -13,6 +14,7 @@ HOST_MAC = "ee:ee:ee:ee:ee:ee"
 """The MAC address of every host interface: each is alone with its pod on its link, so one can serve all."""
 GATEWAYS: dict[int, IPAddress] = {4: IPv4Address("169.254.1.1"), 6: IPv6Address("fe80::ecee:eeff:feee:eeee")}
 """The pod's gateway by IP version; that of IPv6 is the link-local address that HOST_MAC makes (RFC 4291 appendix A)."""
+_HOST_INTERFACE = re.compile(HOST_PREFIX + "[0-9a-f]{11}")
 DEVICE_GROUP = 2254
 """The device group of every host interface (`ip link show group 2254`): what makes it ours. CALI, on a telephone."""
 
@@ -69,3 +71,8 @@ class Inspection:
 def host_interface_name(name: str) -> str:
     """The host interface of a workload: `cali` and 11 hexadecimal digits, the 15 characters that Linux allows."""
     return HOST_PREFIX + hashlib.blake2b(name.encode(), digest_size=16).hexdigest()[:11]
+
+
+def is_host_interface(name: str) -> bool:
+    """Whether an interface has the name of a workload's host interface."""
+    return _HOST_INTERFACE.fullmatch(name) is not None

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ import faults
 import labs
 import pytest
 import yaml
+
+from calicopy.workload import host_interface_name
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
@@ -91,6 +94,23 @@ def test_where_proc_sys_is_read_only_the_devices_are_set_over_netlink_and_pods_r
     here, there = lab.pod("closed", "pod"), lab.pod("plain", "pod")
     for node, target in (("closed", there), ("plain", here)):
         lab.run(node, "ip", "netns", "exec", "pod", "ping", "-c", "1", "-W", "2", target)
+
+
+def test_what_the_host_switches_off_behind_a_read_only_proc_sys_is_on_again_for_pods_too(lab: labs.TestLab) -> None:
+    # The node cannot write there, the host can. Any writing of ip_forward sets `forwarding` of every device.
+    for name, value in (("ip_forward", 1), ("ip_forward", 0), ("conf/eth1/rp_filter", 1)):
+        write = f"echo {value} >/proc/sys/net/ipv4/{name}"
+        subprocess.run(["ip", "netns", "exec", f"clab-{lab.topology.name.partition('.')[0]}-closed", "sh", "-c", write],
+                       check=True)
+    workload = f"conf/{host_interface_name('pod')}/forwarding"
+    labs.wait_until(
+        lambda: [setting(lab, "closed", name) for name in (workload, "conf/eth1/forwarding", "conf/eth1/rp_filter")]
+        == [1, 1, 2],
+        what="the devices forward again",
+    )
+    assert setting(lab, "closed", "ip_forward") == 0
+    (there,) = lab.cli("plain", "workload", "list")["items"]
+    lab.run("closed", "ip", "netns", "exec", "pod", "ping", "-c", "1", "-W", "2", there["addresses"][0])
 
 
 def test_without_nft_the_status_says_what_that_costs_until_it_is_installed_and_all_else_works(

@@ -131,6 +131,7 @@ def problems(core: Core) -> Iterator[ProblemView]:
         if not core.host.has_addresses((own,)):
             text = f"this node's address {own} is on no interface: waiting for it"
             yield _problem("kernel", str(own), "no-address", text)
+    yield from _links(core)
     for name in core.node.unreachable_nodes:
         text = f"node {name} has no address in the cluster file to peer with"
         yield _problem("config", name, "no-node-address", text)
@@ -156,6 +157,16 @@ def problems(core: Core) -> Iterator[ProblemView]:
         yield _problem("tunnel", node, "foreign-source", text)
     for device, error in core.host.tunnels.problems().items():
         yield _problem("tunnel", device, "tunnel-failed", error)
+
+
+def _links(core: Core) -> Iterator[ProblemView]:
+    """Said before any session has noticed: until then packets to other nodes may go by the default route."""
+    for own in core.node.addresses:
+        holders = [one for one in core.host.interfaces if any(address == own for address, _ in one.addresses)]
+        if holders and not any(one.up and one.carrier for one in holders):
+            state = "has no carrier" if holders[0].up else "is down"
+            text = f"the interface of this node's address {own} {state}"
+            yield _problem("kernel", holders[0].name, "link-down", text)
 
 
 def _drain_problem(core: Core) -> Iterator[ProblemView]:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 from fibloop import FibLoop
@@ -16,6 +17,7 @@ from calicopy.fib import UnprogrammedReason
 from calicopy.kernel.encode import Identity
 from calicopy.kernel.events import (
     KernelEventsLost,
+    LinksChanged,
     RoutesChanged,
     UnderlayChanged,
 )
@@ -192,6 +194,22 @@ async def test_an_event_socket_that_overruns_says_so_and_all_is_read_again(netns
             async for event in monitor.events():
                 if isinstance(event, KernelEventsLost):
                     break
+    finally:
+        monitor.close()
+
+
+def set_ipv4(name: str, value: int) -> None:
+    Path("/proc/sys/net/ipv4", name).write_text(f"{value}\n")
+
+
+async def test_a_setting_of_an_interface_that_another_process_changes_is_told(netns) -> None:
+    monitor = Monitor(Identity(117, 1024))
+    monitor.start()
+    try:
+        for name, value in (("conf/va/forwarding", 1), ("conf/va/rp_filter", 1)):
+            set_ipv4(name, value)
+            async with asyncio.timeout(5):
+                assert LinksChanged() in [await anext(aiter(monitor.events()))]
     finally:
         monitor.close()
 

@@ -121,6 +121,17 @@ def test_warnings_leave_the_config_standing() -> None:
     assert "no IPv6 address" in warnings_of(SMALL + "bgp:\n  peers: [{address: '2001:db8::9', as: 1}]\n")[0][1]
 
 
+def test_what_is_excluded_from_nat_to_no_effect_is_a_warning_and_a_prefix_around_a_pool_is_none() -> None:
+    section = "nat_exclude: [10.0.0.0/8, {}]\n"
+    nat = SMALL + "  nat_outgoing: true\n"
+    inside, elsewhere = "10.244.1.0/24", "192.168.0.0/16"
+    assert warnings_of(nat + section.format(elsewhere)) == []
+    assert "expected a prefix outside of pools (pools[0].cidr" in warnings_of(nat + section.format(inside))[0][1]
+    assert warnings_of(nat + section.format("10.1.0.0/16"))[0][1].startswith("has no effect: it lies inside another")
+    for text, family in ((nat + section.format("fd00::/64"), "ipv6"), (SMALL + section.format(elsewhere), "ipv4")):
+        assert warnings_of(text)[-1][1] == f"has no effect: no {family} pool has `nat_outgoing: true`"
+
+
 def test_a_warning_waits_while_a_value_that_it_rests_on_is_refused() -> None:
     rules = "[{match: {family: ipv5}, action: accept}, {match: {length: 26}, action: reject}]"
     result = load(SMALL + "bgp:\n  import: [a]\n  filters:\n  - name: a\n    rules: " + rules + "\n")

@@ -200,6 +200,14 @@ VALUES = [
         ],
     ),
     Case(
+        "tunnel devices with names that stand for all devices in sysctls",
+        HEAD + "encapsulation:\n  vxlan: {device: all}\n  udp: {device: default}\n",
+        [
+            ("encapsulation.vxlan.device", 7, "found 'all', which is another interface's name"),
+            ("encapsulation.udp.device", 8, "found 'default', which is another interface's name"),
+        ],
+    ),
+    Case(
         "tunnel devices with a name and a port that are taken",
         HEAD + "encapsulation:\n  vxlan: {device: tunl0, port: 8285}\n  udp: {device: cali0123456789a}\n",
         [
