@@ -7,7 +7,7 @@ blocks matter (the winner of a conflict must not assign them), so that a large t
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, Log
@@ -124,13 +124,18 @@ class Blocks:
                 changes.setdefault(prefix.family, {})[prefix.packed] = held[prefix.family].get(prefix.packed)
             self._repinned.clear()
         for family, holders in changes.items():
-            self._rib.set_holders(family, {block: self._holder(family, block, who) for block, who in holders.items()})
+            self._rib.set_holders(family, self._as_holders(family, holders))
         return bool(changes)
 
-    def _holder(self, family: Family, block: Packed, router_id: int | None) -> Holder | None:
-        if router_id is None:
-            return None
-        return Holder(router_id, pinned=bool(self._pinned) and Prefix(family, block) in self._pinned)
+    def _as_holders(self, family: Family, held: Mapping[Packed, int | None]) -> dict[Packed, Holder | None]:
+        """The same for the RIB. Many blocks of few nodes come at once: a holder is made once for all that it holds."""
+        loose = {who: None if who is None else Holder(who) for who in set(held.values())}
+        holders = {block: loose[who] for block, who in held.items()}
+        for prefix in self._pinned:
+            who = held.get(prefix.packed) if prefix.family is family else None
+            if who is not None:
+                holders[prefix.packed] = Holder(who, pinned=True)
+        return holders
 
     def report(self) -> None:
         """Log conflicts that are new, and those that are over."""

@@ -44,6 +44,13 @@ def lost(report: str) -> int:
     return int(found[1]) - int(found[2])
 
 
+def load_s(*modules: str) -> float:
+    """How many seconds this machine takes, now, to start Python and load modules: what a bound on a start goes with."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", f"import {', '.join(modules)}"], check=True)
+    return time.monotonic() - began
+
+
 @dataclass
 class TestLab:
     """A running lab. `calicopy` names the nodes that run our agent."""
