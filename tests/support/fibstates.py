@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from fibs import Path, Selection
 from hypothesis import strategies as st
 
 from calicopy.fib import Fib, FibPool, UnderlayAddress
@@ -17,17 +18,6 @@ HOSTS = [Prefix.parse(f"10.{pool}.0.{host}/32") for pool in range(2) for host in
 NODES = {number: IPv4Address(f"192.0.2.{number}") for number in range(2, 6)}
 FAR = {6: IPv4Address("198.51.100.6")}
 ETH0, TUNL0 = 2, 9
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPv4Address
-    owner: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...]
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from errno import ENETUNREACH
 from ipaddress import IPv4Address
 
 import pytest
+from fibs import Path, Selection
 from fibs import write as apply
 
 from calicopy.fib import BLACKHOLE, Fib, KernelDump, KernelRoute, RouteOp, UnprogrammedReason, check, forgetting
@@ -19,20 +19,7 @@ from calicopy.net.nexthop import NextHopFacts
 V4 = Family.IPV4
 GATEWAY = IPv4Address("192.0.2.2")
 ETH0 = 2
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPv4Address = GATEWAY
-    owner: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...] = (Path(),)
-
-
-SELECTION = Selection()
+SELECTION = Selection((Path(GATEWAY),))
 
 
 def some(count: int) -> list[bytes]:

@@ -1,12 +1,12 @@
 """Nexthop objects between the routes and the nodes: what is written when something changes, and what is not."""
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from errno import EINVAL
 from ipaddress import IPv4Address
 
 import pytest
-from fibs import followed, led, reached, write, write_next_hops
+from fibs import Path, Selection, followed, led, reached, write, write_next_hops
 
 from calicopy.fib import (
     BLACKHOLE,
@@ -31,17 +31,6 @@ A, B, C = (IPv4Address(f"192.0.2.{number}") for number in (2, 3, 4))
 GATEWAY = IPv4Address("192.0.2.254")
 ETH0, ETH1, TUNL0 = 2, 3, 9
 BLOCKS = [prefix.packed for prefix in Prefix.parse("10.0.0.0/22").subnets(26)]
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPv4Address
-    owner: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...]
 
 
 class Host:
@@ -79,7 +68,7 @@ class Host:
     @property
     def hops(self) -> set[tuple[IPv4Address, ...]]:
         """The gateways that routes of ours lead to in the kernel; () for a blackhole."""
-        return {tuple(hop.gateway for hop in one.hops) for one in reached(self.kernel).values()}  # type: ignore[misc]
+        return {tuple(hop.gateway for hop in one.hops) for one in reached(self.kernel).values()}
 
 
 def on_tunnel(host: Host, mode: EncapsulationMode = EncapsulationMode.ALWAYS) -> None:
