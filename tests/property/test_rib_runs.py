@@ -45,7 +45,9 @@ def ids_of(prefixes: list[bytes], path_id: int) -> list[int] | None:
     return [path_id] * len(prefixes) if path_id else None
 
 
-def announce(peer: PeerInfo, prefixes: list[bytes], path_id: int, med: int | None, owner: int | None) -> Step:
+def announce(
+    peer: PeerInfo, prefixes: list[bytes], med: int | None, owner: int | None, path_id: int = 0
+) -> Step:
     large = () if owner is None else ((AS, 1, IDS[owner]),)
     update = Update(announced=(NlriBatch(V4, prefixes, ids_of(prefixes, path_id), peer.address),),
                     attributes=PathAttributes(med=med, large_communities=large))  # fmt: skip
@@ -57,7 +59,7 @@ def announce(peer: PeerInfo, prefixes: list[bytes], path_id: int, med: int | Non
     return step
 
 
-def withdraw(peer: PeerInfo, prefixes: list[bytes], path_id: int) -> Step:
+def withdraw(peer: PeerInfo, prefixes: list[bytes], path_id: int = 0) -> Step:
     def step(rib: Rib) -> None:
         rib.peer_up(peer)
         rib.update(peer.key, Update(withdrawn=(NlriBatch(V4, prefixes, ids_of(prefixes, path_id)),)))
@@ -71,7 +73,9 @@ def hold(prefixes: list[bytes], owner: int | None) -> Step:
 
 
 steps = st.one_of(
-    st.builds(announce, peers, runs, path_ids, st.sampled_from([None, None, 1]), st.sampled_from([None, None, 2, 3])),
+    st.builds(
+        announce, peers, runs, st.sampled_from([None, None, 1]), st.sampled_from([None, None, 2, 3]), path_ids
+    ),
     st.builds(withdraw, peers, runs, path_ids),
     st.builds(hold, st.sampled_from([BLOCKS, BLOCKS[:2], BLOCKS[:1]]), st.sampled_from([None, 2, 3])),
     st.builds(lambda peer, retain: lambda rib: rib.peer_down(peer.key, retain=retain), peers, st.booleans()),
