@@ -185,8 +185,10 @@ class RouteTracker:
         """Up to `limit` prefixes to write now, which are in flight from here on, until `written`."""
         if due := self._retries.due(now):
             self._queue(due)
-        self._check_on()
-        self._forget_on()
+        if self._forgetting:
+            self._forget_on()
+        else:
+            self._check_on()  # one slice of either: no call takes long
         if not self._checked:
             return []
         batches: list[RouteBatch] = []
@@ -378,11 +380,10 @@ class RouteTracker:
             self._forgetting.add(self.actual, keys)
 
     def _forget_on(self) -> None:
-        if self._forgetting:
-            hit = self._forgetting.step(self.actual)
-            drop(hit, self.in_flight.prefixes)
-            self._retries.forget_all(hit)
-            self._doubt(hit, hit)
+        hit = self._forgetting.step(self.actual)
+        drop(hit, self.in_flight.prefixes)
+        self._retries.forget_all(hit)
+        self._doubt(hit, hit)
 
     def _doubt(self, routes: dict[Packed, RouteTarget], prefixes: Iterable[Packed]) -> None:
         """Nobody knows whether these are still there: they are written anew, or deleted when nobody wants them."""

@@ -230,6 +230,12 @@ class RibMachine(RuleBasedStateMachine):
         assert present == {prefix for prefix in fresh.prefixes(V4) if fresh.selection(V4, prefix) is not None}
 
     @invariant()
+    def what_somebody_announces_is_not_dead(self):
+        for key in self.peers:
+            used = {path.next_hop for _, path in self.rib.received(key).get(V4, ()) if path.refused is None}
+            assert not used & self.rib.dead_next_hops
+
+    @invariant()
     def no_path_is_lost(self):
         expected = {
             (key, path_id, prefix, (path_id, prefix) in model.stale)

@@ -37,12 +37,19 @@ runs = st.one_of(
     st.lists(st.sampled_from(BLOCKS + OTHERS), min_size=1, max_size=6),
 )
 peers = st.sampled_from(PEERS)
+path_ids = st.sampled_from([0, 0, 1, 2])
 Step = Callable[[Rib], object]
 
 
-def announce(peer: PeerInfo, prefixes: list[bytes], med: int | None, owner: int | None) -> Step:
+def ids_of(prefixes: list[bytes], path_id: int) -> list[int] | None:
+    return [path_id] * len(prefixes) if path_id else None
+
+
+def announce(
+    peer: PeerInfo, prefixes: list[bytes], med: int | None, owner: int | None, path_id: int = 0
+) -> Step:
     large = () if owner is None else ((AS, 1, IDS[owner]),)
-    update = Update(announced=(NlriBatch(V4, prefixes, None, peer.address),),
+    update = Update(announced=(NlriBatch(V4, prefixes, ids_of(prefixes, path_id), peer.address),),
                     attributes=PathAttributes(med=med, large_communities=large))  # fmt: skip
 
     def step(rib: Rib) -> None:
@@ -52,10 +59,10 @@ def announce(peer: PeerInfo, prefixes: list[bytes], med: int | None, owner: int 
     return step
 
 
-def withdraw(peer: PeerInfo, prefixes: list[bytes]) -> Step:
+def withdraw(peer: PeerInfo, prefixes: list[bytes], path_id: int = 0) -> Step:
     def step(rib: Rib) -> None:
         rib.peer_up(peer)
-        rib.update(peer.key, Update(withdrawn=(NlriBatch(V4, prefixes),)))
+        rib.update(peer.key, Update(withdrawn=(NlriBatch(V4, prefixes, ids_of(prefixes, path_id)),)))
 
     return step
 
@@ -66,8 +73,10 @@ def hold(prefixes: list[bytes], owner: int | None) -> Step:
 
 
 steps = st.one_of(
-    st.builds(announce, peers, runs, st.sampled_from([None, None, 1]), st.sampled_from([None, None, 2, 3])),
-    st.builds(withdraw, peers, runs),
+    st.builds(
+        announce, peers, runs, st.sampled_from([None, None, 1]), st.sampled_from([None, None, 2, 3]), path_ids
+    ),
+    st.builds(withdraw, peers, runs, path_ids),
     st.builds(hold, st.sampled_from([BLOCKS, BLOCKS[:2], BLOCKS[:1]]), st.sampled_from([None, 2, 3])),
     st.builds(lambda peer, retain: lambda rib: rib.peer_down(peer.key, retain=retain), peers, st.booleans()),
     st.builds(lambda blocks: lambda rib: rib.set_own(V4, blocks), st.sampled_from([[], BLOCKS[:1], BLOCKS[1:]])),

@@ -153,3 +153,34 @@ async def test_ipv6_has_objects_groups_and_blackholes_of_its_own(netns, kernel: 
     await settle(fib, kernel, 100.0)
     assert netns.ip("nexthop show proto 117") == ""
     assert fib.in_sync
+
+
+async def test_an_agent_that_starts_while_nodes_are_gone_rewrites_no_route_when_they_are_back(netns, kernel) -> None:
+    index = netns.index("va")
+    fib = await a_fib(kernel, index)
+    learn(fib, WAYS[0])
+    learn(fib, *WAYS[1:4], prefixes=MANY[:10])
+    await settle(fib, kernel)
+    fib.set_dead_next_hops(frozenset(WAYS[:2]))
+    await settle(fib, kernel)
+    before = (await kernel.dump()).routes
+    fib = await a_fib(kernel, index)
+    learn(fib, WAYS[0])
+    learn(fib, *WAYS[1:4], prefixes=MANY[:10])
+    assert await settle(fib, kernel) == 3, "two objects and the group"
+    assert (await kernel.dump()).routes == before
+    assert not await differs(fib, kernel)
+
+
+async def test_a_group_of_before_does_not_keep_the_kernel_from_dropping_what_goes_to_a_member(netns, kernel) -> None:
+    index = netns.index("va")
+    fib = await a_fib(kernel, index)
+    learn(fib, *WAYS[:2])
+    await settle(fib, kernel)
+    fib = await a_fib(kernel, index)
+    learn(fib, WAYS[0], prefixes=MANY[:10])  # the others wait for the sweep
+    await settle(fib, kernel)
+    fib.set_dead_next_hops(frozenset(WAYS[:1]))
+    assert await settle(fib, kernel) == 2
+    assert not netns.leads("10.0.0.1")
+    assert not fib.counts().failed

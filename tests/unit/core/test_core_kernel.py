@@ -1,13 +1,17 @@
 """When the core reads, writes and sweeps the kernel's routes."""
 from __future__ import annotations
 
+import errno
+from collections import Counter
+
 from corescript import N2, N3, Script, fresh, node, snapshot
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
+from calicopy.core.kernel_routes import KernelRoutes
 from calicopy.core.show import problems, status_view
 from calicopy.core.views import Health
-from calicopy.fib import WriteResult
+from calicopy.fib import Fib, KernelDump, NextHopChange, NextHopObject, NextHopOp, NextHopResult, WriteResult
 from calicopy.net import Encapsulation, Family, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.seam import speaker as sp
@@ -223,3 +227,14 @@ def test_a_tunnel_whose_address_was_stored_does_not_wait_for_a_disk_that_is_full
     script.boot().up(N2).hear(N2, THEIRS)  # a reservation waits for the disk
     assert script.core.ipam.in_flight
     assert tunnels(script) == [("tunl0", ["10.244.0.0"], 1480), ("calivx0", [], 1450)]
+
+
+def test_what_the_kernel_calls_invalid_has_it_read_again_soon() -> None:
+    for code, looks in ((errno.EINVAL, True), (errno.ENETDOWN, False)):
+        commands: list[do.Command] = []
+        routes = KernelRoutes(Fib(), Counter(), emit=commands.append, now=0.0)
+        assert routes.due(0.0)
+        routes.dump_came(ev.KernelDumped(KernelDump({}, next_hops={})), 0.0, next_in_s=30.0)
+        change = NextHopChange(NextHopOp.ADD, NextHopObject(0x0CA10000, Family.IPV4))
+        routes.next_hops_written(ev.NextHopsWritten((NextHopResult(change, code),)), 1.0)
+        assert routes.due(2.0) is looks
