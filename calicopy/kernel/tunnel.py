@@ -22,8 +22,8 @@ from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.net import IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
+from calicopy.net.tunnel import IPIP_DEVICE
 
-IPIP_DEVICE = "tunl0"
 ANCHOR = IPv4Address("169.254.1.2")
 """On every tunnel device of every node."""
 

@@ -44,11 +44,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
 @pytest.fixture(scope="module")
 def addresses(lab: labs.TestLab) -> dict[str, list[str]]:
     """Node -> addresses of its pod, IPv4 first."""
-    found = {}
-    for node in ("n1", "n2"):
-        lab.run(node, "ip", "netns", "add", "pod")
-        shown = lab.cli(node, "workload", "attach", "pod", "pod")["addresses"]
-        found[node] = sorted((address.partition("/")[0] for address in shown), key=lambda one: ":" in one)
+    found = {node: lab.attach(node, "pod") for node in ("n1", "n2")}
     for address in found["n2"]:
         ping(lab, address, within=10)
     return found

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 
 import pytest
-from fibloop import FibLoop, blocks
+from fibloop import FibLoop
+from fibs import blocks
 
 from calicopy.fib import UnprogrammedReason
 from calicopy.kernel.encode import Identity

@@ -12,7 +12,8 @@ import sys
 from ipaddress import IPv4Address
 
 from capture import PROTOCOL_IPIP, Capture, inside
-from fibloop import FibLoop, Path, Selection
+from fibloop import FibLoop
+from fibs import Path, Selection
 
 from calicopy.fib import FibPool, UnderlayAddress
 from calicopy.kernel.events import KernelEvent
