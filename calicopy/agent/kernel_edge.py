@@ -72,7 +72,6 @@ class KernelEdge:
         self._facts: dict[IPAddress, NextHopFacts] = {}
         self._interfaces: dict[int, InterfaceFacts] = {}
         self._tunnels: dict[Encapsulation, do.SetTunnel] = {}
-        self._former: frozenset[str] = frozenset()  # names of tunnel devices that the file gave before
         self._lacking: set[Encapsulation] = set()  # no link brings a module: tried again only when asked for again
         self._host: do.SetHost | None = None
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
@@ -171,9 +170,6 @@ class KernelEdge:
             case UnderlayChanged():
                 await self._resolve()
             case do.SetTunnel():
-                before = self._tunnels.get(command.encapsulation)
-                if before is not None and before.device != command.device:
-                    self._former |= {before.device}
                 self._tunnels[command.encapsulation] = command
                 self._lacking.discard(command.encapsulation)
                 await self._wait_for_protection(command.device)
@@ -236,7 +232,7 @@ class KernelEdge:
             case Encapsulation.IPIP:
                 status = await self._kernel.ensure_tunnel(spec)
             case Encapsulation.VXLAN if command.local is not None:
-                vxlan = VxlanSpec(spec, command.vni, command.port, command.local, command.ends, self._former)
+                vxlan = VxlanSpec(spec, command.vni, command.port, command.local, command.ends)
                 status = await self._kernel.ensure_vxlan(vxlan)
             case Encapsulation.UDP:
                 missing = await asyncio.to_thread(self._udp.prepare, command)

@@ -3,8 +3,8 @@
 Theory of operation: nothing is learned and nothing is flooded. Every node's device has a MAC address that follows from
 the node's address (`net.tunnel`), so each node can write, for every other one, a neighbor entry (gateway to MAC) and a
 forwarding entry (MAC to node). The name of the device is ours alone: whatever is on it is ours, and so is a VXLAN
-device of that name. What cannot be changed on it (VNI, port, local address) has it made anew, with another index; a
-device of another kind is left alone. Numbers are those of linux/if_link.h.
+device of that name, or with our anchor. What cannot be changed on it (VNI, port, local address) has it made anew, with
+another index; a device of another kind is left alone. Numbers are those of linux/if_link.h.
 """
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from calicopy.kernel.links import interfaces
 from calicopy.kernel.linkset import LinkChanges
 from calicopy.kernel.neighbors import Neighbor, set_neighbors
 from calicopy.kernel.netlink import (
@@ -31,7 +32,7 @@ from calicopy.kernel.netlink import (
     attributes,
     message,
 )
-from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, bring_up, find_link, not_set
+from calicopy.kernel.tunnel import ANCHOR, TunnelSpec, TunnelStatus, bring_up, find_link, not_set
 from calicopy.net import IPAddress
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.tunnel import TunnelEnd, vtep_mac
@@ -42,17 +43,13 @@ _UDP_CSUM, _COLLECT_METADATA = 18, 25
 
 @dataclass(frozen=True, slots=True)
 class VxlanSpec:
-    """What the device should be: `local` our outer address, `ends` all other nodes.
-
-    `former` are names that it had before, in this life of the agent: a device of ours, which makes room.
-    """
+    """What the device should be: `local` our outer address, `ends` all other nodes."""
 
     tunnel: TunnelSpec
     vni: int
     port: int
     local: IPAddress
     ends: tuple[TunnelEnd, ...] = ()
-    former: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +108,10 @@ def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, spec: VxlanSpec
         if devices[name].mac != mac:
             changes.set_mac(link.ifindex, mac)
         return link
+    ours = {index for index, one in interfaces(socket).items() if (ANCHOR, ANCHOR.max_prefixlen) in one.addresses}
     for other in devices.values():
-        if other.name in spec.former - {name}:
-            changes.delete(other.ifindex)
+        if other.name != name and other.ifindex in ours:
+            changes.delete(other.ifindex)  # it has the name that the file gave before
         elif other.name != name and other.vni_and_port == (spec.vni, spec.port):
             text = f"{other.name} has VNI {spec.vni} and port {spec.port} already: one of them needs others"
             raise NetlinkError(errno.EEXIST, text)
