@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import simnet
+import simparts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -177,7 +178,7 @@ def test_nodes_with_files_that_differ_end_without_two_owners(
     net = simnet.Network(simnet.config(NAMES))
     for host, blocks in zip(net.hosts.values(), (first, second, first, second), strict=True):
         number = blocks.index(host.node.name)
-        host.disk.commit(simnet.stored_block(f"10.244.0.{64 * (number % 4)}/26", used="10.244.0.1" if used else ""))
+        host.disk.commit(simparts.stored_block(f"10.244.0.{64 * (number % 4)}/26", used="10.244.0.1" if used else ""))
     for name in order:
         net[name].start()
         net.run(pause)

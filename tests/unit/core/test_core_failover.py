@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-import simnet
+import simparts
 from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.core import commands as do
@@ -72,7 +72,7 @@ def test_paths_that_are_kept_over_a_lost_session_are_used_on() -> None:
 
 def test_a_next_hop_that_another_peer_still_announces_is_alive() -> None:
     script = with_many(holding=(do.WriteRoutes,))
-    body = simnet.update_body([ANYCAST], next_hop=N2, attributes=attributes(2))
+    body = simparts.update_body([ANYCAST], next_hop=N2, attributes=attributes(2))
     script.tell(sp.UpdatesReceived(N3, (body,))).tell(sp.PeerDown(N2, "hold timer expired"))
     assert gateways(script, MANY[0]) == {N2}
 
