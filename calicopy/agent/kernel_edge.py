@@ -91,9 +91,11 @@ class KernelEdge:
         else:
             self.routes.put(command)
 
-    def put_next_hops(self, command: do.WriteNextHops) -> None:
-        """Write nexthop objects, after all that was put before. A failover waits for it."""
-        self.next_hops.put(_Begun(command, self._kernel.begin_next_hops(command.changes)))
+    def put_next_hops(self, command: do.WriteNextHops) -> asyncio.Future[list[NextHopResult]]:
+        """Write nexthop objects, after all that was put before. A failover waits for it: done when they are written."""
+        results = self._kernel.begin_next_hops(command.changes)
+        self.next_hops.put(_Begun(command, results))
+        return results
 
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""

@@ -15,13 +15,13 @@ sweeping is allowed. A route that was wanted and is not any more goes at once.
 """
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from errno import ENOENT
-from itertools import islice, repeat
+from itertools import repeat
 from operator import is_
 
 from calicopy.fib.check import Check
+from calicopy.fib.forgetting import Forgetting
 from calicopy.fib.in_flight import InFlight
 from calicopy.fib.parked import Parked
 from calicopy.fib.queue import Queue, drop
@@ -32,8 +32,6 @@ from calicopy.fib.types import KernelRoute, RouteBatch, RouteOp, RouteTarget, Wr
 from calicopy.net import Family, Packed
 
 _ORDER = {RouteOp.ADD: 0, RouteOp.REPLACE: 1, RouteOp.DELETE: 2}
-FORGET_AT_ONCE = 10_000
-CHECK_AT_ONCE = 20_000
 
 
 class RouteTracker:
@@ -61,7 +59,7 @@ class RouteTracker:
         self._recheck = False  # whether something that is in flight was wanted otherwise meanwhile
         self._adopted: set[Packed] = set()
         self._leaving = False  # whether routes that are neither desired nor adopted may be in the kernel
-        self._forgetting: deque[tuple[Iterator[Packed], set[int]]] = deque()
+        self._forgetting = Forgetting()
         self._strays = Strays()
         self._check: Check | None = None
         self._checked = False
@@ -313,14 +311,14 @@ class RouteTracker:
         """
         self._strays.set(strays)
         self._check = Check(routes)
-        for _ in range(2):  # there are two parts, which for few routes are one slice each
+        for _ in range(2):  # for few routes there are no more slices
             self._check_on()
 
     def _check_on(self) -> None:
         check = self._check
         if check is None:
             return
-        found, flying, failures = check.step(self.actual, CHECK_AT_ONCE), self.in_flight.prefixes, self.failures
+        found, flying, failures = check.step(self.actual, self.unsure), self.in_flight.prefixes, self.failures
         again: list[Packed] = []
         self._mixed, self._leaving = self._mixed or bool(found), self._leaving or bool(found)
         for packed, now in self._intern(found).items():
@@ -333,8 +331,8 @@ class RouteTracker:
             else:
                 self.actual[packed] = now  # still not what is wanted: it keeps its pause
         self._queue(again)
+        drop(self.unsure, check.gone)
         if check.done:
-            drop(self.unsure, self.unsure.keys() - check.since)
             self._check, self._checked = None, True
 
     def _know(self, prefixes: Iterable[Packed]) -> None:
@@ -360,35 +358,27 @@ class RouteTracker:
             self.actual.pop(packed, None)
         else:
             self.actual[packed] = target
+        waits = self.unsure.pop(packed, None) is not None and not (packed in self._adopted or packed in self.failures)
         self._adopted.discard(packed)
-        self.unsure.pop(packed, None)
         self._retries.forget(packed)
         if wanted is None and target is not None and not self._sweeping:
             self._adopted.add(packed)
-        elif wanted is not target:
+        elif wanted is not target and not waits:
             again.append(packed)
 
     def forget(self, lost: Iterable[RouteTarget]) -> None:
         """Take routes with one of these targets as gone, for all that is known: in the next deltas, a slice in each."""
-        keys = set(map(id, lost))
+        keys = frozenset(map(id, lost))
         if keys:
             self.in_flight.doubt(keys)
-            self._forgetting.append((iter(list(self.actual)), keys))
+            self._forgetting.add(self.actual, keys)
 
     def _forget_on(self) -> None:
-        """What was written meanwhile is forgotten too, where it has such a target: to write it twice does no harm."""
-        while self._forgetting:
-            prefixes, keys = self._forgetting[0]
-            part = list(islice(prefixes, FORGET_AT_ONCE))
-            held = map(self.actual.get, part)
-            hit = {packed: one for packed, one in zip(part, held, strict=True) if one is not None and id(one) in keys}
-            if flying := self.in_flight.prefixes:
-                drop(hit, flying)
+        if self._forgetting:
+            hit = self._forgetting.step(self.actual)
+            drop(hit, self.in_flight.prefixes)
             self._retries.forget_all(hit)
             self._doubt(hit, hit)
-            if len(part) == FORGET_AT_ONCE:
-                return
-            self._forgetting.popleft()
 
     def _doubt(self, routes: dict[Packed, RouteTarget], prefixes: Iterable[Packed]) -> None:
         """Nobody knows whether these are still there: they are written anew, or deleted when nobody wants them."""

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -92,7 +94,7 @@ class Kernel:
 
     async def open(self) -> None:
         """Open the sockets and begin to read events. OSError where the kernel gives no netlink socket."""
-        self._routes, self._next_hops, self._host = _Lane("routes"), _Lane("next hops"), _Lane("kernel")
+        self._routes, self._next_hops, self._host = _Lane("routes"), _Lane("next hops", urgent=True), _Lane("kernel")
         self._nft_lane = _Lane("nft")
         self._monitor = Monitor(self.identity, ignored_ports=(self._routes.port_id, self._next_hops.port_id))
         self._monitor.start()
@@ -218,12 +220,14 @@ class Kernel:
 
 
 class _Lane:
-    """A socket and the one thread that uses it; what is asked for is done in order."""
+    """A socket and the one thread that uses it; what is asked for is done in order. `urgent`: at once, also on a host
+    that is busy, where the kernel lets us.
+    """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, urgent: bool = False) -> None:
         self.socket = NetlinkSocket()
         self.port_id = self.socket.port_id
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._thread = ThreadPoolExecutor(1, name, initializer=_run_before_others if urgent else None)
 
     async def run(self, work: Callable[[NetlinkSocket], _Result]) -> _Result:
         """Do this after all that was asked for before."""
@@ -237,6 +241,14 @@ class _Lane:
         """End, after what was begun."""
         await asyncio.to_thread(self._thread.shutdown)
         self.socket.close()
+
+
+def _run_before_others() -> None:
+    """For a thread that seldom works, and for less than a millisecond then: on a host whose processors are all taken it
+    waits some 20 ms for its turn otherwise. Needs CAP_SYS_NICE; without that it takes its turn (sched(7)).
+    """
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def _open(lane: _Lane | None) -> _Lane:

@@ -1,6 +1,7 @@
 """The tunnel devices: up, with addresses of pools and the wanted MTU. IPIP (RFC 2003), and what all kinds share.
 
-Theory of operation: a device is read first, and changed only where it differs, so that a restart sends no event.
+Theory of operation: a device is read first, and changed only where it differs, so that a restart sends no event
+and imports no pyroute2.
 Addresses on it that lie in a pool are ours, and all but the wanted ones are removed; others are somebody's, and stay.
 Each has a link-local address besides (`ANCHOR`): from a device without any IPv4 address the kernel takes no packet,
 with any rp_filter, unless a route leads back over it (fib_validate_source); and packets of a node that uses another
@@ -69,19 +70,20 @@ def ensure_tun(socket: NetlinkSocket, spec: TunnelSpec) -> TunnelStatus:
 
 def bring_up(socket: NetlinkSocket, spec: TunnelSpec, find: Find, *, kind: str) -> TunnelStatus:
     """Bring a tunnel device of any kind to what `spec` says; what could not be done is in the status."""
-    changes = LinkChanges(socket)
-    try:
-        link = find(socket, changes)
-    except NetlinkError as error:
-        problem = _unavailable(spec.device, kind, error)
-        return TunnelStatus(spec.device, None, problems=(problem,), unsupported=error.errno == errno.EOPNOTSUPP)
-    problems: list[KernelProblem] = []
-    for step in (_set_mtu, _set_up, _set_addresses):  # an IPv6 address wants a device that is up
+    with LinkChanges() as changes:
         try:
-            step(changes, link, spec)
+            link = find(socket, changes)
         except NetlinkError as error:
-            problems.append(not_set(spec.device, error))
-    return _status(find_link(socket, spec.device) if changes.made else link, spec, problems)
+            problem = _unavailable(spec.device, kind, error)
+            return TunnelStatus(spec.device, None, problems=(problem,), unsupported=error.errno == errno.EOPNOTSUPP)
+        problems: list[KernelProblem] = []
+        for step in (_set_mtu, _set_up, _set_addresses):  # an IPv6 address wants a device that is up
+            try:
+                step(changes, link, spec)
+            except NetlinkError as error:
+                problems.append(not_set(spec.device, error))
+        made = changes.made
+    return _status(find_link(socket, spec.device) if made else link, spec, problems)
 
 
 def find_link(socket: NetlinkSocket, name: str) -> InterfaceFacts | None:

@@ -9,7 +9,7 @@ import pytest
 from fibs import Path, Selection
 from fibs import write as apply
 
-from calicopy.fib import BLACKHOLE, Fib, KernelDump, KernelRoute, RouteOp, UnprogrammedReason
+from calicopy.fib import BLACKHOLE, Fib, KernelDump, KernelRoute, RouteOp, UnprogrammedReason, check, forgetting
 from calicopy.fib.types import workload_target
 from calicopy.kernel.fake import FailureFlag, FakeKernel, Held
 from calicopy.net import Family, Prefix
@@ -268,3 +268,22 @@ def test_the_fake_kernel_never_deletes_what_is_not_ours(metric: int | None) -> N
     fib.allow_sweep(True)
     apply(fib, kernel)
     assert len(kernel.table) == 1
+
+
+def test_a_dump_that_says_all_otherwise_is_taken_in_slices() -> None:
+    kernel = FakeKernel()
+    fib = a_fib(kernel)
+    learn(fib, prefixes := some(45_000))
+    apply(fib, kernel, limit=20_000)
+    fib.interfaces_lost({ETH0})
+    while fib.actual(V4):
+        before = len(fib.actual(V4))
+        fib.delta(1, 0.0)
+        assert before - len(fib.actual(V4)) <= forgetting.AT_ONCE
+    fib.kernel_state(kernel.dump_now())
+    grown = []
+    while len(fib.actual(V4)) < len(prefixes) - 10:
+        before = len(fib.actual(V4))
+        fib.delta(1, 0.0)
+        grown.append(len(fib.actual(V4)) - before)
+    assert max(grown) <= check.FEW_AT_ONCE
