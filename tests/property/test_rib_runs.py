@@ -126,7 +126,7 @@ class Watched:
 
 
 @given(st.lists(st.tuples(steps, st.sampled_from([0, 0, 2, 7, None])), min_size=2, max_size=14))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_run_as_a_whole_comes_to_the_same_as_prefix_by_prefix(history) -> None:
     whole, single, sliced = Watched(), Watched(), False
     for step, decide in [*history, (lambda _: None, None)]:
