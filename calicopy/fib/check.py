@@ -13,19 +13,24 @@ FEW_AT_ONCE = 3_000  # where much differs: each that does costs 2 us
 
 
 class Check:
-    """One dump. `since` has the prefixes of which something newer is known than what the dump says; `gone` has, after
-    each step, unsure ones that the dump turned out not to have.
+    """One dump, from when it is asked for. `since` has the prefixes of which something newer may be known than what the
+    dump says; `gone` has, after each step, unsure ones that the dump turned out not to have.
     """
 
-    def __init__(self, routes: Mapping[Packed, RouteTarget]) -> None:
+    def __init__(self) -> None:
         self.since: set[Packed] = set()
-        self._routes = routes
-        self._items = iter(routes.items())
+        self.has_come = False
+        self._routes: Mapping[Packed, RouteTarget] = {}
+        self._items: Iterator[tuple[Packed, RouteTarget]] = iter(())
         self._rest: Iterator[Packed] | None = None
         self._unsure: Iterator[Packed] | None = None
         self.gone: list[Packed] = []
         self._limit = FEW_AT_ONCE
         self.done = False
+
+    def came(self, routes: Mapping[Packed, RouteTarget]) -> None:
+        """This is what it says."""
+        self.has_come, self._routes, self._items = True, routes, iter(routes.items())
 
     def step(
         self, actual: Mapping[Packed, RouteTarget], unsure: Iterable[Packed]

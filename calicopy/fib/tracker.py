@@ -20,6 +20,7 @@ from errno import ENOENT
 from itertools import repeat
 from operator import is_
 
+from calicopy.fib.batches import sorted_out
 from calicopy.fib.check import Check
 from calicopy.fib.forgetting import Forgetting
 from calicopy.fib.in_flight import InFlight
@@ -30,8 +31,6 @@ from calicopy.fib.strays import Strays
 from calicopy.fib.targets import Intern
 from calicopy.fib.types import KernelRoute, RouteBatch, RouteOp, RouteTarget, WriteResult
 from calicopy.net import Family, Packed
-
-_ORDER = {RouteOp.ADD: 0, RouteOp.REPLACE: 1, RouteOp.DELETE: 2}
 
 
 class RouteTracker:
@@ -56,6 +55,7 @@ class RouteTracker:
         self._mixed = False  # whether what waits may be in flight as well, wait twice, or have come right
         self._parked = Parked()
         self.in_flight = InFlight()
+        self._told: dict[Packed, RouteTarget | None] = {}  # what events said of prefixes in flight
         self._recheck = False  # whether something that is in flight was wanted otherwise meanwhile
         self._adopted: set[Packed] = set()
         self._leaving = False  # whether routes that are neither desired nor adopted may be in the kernel
@@ -84,8 +84,8 @@ class RouteTracker:
     @property
     def has_ready(self) -> bool:
         """Whether `delta` has something to give."""
-        later = self._check is not None or self._forgetting or (self._sweeping and self._strays)
-        return bool(self._urgent or self._ready or later)
+        dumped = self._check is not None and self._check.has_come
+        return bool(self._urgent or self._ready or dumped or self._forgetting or (self._sweeping and self._strays))
 
     def is_pending(self, packed: Packed) -> bool:
         """Whether this prefix differs, or is being written."""
@@ -120,9 +120,9 @@ class RouteTracker:
             self._leaving = True
         else:
             desired.update(dict.fromkeys(prefixes, target))
+            known = self._leaving or bool(self._adopted)
             if self._adopted:
                 self._adopted.difference_update(prefixes)
-            known = self._leaving or self._adopted
             if len(desired) - count == len(prefixes) and not (known and not self.actual.keys().isdisjoint(prefixes)):
                 self._queue(prefixes, RouteOp.ADD, target, urgent=urgent)
                 return
@@ -225,33 +225,21 @@ class RouteTracker:
         return [packed for packed in part if packed not in flying]
 
     def _sort(self, taken: list[Packed]) -> list[RouteBatch]:
-        """Batches of what differs."""
-        if not taken:
-            return []
-        wanted, held = list(map(self.desired.get, taken)), list(map(self.actual.get, taken))
-        target = wanted[0]
-        if target is not None and not any(held) and all(map(is_, wanted, repeat(target))):
-            return [] if self._park_all(taken, target) else [RouteBatch(RouteOp.ADD, self.family, target, taken)]
-        runs: dict[tuple[RouteOp, int], tuple[RouteTarget | None, list[Packed]]] = {}
-        for packed, target, there in zip(taken, wanted, held, strict=True):
-            if (target is there) if target is not None else not self._differs(packed):
-                continue
-            op = RouteOp.DELETE if target is None else RouteOp.ADD if there is None else RouteOp.REPLACE
-            runs.setdefault((op, id(target)), (target, []))[1].append(packed)
-        ordered = sorted(runs.items(), key=lambda run: _ORDER[run[0][0]])
-        return [
-            RouteBatch(op, self.family, target, part)
-            for (op, _), (target, part) in ordered
-            if target is None or not self._park_all(part, target)
-        ]
+        """Batches of what differs, of what need not wait."""
+        found = sorted_out(
+            self.family, taken, desired=self.desired, actual=self.actual, is_left=self._differs
+        )
+        return [batch for batch in found if batch.target is None or not self._park_all(batch.prefixes, batch.target)]
 
     def _park_all(self, prefixes: list[Packed], target: RouteTarget) -> bool:
         """Have these wait when the object that they lead to is not there."""
-        number = target.next_hop_id
-        if not number or number in self._next_hops:
+        if self._can_lead(target):
             return False
-        self._parked.add(prefixes, number)
+        self._parked.add(prefixes, target.next_hop_id)
         return True
+
+    def _can_lead(self, target: RouteTarget | None) -> bool:
+        return target is None or not target.next_hop_id or target.next_hop_id in self._next_hops
 
     def next_hop_is_there(self, number: int) -> None:
         """The kernel holds the nexthop object with this id now: routes to it can be written."""
@@ -280,8 +268,16 @@ class RouteTracker:
             wanted = map(self.desired.get, done)
             self._queue([packed for packed, now_ in zip(done, wanted, strict=True) if now_ is not target])
             self._recheck = bool(self.in_flight)
+        if self._told:
+            self._weigh(batch)
         if failed:
             self._fail(batch, failed, now)
+
+    def _weigh(self, batch: RouteBatch) -> None:
+        """Others changed some of these while they were written, before us or after us."""
+        told = {packed: self._told.pop(packed) for packed in batch.prefixes if packed in self._told}
+        other = {packed: now or batch.target for packed, now in told.items() if now is not batch.target}
+        self._doubt({packed: perhaps for packed, perhaps in other.items() if perhaps is not None}, other)
 
     def _fail(self, batch: RouteBatch, failed: Mapping[Packed, int], now: float) -> None:
         again: list[Packed] = []
@@ -291,8 +287,9 @@ class RouteTracker:
                 held = self.actual.pop(packed, None)
                 if held is not None:
                     self.unsure[packed] = held
-            if self.desired.get(packed) is not batch.target or (batch.op is RouteOp.REPLACE and code == ENOENT):
-                again.append(packed)  # something else is wanted by now, or it had vanished before we knew
+            vanished = batch.op is RouteOp.REPLACE and code == ENOENT
+            if vanished or self.desired.get(packed) is not batch.target or not self._can_lead(batch.target):
+                again.append(packed)  # something else is wanted by now, or something had vanished before we knew
                 continue
             self._retries.failed(packed, code, now)
         self._queue(again)
@@ -304,19 +301,24 @@ class RouteTracker:
 
     # -- what the kernel says
 
+    def dump_begins(self) -> None:
+        """A dump is asked for: what is heard from here on it may have missed."""
+        self._check = Check()
+
     def kernel_state(self, routes: Mapping[Packed, RouteTarget], strays: Iterable[KernelRoute]) -> None:
         """Take a whole dump as what is there, in this call and in the next deltas, a slice in each.
 
         What is in flight keeps its state until its result. Before the first dump was taken whole, delta gives nothing.
         """
         self._strays.set(strays)
-        self._check = Check(routes)
+        self._check = self._check or Check()
+        self._check.came(routes)
         for _ in range(2):  # for few routes there are no more slices
             self._check_on()
 
     def _check_on(self) -> None:
         check = self._check
-        if check is None:
+        if check is None or not check.has_come:
             return
         found, flying, failures = check.step(self.actual, self.unsure), self.in_flight.prefixes, self.failures
         again: list[Packed] = []
@@ -345,7 +347,9 @@ class RouteTracker:
         flying = self.in_flight.prefixes
         again: list[Packed] = []
         for packed, target in changes.items():
-            if packed not in flying:
+            if packed in flying:
+                self._told[packed] = target
+            else:
                 self._settle(packed, target, again)
         self._mixed = self._leaving = True
         self._know(changes)

@@ -84,6 +84,10 @@ class LinkChanges:
         """Set a device up."""
         self._set(ifindex, "state", "up", what=f"interface {ifindex} up")
 
+    def set_down(self, ifindex: int) -> None:
+        """Set a device down."""
+        self._set(ifindex, "state", "down", what=f"interface {ifindex} down")
+
     def _set(self, ifindex: int, field: str, value: str | int, *, what: str) -> None:
         self._do(lambda requests: requests.link("set", index=ifindex, **{field: value}), what=what)
 

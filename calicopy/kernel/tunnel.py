@@ -68,6 +68,33 @@ def ensure_tun(socket: NetlinkSocket, spec: TunnelSpec) -> TunnelStatus:
     return bring_up(socket, spec, lambda socket, _: _existing(socket, spec.device, "tun"), kind="tun")
 
 
+def retire_tunnel(socket: NetlinkSocket, spec: TunnelSpec) -> list[KernelProblem]:
+    """Have the device of `spec` take no packet any more, where it is one of ours.
+
+    A VXLAN device of that name is removed. Another, which the kernel may have made itself, loses our addresses, and is
+    set down unless somebody's are on it; the anchor is what tells that we had set it up.
+    """
+    link = find_link(socket, spec.device)
+    with LinkChanges() as changes:
+        try:
+            if link is not None and link.kind == "vxlan":
+                changes.delete(link.ifindex)
+            elif link is not None and (ANCHOR, ANCHOR.max_prefixlen) in link.addresses:
+                ours = [
+                    (address, length)
+                    for address, length in link.addresses
+                    if address == ANCHOR or any(address in pool for pool in spec.pools)
+                ]
+                theirs = [address for address, _ in set(link.addresses) - set(ours) if not address.is_link_local]
+                if not theirs:
+                    changes.set_down(link.ifindex)
+                for address, length in sorted(ours, key=lambda one: one[0] == ANCHOR):  # the sign is taken off last
+                    changes.remove_address(link.ifindex, address, length=length)
+        except NetlinkError as error:
+            return [not_set(spec.device, error)]
+    return []
+
+
 def bring_up(socket: NetlinkSocket, spec: TunnelSpec, find: Find, *, kind: str) -> TunnelStatus:
     """Bring a tunnel device of any kind to what `spec` says; what could not be done is in the status."""
     with LinkChanges() as changes:

@@ -101,6 +101,12 @@ async def faults(name: str) -> None:
         await quiet(seen)
         assert len(seen) == before, f"nothing was to be changed, yet: {seen[before:]}"
         listener.cancel()
+        ip("-n", name, "addr", "del", "172.31.0.1/32", "dev", "tunl0")
+        assert await kernel.retire_tunnel(spec) == []
+        shown = ip("-n", name, "-o", "addr", "show", "dev", "tunl0")
+        assert "inet " not in shown, shown
+        assert "UP" not in ip("-n", name, "link", "show", "tunl0").splitlines()[0]
+        assert (await kernel.ensure_tunnel(spec)).problems == ()
     finally:
         await kernel.close()
 

@@ -287,3 +287,47 @@ def test_a_dump_that_says_all_otherwise_is_taken_in_slices() -> None:
         fib.delta(1, 0.0)
         grown.append(len(fib.actual(V4)) - before)
     assert max(grown) <= check.FEW_AT_ONCE
+
+
+def test_a_route_that_others_delete_while_it_is_written_is_written_again() -> None:
+    kernel = FakeKernel(has_objects=False)
+    fib = a_fib(kernel)
+    learn(fib, prefixes := some(3))
+    batches = fib.delta(10, 0.0)
+    results = kernel.write_now(batches)
+    del kernel.table[V4, prefixes[1], kernel.metric]
+    fib.kernel_changed(V4, {prefixes[1]: None})
+    fib.written(results, 0.0)
+    assert apply(fib, kernel) == 1
+    assert set(kernel.ours()) == set(prefixes)
+    assert fib.in_sync
+
+
+def test_an_echo_of_what_is_being_written_is_no_change() -> None:
+    kernel = FakeKernel(has_objects=False)
+    fib = a_fib(kernel)
+    learn(fib, prefixes := some(3))
+    results = kernel.write_now(fib.delta(10, 0.0))
+    fib.kernel_changed(V4, kernel.ours())
+    fib.written(results, 0.0)
+    assert apply(fib, kernel) == 0
+    fib.apply_decisions(V4, [(None, prefixes)])
+    results = kernel.write_now(fib.delta(10, 0.0))
+    fib.kernel_changed(V4, dict.fromkeys(prefixes))
+    fib.written(results, 0.0)
+    assert apply(fib, kernel) == 0
+    assert fib.in_sync
+
+
+def test_a_route_that_others_deleted_after_a_dump_read_it_is_written_again() -> None:
+    kernel = FakeKernel(has_objects=False)
+    fib = a_fib(kernel)
+    learn(fib, prefixes := some(3))
+    apply(fib, kernel)
+    fib.dump_begins()
+    dump = kernel.dump_now()
+    del kernel.table[V4, prefixes[1], kernel.metric]
+    fib.kernel_changed(V4, {prefixes[1]: None})
+    fib.kernel_state(dump)
+    apply(fib, kernel)
+    assert set(kernel.ours()) == set(prefixes)
