@@ -136,7 +136,7 @@ def test_a_node_that_the_cluster_file_drops_is_the_same() -> None:
 
 def test_a_session_that_the_cluster_file_drops_leaves_what_another_peer_brings() -> None:
     script = with_many(holding=(do.WriteRoutes,))
-    body = simnet.update_body(MANY, next_hop=N2, attributes=attributes(2))
+    body = simparts.update_body(MANY, next_hop=N2, attributes=attributes(2))
     script.tell(sp.UpdatesReceived(N3, (body,)))
     config = replace(without(script, N2), nodes=script.core.node.nodes, mesh_linger_s=0.0)
     script.tell(ev.ConfigChanged(config))
