@@ -149,26 +149,7 @@ class Agent:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.changeover.reload)
         self.udp.configure(wanted=Encapsulation.UDP in self.node.cluster.decapsulated)
         self.client.start()
-        tasks = [
-            asyncio.create_task(work, name=name)
-            for name, work in {
-                "core": self.loop.run(),
-                "changes": self.changes.run(),
-                "speaker events": self.speaker.listen(),
-                "speaker commands": self.speaker.task.run(),
-                "speaker sessions": self.speaker.sessions.run(),
-                "speaker control": self.speaker.control.watch(),
-                "kernel events": self.kernel.listen(),
-                "kernel routes": self.kernel.routes.run(),
-                "kernel next hops": self.kernel.next_hops.run(),
-                "kernel host": self.kernel.host.run(),
-                "kernel nft": self.kernel.nft.run(),
-                "kernel nft events": self.kernel.watch_nft(),
-                "store": self.store.task.run(),
-                "udp": self.udp.watch(),
-                "workloads": self._look_after(calls),
-            }.items()
-        ]
+        tasks = [asyncio.create_task(work, name=name) for name, work in self._works(calls).items()]
         self.loop.post(ev.Ticked())
         stop = asyncio.create_task(stopping.wait())
         server: ApiServer | None = None
@@ -192,6 +173,26 @@ class Agent:
             await asyncio.gather(stop, *tasks, return_exceptions=True)
             self.udp.close()
             await asyncio.to_thread(self.store.close)
+
+    def _works(self, calls: Workloads) -> dict[str, Coroutine[object, object, None]]:
+        """What runs as long as the agent does, by name."""
+        return {
+            "core": self.loop.run(),
+            "changes": self.changes.run(),
+            "speaker events": self.speaker.listen(),
+            "speaker commands": self.speaker.task.run(),
+            "speaker sessions": self.speaker.sessions.run(),
+            "speaker control": self.speaker.control.watch(),
+            "kernel events": self.kernel.listen(),
+            "kernel routes": self.kernel.routes.run(),
+            "kernel next hops": self.kernel.next_hops.run(),
+            "kernel host": self.kernel.host.run(),
+            "kernel nft": self.kernel.nft.run(),
+            "kernel nft events": self.kernel.watch_nft(),
+            "store": self.store.task.run(),
+            "udp": self.udp.watch(),
+            "workloads": self._look_after(calls),
+        }
 
     async def _serve(self, lock: SocketLock) -> ApiServer:
         """The API, started. gRPC is loaded beside the first steps of the core, so that routing does not wait for it."""

@@ -2,7 +2,7 @@
 
 Theory of operation: the device is persistent, so it outlives whoever made it; agent and forwarder open it the same way,
 and the first one makes it. But a TUN device has a carrier only while a descriptor is open on it, and without a carrier
-the kernel flushes next hop objects and all routes on them, silently. So it has several queues (IFF_MULTI_QUEUE), and
+the kernel flushes nexthop objects and all routes on them, silently. So it has several queues (IFF_MULTI_QUEUE), and
 agent and supervisor hold a *detached* one each: no packet is given to that, yet the carrier stays while the forwarder
 and the agent are started anew.
 All must open it with the same flags, since the kernel applies the last ones to everybody.

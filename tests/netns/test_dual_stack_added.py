@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import faults
 import labs
 import pytest
 import yaml
@@ -35,11 +36,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
 
 
 def test_an_ipv6_pool_is_added_and_taken_away_while_pods_of_before_go_on(lab: labs.TestLab, tmp_path: Path) -> None:
-    old = {node: lab.pod(node, "old") for node in NODES}
-    flood = tmp_path / "ping"
-    words = ("ip", "netns", "exec", "old", "ping", "-i", "0.02", "-w", "15", old["n2"])
-    pinging = lab.spawn("n1", *words, output=flood)
-    labs.wait_until(lambda: flood.exists() and flood.read_text().count("bytes from") > 10, what="the flood runs")
+    old = {node: lab.pod(node, "pod") for node in NODES}
+    flood = faults.Flood(lab, tmp_path, ())
+    flood.start("n1", old["n2"])
 
     for node in NODES:
         (lab.topology.parent / node / "more.yaml").write_text(yaml.safe_dump(MORE))
@@ -49,7 +48,7 @@ def test_an_ipv6_pool_is_added_and_taken_away_while_pods_of_before_go_on(lab: la
         new[node] = lab.attach(node, "new")
         assert len(new[node]) == 2
         # Who was there keeps what it has.
-        assert lab.cli(node, "workload", "attach", "old", "old")["addresses"] == [old[node]]
+        assert lab.cli(node, "workload", "attach", "pod", "pod")["addresses"] == [old[node]]
     labs.wait_until(
         lambda: "2001:db8::2" in {route.get("gateway") for route in lab.kernel_routes("n1", ipv6=True).values()},
         what="n1 routes n2's block",
@@ -58,9 +57,8 @@ def test_an_ipv6_pool_is_added_and_taken_away_while_pods_of_before_go_on(lab: la
         ping = ("ip", "netns", "exec", "new", "ping", "-c", "3", "-i", "0.1", "-W", "1", address)
         assert " 0% packet loss" in lab.run("n1", *ping)
 
-    assert pinging.wait(timeout=30) == 0
-    assert " 0% packet loss" in flood.read_text()
     lab.wait_healthy(*NODES)
+    assert flood.stop("n1") == (0, [])
 
     # The pool is taken away: its block stays until the last address is given back.
     (lab.topology.parent / "n2" / "less.yaml").write_text(yaml.safe_dump(CLUSTER))

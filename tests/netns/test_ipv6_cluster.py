@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import faults
 import labs
 import pytest
 import yaml
@@ -94,14 +95,11 @@ def test_what_leaves_the_pools_has_the_nodes_address(lab: labs.TestLab, pods: di
 
 
 def test_a_killed_agent_costs_no_packet(lab: labs.TestLab, pods: dict[str, str], tmp_path: Path) -> None:
-    flood = tmp_path / "ping"
-    words = ("ip", "netns", "exec", "pod", "ping", "-i", "0.01", "-w", "5", pods["n2"])
-    pinging = lab.spawn("n1", *words, output=flood)
-    labs.wait_until(lambda: flood.exists() and flood.read_text().count("bytes from") > 20, what="the flood runs")
+    flood = faults.Flood(lab, tmp_path, ())
+    flood.start("n1", pods["n2"])
     lab.restart("n2", "calicopy", "agent")
     lab.wait_healthy("n2")
-    assert pinging.wait(timeout=30) == 0
-    assert " 0% packet loss" in flood.read_text()
+    assert flood.stop("n1") == (0, [])
     (workload,) = lab.cli("n2", "workload", "list")["items"]
     assert (workload["addresses"], workload.get("problem", "")) == ([pods["n2"]], "")
 

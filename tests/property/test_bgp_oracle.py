@@ -269,7 +269,7 @@ def sound_messages(draw: st.DrawFn) -> tuple[bytes, SessionOptions]:
     return message(b"".join(encode_attribute(*one) for one in attributes), nlri, withdrawn), session
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(sound_messages())
 def test_both_decoders_see_the_same_in_sound_messages(generated: tuple[bytes, SessionOptions]) -> None:
     octets, session = generated
@@ -278,7 +278,7 @@ def test_both_decoders_see_the_same_in_sound_messages(generated: tuple[bytes, Se
     assert we_see(update) == exa_sees(octets, session)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(st.lists(asns, min_size=1, max_size=6), st.integers(0, 6), short_asns)
 def test_both_decoders_rebuild_the_same_path_on_a_2_octet_session(path: list[int], kept: int, aggregator: int) -> None:
     old = [asn if asn < 65536 else 23456 for asn in path]
@@ -450,7 +450,7 @@ def test_an_attribute_that_we_do_not_read_keeps_no_prefix_from_either(code: int)
         assert ours.announced == theirs.announced
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 @given(sound_messages(), st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=4))
 def test_flipped_octets_never_make_the_decoders_announce_different_prefixes(
     generated: tuple[bytes, SessionOptions], flips: list[tuple[int, int]]
@@ -473,7 +473,7 @@ def test_flipped_octets_never_make_the_decoders_announce_different_prefixes(
     assert (update.verdict is Verdict.OK) == (not update.faults)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=80), st.booleans())
 def test_no_octets_make_the_decoder_raise(octets: bytes, ibgp: bool) -> None:
     update = decode_update(octets, SessionOptions(families=FAMILIES, ibgp=ibgp))

@@ -119,7 +119,7 @@ def updates(draw: st.DrawFn) -> tuple[Update, SessionOptions]:
     return Update(withdrawn, tuple(announced), attributes if announced else None), session
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(updates())
 def test_an_update_survives_the_wire(generated: tuple[Update, SessionOptions]) -> None:
     update, session = generated
@@ -132,7 +132,7 @@ def test_an_update_survives_the_wire(generated: tuple[Update, SessionOptions]) -
     assert decode_update(octets, session, cache) == decode_update(octets, session, cache) == update
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(external_attributes, hosts4)
 def test_4_octet_as_numbers_survive_a_2_octet_session(attributes: PathAttributes, next_hop: IPv4Address) -> None:
     session = SessionOptions(asn4=False, extended_message=True)
@@ -178,7 +178,7 @@ def nlri_fields(draw: st.DrawFn) -> tuple[bytes, Family, bool]:
     return out + draw(st.sampled_from((b"", b"", b"\x21", b"\xff\0\0"))), family, add_path
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(nlri_fields())
 def test_the_fast_walk_reads_what_the_plain_one_reads(field: tuple[bytes, Family, bool]) -> None:
     data, family, add_path = field
@@ -223,7 +223,7 @@ capabilities = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(asns, st.sampled_from((0, 3, 9, 65535)), hosts4, capabilities)
 def test_an_open_survives_the_wire_in_either_form(
     asn: int, hold: int, router_id: IPv4Address, some: Capabilities

@@ -26,13 +26,13 @@ def whole(text: str) -> None:
         assert error.message
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, len(FULL)), st.integers(0, 12), PIECES)
 def test_a_file_with_something_written_over_is_refused_or_taken_whole(at: int, length: int, piece: str) -> None:
     whole(FULL[:at] + piece + FULL[at + length :])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(LINES), max_size=30))
 def test_lines_in_any_order_are_refused_or_taken_whole(lines: list[str]) -> None:
     whole("\n".join(lines))
@@ -74,7 +74,7 @@ _TREES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(
         st.sampled_from(["nodes", "pools", "bgp", "agent", "cluster", "address_detection"]), _TREES, max_size=4
@@ -84,7 +84,7 @@ def test_any_tree_is_refused_or_taken_whole(tree: dict[str, object]) -> None:
     whole(_flow(tree) + "\n")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=60))
 def test_any_octets_are_refused_or_taken_whole(data: bytes) -> None:
     result = load_bytes(data, filename="f")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import simnet
+import simparts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -87,7 +88,7 @@ def check_converged(net: simnet.Network) -> None:
         assert not host.core.ipam.block_conflicts()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(actions=ACTIONS)
 @example(actions=[("restart", 1, 0, 0.0), ("kill_speaker", 1, 0, 0.0), ("stop", 1, 1, 1.25), ("stop", 1, 0, 0.0)])
 def test_nodes_of_one_file_converge_without_colliding_whatever_happens(
@@ -105,7 +106,7 @@ def test_nodes_of_one_file_converge_without_colliding_whatever_happens(
     check_converged(net)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(actions=ACTIONS)
 def test_a_network_that_was_left_alone_is_at_rest(actions: list[tuple[str, int, int, float]]) -> None:
     net = simnet.Network(simnet.config(NAMES))
@@ -122,7 +123,7 @@ def test_a_network_that_was_left_alone_is_at_rest(actions: list[tuple[str, int, 
         assert deadline > net.now
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @example(deaths=[("stop", 1, 0.0), ("kill_speaker", 1, 1.0), ("restart", 0, 0.0)])  # who is asked knows nothing yet
 @given(
     deaths=st.lists(st.tuples(st.sampled_from(DEATHS), st.integers(0, 3), st.floats(0.0, 3.0)), max_size=6)
@@ -148,7 +149,7 @@ def reflected() -> simnet.ClusterConfig:
     return simnet.ClusterConfig.model_validate(file)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @example(deaths=[("restart", 0, 0.0), ("restart", 1, 0.0), ("kill_speaker", 2, 0.0)])  # who knew, and who had it
 @given(
     deaths=st.lists(st.tuples(st.sampled_from(DEATHS), st.integers(0, 3), st.floats(0.0, 3.0)), max_size=6)
@@ -165,7 +166,7 @@ def test_no_death_at_reflectors_or_clients_loses_a_route(deaths: list[tuple[str,
     assert not any(host.deleted for host in net.hosts.values())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     first=st.permutations(NAMES), second=st.permutations(NAMES), order=st.permutations(NAMES),
     pause=st.floats(0.0, 3.0), used=st.booleans(),
@@ -177,7 +178,7 @@ def test_nodes_with_files_that_differ_end_without_two_owners(
     net = simnet.Network(simnet.config(NAMES))
     for host, blocks in zip(net.hosts.values(), (first, second, first, second), strict=True):
         number = blocks.index(host.node.name)
-        host.disk.commit(simnet.stored_block(f"10.244.0.{64 * (number % 4)}/26", used="10.244.0.1" if used else ""))
+        host.disk.commit(simparts.stored_block(f"10.244.0.{64 * (number % 4)}/26", used="10.244.0.1" if used else ""))
     for name in order:
         net[name].start()
         net.run(pause)

@@ -107,7 +107,7 @@ def start(config: NodeConfig) -> Script:
     return Script(config, snapshot("10.244.0.0/26"), kernel=("10.244.0.0/26",)).boot()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(chain=st.lists(files(), min_size=2, max_size=4), heard=st.lists(st.booleans(), min_size=4, max_size=4))
 def test_a_core_that_was_reconfigured_equals_one_that_began_with_the_last_file(
     chain: list[dict[str, Any]], heard: list[bool]
@@ -132,7 +132,7 @@ def test_a_core_that_was_reconfigured_equals_one_that_began_with_the_last_file(
     assert outcome(changed) == outcome(fresh)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(one=files(), other=files())
 def test_a_session_whose_settings_stay_keeps_its_peer(one: dict[str, Any], other: dict[str, Any]) -> None:
     first, second = node(**one), node(**other)

@@ -61,7 +61,7 @@ def wanted(config: ClusterConfig) -> dict[str, set[str]]:
     return {name: (everybody if name in reflectors else reflectors) - {name} for name in NAMES}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     kinds=st.lists(st.sampled_from(sorted(FILES)), min_size=2, max_size=3),
     orders=st.lists(st.permutations(NAMES), min_size=3, max_size=3),

@@ -185,7 +185,7 @@ class Host:
 turns = st.lists(st.tuples(st.sampled_from(Turn), st.integers(0, 7)), max_size=60)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(states, turns), min_size=1, max_size=4), st.booleans())
 def test_whatever_happens_between_any_two_steps_the_kernel_comes_to_what_is_desired(
     history: list[tuple[State, list[tuple[Turn, int]]]], objects: bool

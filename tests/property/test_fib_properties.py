@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fibs import led, reached, write
 from fibstates import BLOCKS, ETH0, HOSTS, V4, State, bring_in, states
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calicopy.fib import BLACKHOLE, Fib
@@ -21,7 +21,6 @@ def apply(fib: Fib, kernel: FakeKernel, now: float) -> None:
     write(fib, kernel, now, 3)
 
 
-@settings(deadline=None)
 @given(st.lists(states, min_size=1, max_size=5), st.booleans())
 def test_incremental_equals_from_scratch(history: list[State], objects: bool) -> None:
     fib, fresh, kernel = Fib(), Fib(), FakeKernel(has_objects=objects)
@@ -40,7 +39,6 @@ def test_incremental_equals_from_scratch(history: list[State], objects: bool) ->
     assert fib.in_sync
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(states, flags), min_size=1, max_size=4), st.booleans())
 def test_a_first_apply_may_fail_in_any_way_and_the_second_does_not(
     history: list[tuple[State, FailureFlag]], objects: bool
@@ -62,7 +60,6 @@ def test_a_first_apply_may_fail_in_any_way_and_the_second_does_not(
         assert fib.in_sync
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(states, st.booleans(), st.booleans()), min_size=1, max_size=5))
 def test_a_link_that_flaps_in_the_middle_of_anything_leaves_what_is_desired(
     history: list[tuple[State, bool, bool]],
@@ -95,7 +92,6 @@ def flap(kernel: FakeKernel, ifindex: int) -> None:
     kernel.link_up(ifindex)
 
 
-@settings(deadline=None)
 @given(states, states, st.lists(st.sampled_from(BLOCKS + HOSTS)), st.lists(st.sampled_from(BLOCKS)), st.booleans())
 def test_whatever_the_kernel_holds_the_delta_leads_to_desired_and_leaves_foreign_routes(
     before: State, after: State, leftovers: list[Prefix], foreign: list[Prefix], objects: bool
@@ -123,7 +119,6 @@ def test_whatever_the_kernel_holds_the_delta_leads_to_desired_and_leaves_foreign
     assert used <= kernel.our_objects().keys()
 
 
-@settings(deadline=None)
 @given(states, states, st.booleans())
 def test_objects_that_nothing_leads_to_are_deleted_in_the_end(before: State, after: State, restart: bool) -> None:
     kernel, fib = FakeKernel(), Fib()
@@ -145,7 +140,6 @@ def test_objects_that_nothing_leads_to_are_deleted_in_the_end(before: State, aft
     assert groups or objects.keys() == used
 
 
-@settings(deadline=None)
 @given(states, st.booleans())
 def test_an_adopted_table_that_is_as_wanted_is_never_written(state: State, objects: bool) -> None:
     state = replace(state, dead=frozenset())
@@ -163,7 +157,6 @@ def test_an_adopted_table_that_is_as_wanted_is_never_written(state: State, objec
     assert second.in_sync
 
 
-@settings(deadline=None)
 @given(states)
 def test_a_restart_while_nodes_are_gone_rewrites_no_route_when_they_are_back(state: State) -> None:
     kernel, first = FakeKernel(), Fib()

@@ -310,12 +310,12 @@ class OneNode(RuleBasedStateMachine):
 
 
 OneNode.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow]
 )
 TestOneNode = OneNode.TestCase
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), same_start=st.booleans(), pool=st.sampled_from([POOL, PoolSpec("six", P("fd00::/122"), 125)]))
 def test_two_owners_that_hear_each_other_end_with_one_owner(
     data: st.DataObject, same_start: bool, pool: PoolSpec

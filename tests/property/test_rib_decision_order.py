@@ -36,7 +36,7 @@ def path(draw: st.DrawFn, index: int) -> Path:
 paths = st.integers(1, 7).flatmap(lambda n: st.tuples(*(path(index) for index in range(n))))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(paths=paths, data=st.data(), most=st.integers(1, 4), relax=st.booleans())
 def test_the_decision_does_not_depend_on_the_order_of_the_paths(paths, data, most, relax):
     shuffled = data.draw(st.permutations(paths))
@@ -46,7 +46,7 @@ def test_the_decision_does_not_depend_on_the_order_of_the_paths(paths, data, mos
     assert dict(one.losing) == dict(other.losing)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(paths=paths, most=st.integers(1, 4), relax=st.booleans())
 def test_every_path_is_either_selected_or_has_lost_at_a_step(paths, most, relax):
     ranking = rank(paths, FACTS, multipath_max=most, multipath_relax=relax)

@@ -273,6 +273,6 @@ class SlicedRibMachine(RibMachine):
 
 
 TestRibIsItsPresentState = RibMachine.TestCase
-TestRibIsItsPresentState.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestRibIsItsPresentState.settings = settings(max_examples=60, stateful_step_count=25)
 TestRibInSlices = SlicedRibMachine.TestCase
-TestRibInSlices.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRibInSlices.settings = settings(max_examples=150, stateful_step_count=40)

@@ -170,7 +170,7 @@ CONFLICTS_THAT_END_WITH_THE_PATHS = [
 @example(NEW_BESIDE_KNOWN_OWNERS, -100)
 @example(SELECTED_BEFORE_BESIDE_NEW, -100)
 @example(CONFLICTS_THAT_END_WITH_THE_PATHS, 3)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_a_run_as_a_whole_comes_to_the_same_as_prefix_by_prefix(history, slack) -> None:
     whole, single, sliced = Watched(), Watched(), False
     for step, decide in [*history, (lambda _: None, None)]:

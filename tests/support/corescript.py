@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import simnet
+import simparts
 
 from calicopy.config.resolve import NodeConfig, resolve
 from calicopy.core import commands as do
@@ -66,7 +67,7 @@ class Script:
             Prefix.parse(prefix).packed: RouteTarget(RouteKind.UNICAST, (Hop(None, 7),))
             for prefix in kernel
         }
-        self.next_hops = simnet.NextHopObjects()
+        self.next_hops = simparts.NextHopObjects()
         self.held: set[type] = set()  # kinds of commands that are not answered
         self.done: list[do.Command] = []
 
@@ -144,20 +145,20 @@ class Script:
 
     @property
     def our_open(self) -> bytes:
-        return simnet.open_body(self.node.asn, self.node.router_id, enhanced_refresh=True)
+        return simparts.open_body(self.node.asn, self.node.router_id, enhanced_refresh=True)
 
     def open_of(self, peer: str, **capabilities: object) -> bytes:
         asn = next(one.asn for one in self.node.sessions if str(one.address) == peer)
-        return simnet.open_body(asn, peer, **capabilities)
+        return simparts.open_body(asn, peer, **capabilities)
 
     def hear(self, peer: str, *prefixes: str, number: int | None = None) -> Script:
         """The peer announces prefixes, as their owner unless `number` is another node's."""
         number = int(peer.rpartition(".")[2]) if number is None else number
-        body = simnet.update_body(prefixes, next_hop=peer, attributes=attributes(number))
+        body = simparts.update_body(prefixes, next_hop=peer, attributes=attributes(number))
         return self.tell(sp.UpdatesReceived(peer, (body,)))
 
     def hear_withdrawn(self, peer: str, *prefixes: str) -> Script:
-        body = simnet.update_body((), withdraw=[Prefix.parse(prefix).packed for prefix in prefixes])
+        body = simparts.update_body((), withdraw=[Prefix.parse(prefix).packed for prefix in prefixes])
         return self.tell(sp.UpdatesReceived(peer, (body,)))
 
     def end_of_rib(self, *peers: str) -> Script:
@@ -191,9 +192,9 @@ class Script:
 
 def snapshot(*blocks: str, used: str = "") -> Snapshot:
     """A disk that holds these blocks."""
-    disk = simnet.Disk()
+    disk = simparts.Disk()
     for block in blocks:
-        disk.commit(simnet.stored_block(block, used=used))
+        disk.commit(simparts.stored_block(block, used=used))
     return disk.snapshot()
 
 

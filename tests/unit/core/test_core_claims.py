@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-import simnet
+import simparts
 from corescript import N2, N3, Script, attributes, fresh, node, snapshot
 
 from calicopy.core import commands as do
@@ -85,7 +85,7 @@ def test_a_claim_that_is_heard_at_another_node_together_with_its_end_of_rib_move
 def test_a_claim_waits_until_all_that_was_heard_before_the_gate_opened_is_decided() -> None:
     """The UPDATE that names the block and the End-of-RIB come in one step."""
     script = fresh().up(N2).up(N3).end_of_rib(N3)
-    body = simnet.update_body([FIRST], next_hop=N2, attributes=attributes(2))
+    body = simparts.update_body([FIRST], next_hop=N2, attributes=attributes(2))
     script.tell(sp.UpdatesReceived(N2, (body, b"\0\0\0\0")))
     assert len(script.own) == 1
     assert FIRST not in script.own

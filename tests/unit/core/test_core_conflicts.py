@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import simnet
+import simparts
 from corescript import N2, N3, Script, node, snapshot
 
 from calicopy.core import commands as do
@@ -18,8 +19,8 @@ V4 = Family.IPV4
 def doubled(*, one: str = "", two: str = "") -> simnet.Network:
     """n1 and n2 both hold BLOCK, with an address in use where given; n3 watches."""
     net = simnet.Network(simnet.config(["n1", "n2", "n3"]))
-    net["n1"].disk.commit(simnet.stored_block(BLOCK, used=one))
-    net["n2"].disk.commit(simnet.stored_block(BLOCK, used=two))
+    net["n1"].disk.commit(simparts.stored_block(BLOCK, used=one))
+    net["n2"].disk.commit(simparts.stored_block(BLOCK, used=two))
     for host in net.hosts.values():
         host.start()
     net.run(5.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-import simnet
+import simparts
 from corescript import N2, N3, Script, node, owner, planned, snapshot
 
 from calicopy.core import commands as do
@@ -117,7 +117,7 @@ def reflected(script: Script, *, communities: tuple[int, ...] = ()) -> Script:
         sp.RawAttribute(flags=0x80 if code in (9, 10) else 0xC0 if code == 8 else 0x40, code=code, value=value)
         for code, value in values.items()
     ]
-    body = simnet.update_body([THEIRS], next_hop=N2, attributes=[*attributes, owner(2)])
+    body = simparts.update_body([THEIRS], next_hop=N2, attributes=[*attributes, owner(2)])
     return script.tell(sp.UpdatesReceived(N3, (body,)))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
-import simnet
+import simparts
 from corescript import N2, N3, Script, node, snapshot
 
 from calicopy.core import events as ev
@@ -43,7 +43,7 @@ def say(script: Script, peer: str, prefix: str, *, local_pref: int = 100, as_pat
     attributes = [
         sp.RawAttribute(flags=flags.get(code, 0x40), code=code, value=value) for code, value in values.items()
     ]
-    body = simnet.update_body([prefix], next_hop=next_hop or peer, attributes=attributes)
+    body = simparts.update_body([prefix], next_hop=next_hop or peer, attributes=attributes)
     script.tell(sp.UpdatesReceived(peer, (body,)))
 
 

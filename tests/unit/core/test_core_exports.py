@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import simnet
+import simparts
 from corescript import N2, N3, Script, node, snapshot, with_session
 
 from calicopy.core import commands as do
@@ -51,7 +52,7 @@ def test_a_family_in_which_we_have_no_address_gets_its_end_of_rib_all_the_same()
     """A peer that has restarted waits for it, family by family (RFC 4724 section 4.1)."""
     both = (Family.IPV4, Family.IPV6)
     script = Script(with_session(node(), families=both), snapshot(OURS)).boot()
-    opens = [simnet.open_body(64512, router_id, families=both) for router_id in (script.node.router_id, N2)]
+    opens = [simparts.open_body(64512, router_id, families=both) for router_id in (script.node.router_id, N2)]
     script.tell(sp.PeerUp(N2, *opens))
     assert [one.family for one in script.seen(do.SendEndOfRib)] == [*both]
 
@@ -62,7 +63,7 @@ def test_a_session_that_goes_to_another_as_is_told_nothing_of_the_new_kind_befor
     script.done.clear()
     script.tell(ev.ConfigChanged(with_session(node(), asn=64600)))
     assert not script.seen(do.Advertise)
-    script.tell(sp.PeerDown(N2, "closing"), sp.PeerUp(N2, script.our_open, simnet.open_body(64600, N2)))
+    script.tell(sp.PeerDown(N2, "closing"), sp.PeerUp(N2, script.our_open, simparts.open_body(64600, N2)))
     told = announced(script, OURS)
     assert 5 not in told
     assert told[2] == bytes.fromhex("0201 0000fc00")
@@ -122,7 +123,7 @@ def test_changes_without_end_hold_back_neither_the_table_nor_end_of_rib_of_a_new
     script = Script(node(), snapshot(OURS)).boot().up(N2).end_of_rib(N2)
     core, seen = script.core, list[do.Command]()
     hosts = [Prefix.parse(f"10.244.{8 + n // 250}.{n % 250}/32") for n in range(2 * SLICE)]
-    events: list[ev.CoreEvent] = [sp.PeerUp(N3, script.our_open, simnet.open_body(64512, N3))]
+    events: list[ev.CoreEvent] = [sp.PeerUp(N3, script.our_open, simparts.open_body(64512, N3))]
     for number in range(12):
         core.exports.set_prefixes(frozenset((Prefix.parse(OURS), *hosts[number % 2 :: 2])))
         seen += core.handle(events, script.now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
-import simnet
+import simparts
 from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.config.resolve import NodeConfig
@@ -75,7 +75,7 @@ def test_paths_that_are_kept_over_a_lost_session_are_used_on() -> None:
 
 def test_a_next_hop_that_another_peer_still_announces_is_alive() -> None:
     script = with_many(holding=(do.WriteRoutes,))
-    body = simnet.update_body([ANYCAST], next_hop=N2, attributes=attributes(2))
+    body = simparts.update_body([ANYCAST], next_hop=N2, attributes=attributes(2))
     script.tell(sp.UpdatesReceived(N3, (body,))).tell(sp.PeerDown(N2, "hold timer expired"))
     assert gateways(script, MANY[0]) == {N2}
 
@@ -136,7 +136,7 @@ def test_a_node_that_the_cluster_file_drops_is_the_same() -> None:
 
 def test_a_session_that_the_cluster_file_drops_leaves_what_another_peer_brings() -> None:
     script = with_many(holding=(do.WriteRoutes,))
-    body = simnet.update_body(MANY, next_hop=N2, attributes=attributes(2))
+    body = simparts.update_body(MANY, next_hop=N2, attributes=attributes(2))
     script.tell(sp.UpdatesReceived(N3, (body,)))
     config = replace(without(script, N2), nodes=script.core.node.nodes, mesh_linger_s=0.0)
     script.tell(ev.ConfigChanged(config))

@@ -4,7 +4,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-import simnet
+import simparts
 from corescript import N2, N3, Script, node, snapshot, with_session
 
 from calicopy.bgp import PathAttributes, encode_end_of_rib
@@ -53,9 +53,9 @@ def dual() -> Script:
 
 def up_dual(script: Script, restart: GracefulRestart | None = BOTH, families: tuple[Family, ...] = (V4, V6)) -> Script:
     """The session is (again) up, with these families and this capability."""
-    ours = simnet.open_body(64512, script.node.router_id, families=(V4, V6), restart=BOTH)
+    ours = simparts.open_body(64512, script.node.router_id, families=(V4, V6), restart=BOTH)
     parts = {"restart": restart} if restart is not None else {"graceful_restart": None}
-    return script.tell(sp.PeerUp(N2, ours, simnet.open_body(64512, N2, families=families, **parts)))
+    return script.tell(sp.PeerUp(N2, ours, simparts.open_body(64512, N2, families=families, **parts)))
 
 
 def speak(script: Script) -> Script:

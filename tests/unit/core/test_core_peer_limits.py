@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import pytest
-import simnet
+import simparts
 from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.core import commands as do
@@ -148,7 +148,7 @@ def test_a_hundred_thousand_prefixes_too_many_are_not_stored_and_others_are_unto
     packed = (pack((11 << 24) + (number << 8), 24, Family.IPV4) for number in range(100_000))
     prefixes = [str(Prefix(Family.IPV4, one)) for one in packed]
     for first in range(0, len(prefixes), 800):
-        body = simnet.update_body(prefixes[first : first + 800], next_hop=N2, attributes=attributes(2))
+        body = simparts.update_body(prefixes[first : first + 800], next_hop=N2, attributes=attributes(2))
         script.tell(sp.UpdatesReceived(N2, (body,)))
         assert script.core.rib.counters(N2).received <= 2
     assert wanted(script) == {N3}

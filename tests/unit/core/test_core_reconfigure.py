@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Any
 
 import simnet
+import simparts
 from corescript import N1, N2, N3, Script, attributes, node, planned, snapshot
 
 from calicopy.bgp.capabilities import PathMode
@@ -100,7 +101,7 @@ def test_it_stays_beyond_it_while_there_is_no_other_way_to_what_it_brings() -> N
     assert script.routes == {OURS, THEIRS}
 
     script.up(TOR)
-    script.tell(sp.UpdatesReceived(TOR, (simnet.update_body([THEIRS], next_hop=N2, attributes=through(64600)),)))
+    script.tell(sp.UpdatesReceived(TOR, (simparts.update_body([THEIRS], next_hop=N2, attributes=through(64600)),)))
     script.wait(CHECK_S)
     assert N2 not in script.core.peers
     assert script.routes == {OURS, THEIRS}
@@ -266,7 +267,7 @@ def test_a_plan_of_what_runs_is_empty() -> None:
 
 def test_a_plan_says_which_sessions_come_linger_and_go_and_what_that_takes_out() -> None:
     script = Script(bgp(tor(trust_owner=True, allow_own_as=1), mesh=True), snapshot(OURS)).boot().up(N2).up(TOR)
-    body = simnet.update_body([MORE], next_hop=TOR, attributes=through(64600))
+    body = simparts.update_body([MORE], next_hop=TOR, attributes=through(64600))
     script.hear(N2, THEIRS).tell(sp.UpdatesReceived(TOR, (body,))).end_of_rib(N2, TOR)
     assert script.routes == {OURS, THEIRS, MORE}
     view = planned(script.core, bgp({"address": "10.0.0.8", "as": 64601}))
@@ -356,13 +357,13 @@ def reflecting(**more: Any) -> Script:
     """An address of n2 is heard by n1, the reflector, from n2 and by n3; n4 hears both paths of it."""
     script = Script(reflector(**more), snapshot(OURS)).boot()
     for peer in (N2, N3, N4):
-        opens = (simnet.open_body(64512, router_id, add_path=((V4, PathMode.BOTH),)) for router_id in (N1, peer))
+        opens = (simparts.open_body(64512, router_id, add_path=((V4, PathMode.BOTH),)) for router_id in (N1, peer))
         script.tell(sp.PeerUp(peer, *opens))
     script.end_of_rib(N2, N3, N4)
     by_another = sp.RawAttribute(flags=0x80, code=9, value=bytes((10, 0, 0, 2)))
     for peer, more_attributes in ((N2, ()), (N3, (by_another,))):
         parts = (*attributes(2), *more_attributes)
-        body = simnet.update_body([HOST], next_hop=peer, attributes=parts, path_id=1)
+        body = simparts.update_body([HOST], next_hop=peer, attributes=parts, path_id=1)
         script.tell(sp.UpdatesReceived(peer, (body,)))
     return script
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import simnet
+import simparts
 from corescript import N2, N3, Script, attributes, fresh, node, snapshot
 
 from calicopy.bgp.capabilities import GracefulRestart
@@ -176,7 +177,7 @@ def test_end_of_rib_that_may_be_lost_goes_out_again_after_all_announcements() ->
 
 def test_thousands_of_broken_bodies_are_counted_and_said_once_a_second() -> None:
     script = settled()
-    body = simnet.update_body([MORE], next_hop=N2, attributes=[
+    body = simparts.update_body([MORE], next_hop=N2, attributes=[
         simnet.sp.RawAttribute(flags=0x40, code=1, value=b"\x09"), *attributes(2)[1:]
     ])  # fmt: skip
     script.tell(sp.UpdatesReceived(N2, (body,) * 500))
@@ -348,5 +349,5 @@ def test_a_body_that_cannot_be_read_resets_the_session_once() -> None:
 
 def test_bodies_of_a_session_that_is_down_are_passed_over() -> None:
     script = fresh()
-    body = simnet.update_body([THEIRS], next_hop=N2, attributes=attributes(2))
+    body = simparts.update_body([THEIRS], next_hop=N2, attributes=attributes(2))
     assert not script.tell(sp.UpdatesReceived(N2, (body,)), sp.UpdatesReceived("10.9.9.9", (body,))).routes

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-import simnet
+import simparts
 from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.bgp.capabilities import GracefulRestart
@@ -60,7 +60,7 @@ def test_a_session_shows_the_words_of_the_notification_that_ended_it() -> None:
 
 def test_the_counters_of_one_family_are_not_those_of_the_other() -> None:
     script = Script(with_session(node(), families=(V4, V6)), snapshot(OURS)).boot()
-    opens = [simnet.open_body(64512, one, families=(V4, V6)) for one in (script.node.router_id, N2)]
+    opens = [simparts.open_body(64512, one, families=(V4, V6)) for one in (script.node.router_id, N2)]
     script.tell(sp.PeerUp(N2, *opens)).hear(N2, THEIRS)
     assert [family.received for family in view(script).families] == [1, 0]
 
@@ -110,7 +110,7 @@ def reflected(script: Script, cluster: str) -> Script:
     cluster_list = sp.RawAttribute(flags=0x80, code=10, value=IPv4Address(cluster).packed)
     originator = sp.RawAttribute(flags=0x80, code=9, value=IPv4Address(N3).packed)
     parts = (*attributes(3), originator, cluster_list)
-    return script.tell(sp.UpdatesReceived(N2, (simnet.update_body([THEIRS], next_hop=N3, attributes=parts),)))
+    return script.tell(sp.UpdatesReceived(N2, (simparts.update_body([THEIRS], next_hop=N3, attributes=parts),)))
 
 
 def clashes(script: Script) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import time
 from itertools import islice
 
-import simnet
+import simparts
 from corescript import N2, N3, Script, attributes, node, snapshot
 
 from calicopy.core import events as ev
@@ -21,7 +21,7 @@ def bodies(count: int, per_body: int) -> tuple[bytes, ...]:
     prefixes = (f"10.{128 + (n >> 10)}.{n >> 2 & 255}.{(n & 3) * 64}/26" for n in range(count))
     made = []
     while part := list(islice(prefixes, per_body)):
-        made.append(simnet.update_body(part, next_hop=N2, attributes=attributes(2)))
+        made.append(simparts.update_body(part, next_hop=N2, attributes=attributes(2)))
     return tuple(made)
 
 
