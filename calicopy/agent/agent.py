@@ -210,7 +210,7 @@ class Agent:
                 self.kernel.put_routes(command)
             case do.WriteNextHops():
                 self.kernel.put_next_hops(command)
-            case do.ResolveNextHops() | do.SetTunnel() | do.DropTunnel() | do.SetHost():
+            case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
             case do.SetWorkloadMtu():
                 self._mtu_changed.set()

@@ -50,7 +50,7 @@ class _Begun(Generic[Command, Result]):
 
 RouteCommand = do.DumpRoutes | _Begun[do.WriteRoutes, WriteResult]
 NextHopCommand = NextHopsChanged | _Begun[do.WriteNextHops, NextHopResult]
-HostCommand = do.ResolveNextHops | do.SetTunnel | do.DropTunnel | do.SetHost | LinksChanged | UnderlayChanged
+HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
 NFT_PACE_S = 0.2  # between two looks at the nft table, whatever changes it
@@ -173,10 +173,6 @@ class KernelEdge:
                 self._tunnels[command.encapsulation] = command
                 self._lacking.discard(command.encapsulation)
                 await self._check_links()  # the new device has settings too
-            case do.DropTunnel():
-                self._tunnels.pop(command.encapsulation, None)
-                if await self._kernel.drop_tunnel(command.device):
-                    log.warning("tunnel %s: the cluster file takes no packets in it any more", command.device)
             case do.SetHost():
                 self._host = command
                 await self._check_links()

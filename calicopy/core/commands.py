@@ -107,14 +107,6 @@ class SetTunnel:
 
 
 @dataclass(frozen=True, slots=True)
-class DropTunnel:
-    """What the kernel takes apart no more: a device of this name that is ours goes, since nothing guards it."""
-
-    encapsulation: Encapsulation
-    device: str
-
-
-@dataclass(frozen=True, slots=True)
 class SetHost:
     """Settings of the host.
 
@@ -179,7 +171,6 @@ Command: TypeAlias = (
     | WriteNextHops
     | ResolveNextHops
     | SetTunnel
-    | DropTunnel
     | SetHost
     | SetWorkloadMtu
     | Persist

@@ -13,14 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from calicopy.config.resolve import NodeConfig
-from calicopy.core.commands import Command, DropTunnel, SetTunnel
+from calicopy.core.commands import Command, SetTunnel
 from calicopy.core.events import TunnelSet
 from calicopy.ipam import TUNNEL_HANDLES, Ipam, IpamError
 from calicopy.net import Decapsulation, Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.tunnel import TunnelEnd, overhead, tunnel_end, underlay_family
 
-KERNEL_DECAPSULATES = frozenset({Encapsulation.IPIP, Encapsulation.VXLAN})
-"""A device alone is enough for packets to be taken; a TUN device gives nothing without its process."""
 LEAST_MTU = {Family.IPV4: 576, Family.IPV6: 1280}
 """What every host takes (RFC 791, RFC 8200). With less the kernel has no IPv6 on a device at all."""
 
@@ -41,13 +39,12 @@ class Tunnels:
         self.wanted: dict[Encapsulation, SetTunnel] = {}
         self.states: dict[Encapsulation, TunnelState] = {}
         self._asked: dict[Encapsulation, SetTunnel] = {}
-        self._dropped = False
         self._assigned: set[str] = set()  # handles, in this life: their addresses may not be on disk yet
         self.configure(node)
 
     def configure(self, node: NodeConfig) -> None:
-        """Another cluster file, or the first."""
-        self._node, self._dropped = node, False
+        """Another cluster file, or the first. A device that nothing needs any more stays as it is: it does no harm."""
+        self._node = node
         self.family = underlay_family(other.addresses for other in node.nodes)
         self.used = node.cluster.used_encapsulations
         self.taken = node.cluster.decapsulated
@@ -106,7 +103,6 @@ class Tunnels:
     def check_again(self) -> None:
         """Ask for all of them again: somebody may have changed them, or what was in the way is gone."""
         self._asked.clear()
-        self._dropped = False
 
     def advance(self, ipam: Ipam, mtus: Mapping[IPAddress, int], *, default_mtu: int) -> None:
         """Compare and ask. `mtus`: of the way to each node's address, in octets; `default_mtu` where there is none."""
@@ -117,10 +113,6 @@ class Tunnels:
             if wanted is not None and self._asked.get(one) != wanted:
                 self.wanted[one] = self._asked[one] = wanted
                 self._emit(wanted)
-        if not self._dropped:
-            self._dropped = True
-            for one in KERNEL_DECAPSULATES - self.taken:
-                self._emit(DropTunnel(one, self.device(one)))
 
     def _wanted(
         self, one: Encapsulation, ipam: Ipam, mtus: Mapping[IPAddress, int], default_mtu: int

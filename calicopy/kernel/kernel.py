@@ -42,7 +42,7 @@ from calicopy.kernel.nft import Counted, NftSpec, NftTable
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.kernel.resolve import resolve
 from calicopy.kernel.sysctl import SysctlProblem, SysctlSpec, ensure_sysctls
-from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, drop, ensure_tun, ensure_tunnel
+from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, ensure_tun, ensure_tunnel
 from calicopy.kernel.vxlan import VxlanSpec, ensure_vxlan
 from calicopy.kernel.writer import RouteWriter
 from calicopy.net import Family, IPAddress, Prefix
@@ -178,10 +178,6 @@ class Kernel:
         if self._monitor is not None and status.ifindex is not None:
             self._monitor.watched = frozenset({status.ifindex})
         return status
-
-    async def drop_tunnel(self, device: str) -> bool:
-        """Have a tunnel device of ours take no packet any more; whether there was one."""
-        return await self._run(lambda: drop(self._other_socket(), device))
 
     async def ensure_sysctls(self, spec: SysctlSpec) -> list[SysctlProblem]:
         """Bring forwarding and rp_filter to what `spec` says; what could not be set comes back."""

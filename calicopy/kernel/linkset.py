@@ -76,10 +76,6 @@ class LinkChanges:
         """Set a device up."""
         self._request(RTM_SETLINK, IFINFOMSG.pack(0, 0, ifindex, IFF_UP, IFF_UP), what=f"interface {ifindex} up")
 
-    def set_down(self, ifindex: int) -> None:
-        """Set a device down."""
-        self._request(RTM_SETLINK, IFINFOMSG.pack(0, 0, ifindex, 0, IFF_UP), what=f"interface {ifindex} down")
-
     def add_address(self, ifindex: int, address: IPAddress, *, length: int) -> None:
         """Add an address, at once usable; a link-local one with that scope. EEXIST when it is there already."""
         self._address("add", ifindex, address, length)

@@ -67,23 +67,6 @@ def ensure_tun(socket: NetlinkSocket, spec: TunnelSpec) -> TunnelStatus:
     return bring_up(socket, spec, lambda socket, _: _existing(socket, spec.device, "tun"), kind="tun")
 
 
-def drop(socket: NetlinkSocket, device: str) -> bool:
-    """Have a tunnel device of ours take no packet any more; whether there was one. NetlinkError when it stays.
-
-    Ours is one with `ANCHOR`. A VXLAN device is removed. `tunl0` is the kernel's own, and cannot be: it is set down.
-    """
-    link = find_link(socket, device)
-    if link is None or (ANCHOR, ANCHOR.max_prefixlen) not in link.addresses:
-        return False
-    changes = LinkChanges(socket)
-    if link.kind == "vxlan":
-        changes.delete(link.ifindex)
-    else:
-        changes.set_down(link.ifindex)
-        changes.remove_address(link.ifindex, ANCHOR, length=ANCHOR.max_prefixlen)
-    return True
-
-
 def bring_up(socket: NetlinkSocket, spec: TunnelSpec, find: Find, *, kind: str) -> TunnelStatus:
     """Bring a tunnel device of any kind to what `spec` says; what could not be done is in the status."""
     changes = LinkChanges(socket)

@@ -13,25 +13,18 @@ from calicopy.net.tunnel import underlay_family
 
 
 def notes(old: ClusterConfig, new: ClusterConfig) -> Iterator[str]:
-    """One sentence for each pool whose encapsulation or mode changes, for what is taken apart from now on or
-    no more, and for each setting that cuts nodes off.
-    """
+    """One sentence for each pool whose encapsulation or mode changes, and for each setting that cuts nodes off."""
     before = {pool.cidr: pool for pool in old.pools}
-    told: set[Encapsulation] = set()
     for pool in new.pools:
         was = before.get(pool.cidr)
         if was is None or (was.encapsulation, was.mode) == (pool.encapsulation, pool.mode):
             continue
-        told |= {was.encapsulation, pool.encapsulation}
         yield f"pool {pool.label}: encapsulation {_text(was.encapsulation, was.mode.value)} becomes " + (
             f"{_text(pool.encapsulation, pool.mode.value)}; {_switch(old, new, was.encapsulation, pool.encapsulation)}"
         )
     before_family, after_family = (underlay_family(node.addresses for node in file.nodes) for file in (old, new))
     if before_family != after_family and new.used_encapsulations & {Encapsulation.VXLAN, Encapsulation.UDP}:
         yield f"vxlan and udp travel over {after_family} from now on: nodes without the new file are not reached so"
-    for one in sorted((old.decapsulated ^ new.decapsulated) - told, key=lambda encapsulation: encapsulation.value):
-        verb = "taken from other nodes from now on" if one in new.decapsulated else "taken from nobody any more"
-        yield f"{one.value} is {verb}"
     for one in sorted(old.decapsulated & new.decapsulated, key=lambda encapsulation: encapsulation.value):
         settings = [getattr(file.encapsulation, one.value, None) for file in (old, new)]
         if settings[0] != settings[1] and one in old.used_encapsulations | new.used_encapsulations:
@@ -44,15 +37,14 @@ def _text(encapsulation: Encapsulation, mode: str) -> str:
 
 def _switch(old: ClusterConfig, new: ClusterConfig, before: Encapsulation, after: Encapsulation) -> str:
     taken_before, taken_after = ({*file.decapsulated, Encapsulation.NONE} for file in (old, new))
-    lost: list[str] = []
     if after not in taken_before:
-        lost.append(
+        return (
             f"nodes that still have the file that runs drop packets in {after.value}: "
             f"first give every node a file with {after.value} in encapsulation.decapsulate"
         )
     if before not in taken_after:
-        lost.append(
-            f"nodes that have the new file drop packets in {before.value} of those that have not: "
+        return (
+            f"nodes that have the new file may drop packets in {before.value} of those that have not: "
             f"keep {before.value} in encapsulation.decapsulate until every node has it"
         )
-    return "; ".join(lost) or "every node takes both, so that nodes may follow one after the other"
+    return "every node takes both, so that nodes may follow one after the other"

@@ -112,15 +112,6 @@ async def test_entries_of_nodes_that_the_cluster_has_no_more_are_removed(netns, 
     assert entries(netns) == {one for one in WANTED if "03" in one or "a8:3" in one}
 
 
-async def test_a_device_that_is_not_wanted_any_more_is_removed_and_another_ones_is_not(netns, kernel: Kernel) -> None:
-    await ensure(kernel)
-    assert await kernel.drop_tunnel("calivx0")
-    assert not await kernel.drop_tunnel("calivx0")
-    netns.ip("link add calivx0 type vxlan id 4096 dstport 4789")
-    assert not await kernel.drop_tunnel("calivx0")
-    assert details(netns)["ifname"] == "calivx0"
-
-
 async def test_a_device_that_was_set_down_or_changed_is_put_right_and_stays_the_same_one(netns, kernel) -> None:
     first = await ensure(kernel)
     netns.ip("link set calivx0 address 02:00:00:00:00:07 mtu 1300 down")
