@@ -101,6 +101,7 @@ def _one(fabric: Fabric, dead: Bird, count: int, protocol: int, *, own: int) -> 
         assert dead.process is not None
         for pid in fabric.pids("n2", "bird"):
             os.kill(pid, signal.SIGKILL)
+        time.sleep(SETTLE_S)  # to count 100,000 routes takes a processor, which is wanted just now
         wait_for(lambda: fabric.routes("n1", protocol) == own, what="the routes are gone", within=60.0)
         time.sleep(0.1)
     dead.stop()

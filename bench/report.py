@@ -122,7 +122,7 @@ def write_json(rows: Sequence[Row], path: Path) -> None:
 def read_json(path: Path) -> list[Row]:
     """What `write_json` wrote. OSError without a file; rows of another shape count as none."""
     try:
-        return [Row(**each) for each in json.loads(path.read_text())]
+        return [Row(**each) for each in json.loads(path.read_text()) if each.get("benchmark")]
     except (TypeError, ValueError):
         return []
 

@@ -159,7 +159,8 @@ def cluster(
     lines += ["bgp:", f"  mesh: {str(mesh).lower()}"]
     if peers:
         lines.append("  peers:")
-        lines += [f"    - {{name: {name}, address: {address}, as: {AS}}}" for name, address in peers.items()]
+        lines += [f"    - {{name: {name}, address: {address}, as: {AS}, prefix_limit: 1000000}}"
+                  for name, address in peers.items()]
     return "\n".join(lines) + "\n"
 
 

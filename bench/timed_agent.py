@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Awaitable
 from pathlib import Path
 
 from calicopy.agent import main
@@ -37,13 +38,13 @@ def stand_between() -> None:
             _mark(PEER_DOWN)
         post(loop, event)
 
-    def timed_dispatch(agent: Agent, command: Command) -> None:
+    def timed_dispatch(agent: Agent, command: Command) -> Awaitable[object] | None:
         if type(command) in _ORDERS:
             _mark(_ORDERS[type(command)])
-        dispatch(agent, command)
+        return dispatch(agent, command)
 
-    CoreLoop.post = timed_post  # type: ignore[method-assign]
-    Agent._dispatch = timed_dispatch  # type: ignore[method-assign]
+    CoreLoop.post = timed_post
+    Agent._dispatch = timed_dispatch
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ lock on `RUN_DIR/NAME.lock`: so the lock is held exactly as long as the service 
 process is killed the services go on. A new one finds their locks held, reads the pid beside, and watches the process
 that is there instead of starting a second. A service that ends is started again at once the first time, then after a
 growing delay, which starts over when it has run for a while. A service that needs a file runs only while that is
-there: the agent asks for the forwarder of encapsulation udp by writing its settings, and never starts it itself.
+there: the agent asks for the forwarder of encapsulation udp by writing its settings, and never starts it itself. While
+they are there a queue of its device is held open here too, so that the device keeps its carrier, and the kernel the
+routes on it, when agent and forwarder die at the same moment.
 
 Signals: SIGTERM and SIGINT stop the agent, then the forwarder, then the speaker (ExaBGP closes its sessions without a
 NOTIFICATION, so peers with graceful restart keep the routes; the kernel's routes stay too). With `--drain` the agent
@@ -25,8 +27,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from calicopy.udp import SETTINGS_FILE
+from calicopy.udp.settings import device_of
+
+if TYPE_CHECKING:
+    from calicopy.kernel.tun import TunHold
 
 DEFAULT_RUN_DIR = "/run/calicopy"
 FIRST_DELAY_S = 0.0
@@ -86,6 +93,7 @@ class Supervisor:
         self.wake_reader, self.wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.poller.register(self.wake_reader, select.POLLIN)
         self.lock = -1
+        self.hold: TunHold | None = None
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT; returns the exit code. Raises NodeError when another supervisor runs here."""
@@ -97,6 +105,7 @@ class Supervisor:
             now = time.monotonic()
             for service in self._due(now):
                 self._try(service)
+            self._hold_device()
             self._wait(self._next_due(now))
         return self._stop()
 
@@ -179,6 +188,25 @@ class Supervisor:
             service.delay = FIRST_DELAY_S
         service.due = now + service.delay
         service.delay = min(max(SECOND_DELAY_S, service.delay * 2), LAST_DELAY_S)
+
+    # the forwarder's device
+
+    def _hold_device(self) -> None:
+        """Keep the carrier of the device that the forwarder's settings name, from when they are there."""
+        try:
+            with open(f"{self.run_dir}/{SETTINGS_FILE}", encoding="utf-8") as file:  # noqa: PTH123 - as above
+                device = device_of(file.readline())
+        except FileNotFoundError:
+            if self.hold is not None:
+                self.hold.close()
+            return
+        except (OSError, ValueError):
+            return  # the forwarder says so
+        from calicopy.kernel.tun import TunHold  # not at the top: most nodes need none
+
+        self.hold = self.hold or TunHold()
+        with contextlib.suppress(OSError):  # the agent says so
+            self.hold.hold(device)
 
     # the loop
 

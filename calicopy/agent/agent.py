@@ -5,7 +5,7 @@ import asyncio
 import importlib
 import logging
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 INSPECT_WORKLOADS_S = 30.0
 INSTALL_TIMEOUT_S = 5.0
-LOADING_SWITCH_S = 0.0005  # how long the thread that loads modules may keep the loop waiting at a time
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -204,12 +203,13 @@ class Agent:
 
     # -- commands -----------------------------------------------------------------------------------------------
 
-    def _dispatch(self, command: do.Command) -> None:
+    def _dispatch(self, command: do.Command) -> Awaitable[object] | None:
+        """Hand it to its edge; gives what the loop has to wait for."""
         match command:
             case do.WriteRoutes() | do.DumpRoutes():
                 self.kernel.put_routes(command)
             case do.WriteNextHops():
-                self.kernel.put_next_hops(command)
+                return self.kernel.put_next_hops(command)
             case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
             case do.SetWorkloadMtu():
@@ -226,6 +226,7 @@ class Agent:
                 self.backend.publish([ChangeView(line)])
             case _:
                 self.speaker.task.put(command)
+        return None
 
     def _configured(self, node: NodeConfig) -> None:
         """What the agent itself takes from the file, while it runs."""

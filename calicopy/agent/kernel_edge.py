@@ -14,6 +14,7 @@ import errno
 import logging
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -56,6 +57,7 @@ RETRY_S = 1.0
 NFT_PACE_S = 0.2  # between two looks at the nft table, whatever changes it
 COUNT_AGAIN_S = 1.0  # counters of nft are this old at most; each reading starts a process
 COUNT_TIMEOUT_S = 2.0
+PROTECTION_S = 5.0  # that a tunnel device waits for the nft table at most
 
 
 class KernelEdge:
@@ -93,9 +95,11 @@ class KernelEdge:
         else:
             self.routes.put(command)
 
-    def put_next_hops(self, command: do.WriteNextHops) -> None:
-        """Write nexthop objects, after all that was put before. A failover waits for it."""
-        self.next_hops.put(_Begun(command, self._kernel.begin_next_hops(command.changes)))
+    def put_next_hops(self, command: do.WriteNextHops) -> asyncio.Future[list[NextHopResult]]:
+        """Write nexthop objects, after all that was put before. A failover waits for it: done when they are written."""
+        results = self._kernel.begin_next_hops(command.changes)
+        self.next_hops.put(_Begun(command, results))
+        return results
 
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
@@ -172,10 +176,13 @@ class KernelEdge:
                     self._former |= {before.device}
                 self._tunnels[command.encapsulation] = command
                 self._lacking.discard(command.encapsulation)
+                await self._wait_for_protection(command.device)
                 await self._check_links()  # the new device has settings too
             case do.SetHost():
                 self._host = command
-                await self._check_links()
+                taken = {guard.encapsulation for guard in command.guarded}
+                self._tunnels = {one: wanted for one, wanted in self._tunnels.items() if one in taken}
+                await self._check_links()  # before nft: what is not taken any more is not guarded any more
                 self.nft.put(command)
                 await self._check_permission()
 
@@ -199,6 +206,7 @@ class KernelEdge:
                 await self._set_tunnel(wanted)
         if self._host is None:
             return
+        await self._retire_tunnels(self._host.unused)
         tunnels = tuple(wanted.device for wanted in self._tunnels.values())
         ipv6 = any(pool.family is Family.IPV6 for pool in self._pools)
         workloads = tuple(one.name for one in self._interfaces.values() if is_host_interface(one.name))
@@ -206,6 +214,21 @@ class KernelEdge:
         found = await self._kernel.ensure_sysctls(spec)
         problems = [problem.as_problem() for problem in found]
         self._post(ev.HostChecked("sysctl", {one.object: one.message for one in problems if one.severe}))
+
+    async def _wait_for_protection(self, device: str) -> None:
+        """A device that is not up yet must not take packets before it is said who may send them."""
+        if not any(link.name == device and link.up for link in self._interfaces.values()):
+            with suppress(TimeoutError):  # the status says what keeps nft
+                await asyncio.wait_for(self.nft.finish(), PROTECTION_S)
+
+    async def _retire_tunnels(self, devices: tuple[str, ...]) -> None:
+        there = {link.name for link in self._interfaces.values()}
+        problems: dict[str, str] = {}
+        for device in devices:
+            if device in there:
+                found = await self._kernel.retire_tunnel(TunnelSpec(0, pools=self._pools, device=device))
+                problems |= {one.object: f"it takes packets from anybody: {one.message}" for one in found}
+        self._post(ev.HostChecked("unused", problems))
 
     async def _set_tunnel(self, command: do.SetTunnel) -> None:
         spec = TunnelSpec(command.mtu, command.addresses, self._pools, command.device)

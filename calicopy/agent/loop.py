@@ -3,6 +3,10 @@
 Theory of operation: edges post events from their own tasks; the loop takes them in slices, so that no call of the
 core is long (design rule 9), and dispatches the commands in order. It never awaits an edge. Between slices it yields
 to the event loop, so that the API and link events are served while a large table comes in.
+
+The one thing that it waits for, and not for long, is a command that an edge calls urgent: what turns away packets from
+a node that is gone is done by a thread, and the next step, which has 100,000 routes to look at, would keep both the
+interpreter and the processor from it for 10 ms and more.
 """
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from calicopy.core.commands import Command
 from calicopy.core.core import Core
@@ -20,16 +24,22 @@ log = logging.getLogger(__name__)
 
 SLICE_EVENTS = 64
 SLOW_STEP_S = 0.02
+PATIENCE_S = 0.05  # for urgent commands; then the loop goes on without
 
 
 class CoreLoop:
-    """Runs `core`. `dispatch` carries a command to its edge and returns at once; `after` is called after each step."""
+    """Runs `core`. `dispatch` carries a command to its edge and returns at once; what it gives back is urgent, and the
+    next step comes when that is done. `after` is called after each step.
+    """
 
-    def __init__(self, core: Core, dispatch: Callable[[Command], None], after: Callable[[], None]) -> None:
+    def __init__(
+        self, core: Core, dispatch: Callable[[Command], Awaitable[object] | None], after: Callable[[], None]
+    ) -> None:
         self.core = core
         self._dispatch = dispatch
         self._after = after
         self._events: deque[CoreEvent] = deque()
+        self._urgent: list[asyncio.Future[object]] = []
         self._wake = asyncio.Event()
         self.slow_steps = 0
         self.longest_step_s = 0.0
@@ -49,12 +59,17 @@ class CoreLoop:
             self._step(events)
             if self._events:
                 self._wake.set()
+            if self._urgent:
+                await asyncio.wait(self._urgent, timeout=PATIENCE_S)
+                self._urgent.clear()
             await asyncio.sleep(0)
 
     def _step(self, events: list[CoreEvent]) -> None:
         began = time.perf_counter()
         for command in self.core.handle(events, time.monotonic()):
-            self._dispatch(command)
+            urgent = self._dispatch(command)
+            if urgent is not None:
+                self._urgent.append(asyncio.ensure_future(urgent))
         self._after()
         took = time.perf_counter() - began
         self.longest_step_s = max(self.longest_step_s, took)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from pathlib import Path
 
 from calicopy.agent.edges import Post
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.kernel.tun import TunError, hold_tun, is_held
+from calicopy.kernel.tun import TunError, TunHold
 from calicopy.udp import SETTINGS_FILE, STATUS_FILE
 from calicopy.udp.settings import STATUS_S, Settings, parse_status, remove, write_whole
 
@@ -34,8 +33,7 @@ class UdpEdge:
         self._status_path = run_dir / STATUS_FILE
         self._post = post
         self._wanted_since: float | None = None
-        self._device = ""
-        self._queue = -1
+        self._hold = TunHold()
         self._problems: dict[str, str] | None = None
         self.counters: dict[str, int] = {}
 
@@ -55,7 +53,7 @@ class UdpEdge:
         if self._wanted_since is None:
             return "the cluster file has no udp any more"
         try:
-            self._hold(command.device)
+            self._hold.hold(command.device)
             self._ask(settings_of(command).as_text())
         except TunError as error:
             return str(error.strerror)
@@ -72,17 +70,9 @@ class UdpEdge:
             pass  # it is written anew
         write_whole(self._settings_path, text)
 
-    def _hold(self, device: str) -> None:
-        if device == self._device and is_held(self._queue):
-            return
-        self.close()
-        self._queue, self._device = hold_tun(device), device
-
     def close(self) -> None:
         """Let go of the device."""
-        if self._queue >= 0:
-            os.close(self._queue)
-        self._queue, self._device = -1, ""
+        self._hold.close()
 
     async def watch(self) -> None:
         """Post what is wrong with the forwarder, when that changes; until cancelled."""

@@ -9,7 +9,7 @@ from calicopy import __version__
 from calicopy.cli.options import Output, with_output
 from calicopy.cli.output import print_plain
 
-PACKAGES = ("exabgp", "grpcio")
+PACKAGES = ("exabgp", "grpcio", "pyroute2")
 
 
 @click.command()

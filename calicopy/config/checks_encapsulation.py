@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 
 from calicopy.config.errors import Path
 from calicopy.config.problems import FirstUse, Problem
-from calicopy.config.sections import IPIP_DEVICE, EncapsulationSection, NodeEntry, PoolEntry
+from calicopy.config.sections import EncapsulationSection, NodeEntry, PoolEntry
 from calicopy.net import Encapsulation, EncapsulationMode, Family
-from calicopy.net.tunnel import underlay_family
+from calicopy.net.tunnel import IPIP_DEVICE, underlay_family
 
 _WORKLOADS = re.compile(r"cali[0-9a-f]{11}")
 """What host interfaces of workloads are called."""

@@ -38,12 +38,10 @@ from calicopy.config.fields import (
     Text,
 )
 from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Prefix
+from calicopy.net.tunnel import IPIP_DEVICE
 
 DEFAULT_BLOCK_LENGTH = {Family.IPV4: 26, Family.IPV6: 122}
 """Block length in bits when a pool names none: 64 addresses a block."""
-
-IPIP_DEVICE = "tunl0"
-"""The IPIP device: the kernel's own name for the one that takes what no other tunnel claims."""
 
 Labels = Mapping[LabelKey, LabelValue]
 Selector = Mapping[LabelKey, LabelValue]

@@ -111,7 +111,8 @@ class SetHost:
     """Settings of the host.
 
     `underlay`: devices that must forward. `nat_pools`: pods whose packets leave with the node's address, unless they go
-    to `nat_exempt`. `guarded`: what is decapsulated, and taken from `senders` alone.
+    to `nat_exempt`. `guarded`: what is decapsulated, and taken from `senders` alone. `unused`: tunnel devices that take
+    no packet any more.
     """
 
     underlay: tuple[str, ...]
@@ -119,6 +120,7 @@ class SetHost:
     nat_exempt: tuple[Prefix, ...] = ()
     guarded: tuple[Decapsulation, ...] = ()
     senders: tuple[IPAddress, ...] = ()
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -266,7 +266,13 @@ class Core:
             return False
         self._dead = self.rib.dead_next_hops
         self.fib.set_dead_next_hops(self._dead)
+        at = len(self._commands)
+        while at and isinstance(self._commands[at - 1], Log):  # a line may have to wait for whoever reads it
+            at -= 1
+        lines = self._commands[at:]
+        del self._commands[at:]
         self._more = self.kernel.write_next_hops(now)
+        self._commands += lines
         return self._more
 
     def _advance(self, now: float) -> None:

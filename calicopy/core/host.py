@@ -52,6 +52,7 @@ class Host:
             nat_exempt=(*(pool.cidr for pool in pools), *node.cluster.nat_exclude),
             guarded=self.tunnels.decapsulations(),
             senders=tuple(sorted(self._nodes, key=lambda address: (address.version, int(address)))),
+            unused=self.tunnels.unused(),
         )
 
     def has_addresses(self, addresses: Collection[IPAddress]) -> bool:

@@ -9,7 +9,8 @@ routes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from errno import EINVAL
 
 from calicopy.core.commands import Command, DumpRoutes, Log, WriteNextHops, WriteRoutes
 from calicopy.core.events import KernelDumped, NextHopsWritten, RoutesWritten
@@ -73,6 +74,7 @@ class KernelRoutes:
         """The write is through."""
         self._writing -= 1
         self._fib.written(list(event.results), now)
+        self._refused((code for result in event.results for _, code in result.failures), now)
         for result in event.results:
             failed = len(result.failures) + len(result.foreign)
             self._counters["fib.writes_failed"] += failed
@@ -81,9 +83,15 @@ class KernelRoutes:
     def next_hops_written(self, event: NextHopsWritten, now: float) -> None:
         """The changes of nexthop objects are through."""
         self._fib.next_hops_written(event.results, now)
+        self._refused((result.errno for result in event.results), now)
         failed = sum(1 for result in event.results if result.errno)
         self._counters["fib.next_hop_writes_failed"] += failed
         self._counters["fib.next_hops_written"] += len(event.results) - failed
+
+    def _refused(self, codes: Iterable[int], now: float) -> None:
+        """What the kernel calls invalid may be so because it holds something else than we think: look again, soon."""
+        if EINVAL in codes:
+            self._dump_at = min(self._dump_at, now + DUMP_RETRY_S)
 
     def write_next_hops(self, now: float) -> bool:
         """Begin the next changes of nexthop objects; whether there were any."""

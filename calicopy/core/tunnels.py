@@ -43,7 +43,7 @@ class Tunnels:
         self.configure(node)
 
     def configure(self, node: NodeConfig) -> None:
-        """Another cluster file, or the first. A device that nothing needs any more stays as it is: it does no harm."""
+        """Another cluster file, or the first."""
         self._node = node
         self.family = underlay_family(other.addresses for other in node.nodes)
         self.used = node.cluster.used_encapsulations
@@ -94,6 +94,10 @@ class Tunnels:
             Encapsulation.UDP: Decapsulation(Encapsulation.UDP, section.udp.port),
         }
         return tuple(wanted for one, wanted in each.items() if one in self.taken)
+
+    def unused(self) -> tuple[str, ...]:
+        """The kernel's tunnel devices that have to take no packet, since nobody keeps strangers out of them."""
+        return tuple(self.device(one) for one in (Encapsulation.IPIP, Encapsulation.VXLAN) if one not in self.taken)
 
     def tunnel_set(self, event: TunnelSet) -> None:
         """The answer to `SetTunnel`."""

@@ -142,8 +142,10 @@ class Fib:
     # Inputs: the kernel
 
     def dump_begins(self) -> None:
-        """A dump is asked for. Objects are written beside it, so what is written from here on it may have missed."""
+        """A dump is asked for. What happens or is written from here on it may have missed."""
         self._next_hops.dump_begins()
+        for tracker in self._trackers.values():
+            tracker.dump_begins()
 
     def kernel_state(self, dump: KernelDump) -> None:
         """A whole dump: what is there. Routes equal to what is wanted are never written."""

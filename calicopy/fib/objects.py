@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from errno import ENOENT
 
+from calicopy.fib.held import groups_with, is_like, over, take_away
 from calicopy.fib.nexthop import NextHop, free_id, likely_id
 from calicopy.fib.resolution import Found, NextHopKey
 from calicopy.fib.retries import Failure, Retries
@@ -106,18 +107,17 @@ class NextHops:
 
     def _adoptable(self, one: NextHop, likely: int) -> int | None:
         if one.hop is None and not one.members:
-            return None  # blackholes tell nothing of whose they were
+            return None  # it needs none yet
         wanted = self._content(one, frozenset(member.id for member in one.members))
 
-        def fits(number: int) -> bool:
-            held = self.actual.get(number)
-            if held is None or number in self._wanted or number in self._in_flight:
-                return False
-            return (held.family, held.hop, held.members) == (wanted.family, wanted.hop, wanted.members)
+        free = self.actual.keys() - self._wanted.keys() - self._in_flight.keys()
 
-        if fits(likely):
+        def fits(number: int) -> bool:
+            return number in free and replace(self.actual[number], id=wanted.id) == wanted
+
+        if fits(likely) or (likely in free and is_like(self.actual.get(likely), wanted)):
             return likely
-        return next((number for number in self.actual.keys() - self._wanted.keys() if fits(number)), None)
+        return None if wanted.is_blackhole else next(filter(fits, free), None)
 
     def _is_free(self, number: int) -> bool:
         taken = (self.actual, self._wanted, self._foreign, self._in_flight)
@@ -212,7 +212,8 @@ class NextHops:
             if (change := self._change(self._content(group, written))) is not None
         ]
         # A member that drops packets must have left all groups of several: it is in none that is about to be written.
-        changes += [change for change in singles if change is not None and change.object.is_blackhole]
+        drops = [change for change in singles if change is not None and change.object.is_blackhole]
+        changes += self._old_groups({change.object.id for change in drops}) + drops
         changes += self._deletes(number for number in waiting if number in self._unwanted)
         self._in_flight = {change.object.id: change for change in changes}
         return changes
@@ -220,8 +221,18 @@ class NextHops:
     def _change(self, wanted: NextHopObject) -> NextHopChange | None:
         held, one = self.actual.get(wanted.id), self._wanted[wanted.id]
         if held == wanted or (wanted.is_blackhole and (one.members or (held is None and one.hop is None))):
+            self._retries.forget(wanted.id)
             return None  # there is no group of nothing, and what has no way needs no blackhole before it had one
         return NextHopChange(NextHopOp.ADD if held is None else NextHopOp.REPLACE, wanted)
+
+    def _old_groups(self, leaving: Collection[int]) -> list[NextHopChange]:
+        """Groups that nobody wants any more, or not yet, without members that are about to drop packets."""
+        old = [one for one in groups_with(self.actual, leaving) if one.id not in self._wanted and len(one.members) > 1]
+        rest = [tuple(one for one in group.members if one[0] not in leaving) or group.members[:1] for group in old]
+        return [
+            NextHopChange(NextHopOp.REPLACE, replace(group, members=members))
+            for group, members in zip(old, rest, strict=True)
+        ]
 
     def _deletes(self, numbers: Iterable[int]) -> list[NextHopChange]:
         """Groups go before their members: what is in a group that the kernel holds, stays."""
@@ -303,10 +314,15 @@ class NextHops:
             self._move(self._wanted[number])
 
     def changed(self, changes: Mapping[int, NextHopObject | None]) -> frozenset[int]:
-        """What an event said of single objects: None: gone, or another's. Gives the ids that are gone."""
-        gone = {number for number, now in changes.items() if now is None and number not in self._in_flight}
+        """What an event said of single objects: None: gone, or another's. Gives the ids that are gone: also those that
+        a dump has said so of meanwhile, since it told nothing of routes.
+        """
+        gone = {number for number, now in changes.items() if now is None}
+        self._since_dump |= changes.keys()
+        self._doubted |= gone & self._in_flight.keys()
+        gone -= self._in_flight.keys()
         self._see({number: now for number, now in changes.items() if now is not None}, self._in_flight.keys())
-        return frozenset(self.gone(gone))
+        return frozenset(self.gone(gone) | gone)
 
     def _see(self, held: Mapping[int, NextHopObject | None], known: Collection[int]) -> None:
         for number, now in held.items():
@@ -325,18 +341,10 @@ class NextHops:
 
     def gone(self, numbers: Iterable[int]) -> set[int]:
         """These are not there any more, nor in groups; gives them, and the groups that went with their last member."""
-        lost = {number for number in numbers if self.actual.pop(number, None) is not None}
-        for number in lost:
+        lost, fewer = take_away(self.actual, numbers)
+        for number in lost | fewer:
             self._dirty[number] = None
             self._refresh_groups(number)
-        for group in [held for held in self.actual.values() if lost.intersection(one for one, _ in held.members)]:
-            rest = tuple(member for member in group.members if member[0] not in lost)
-            self._dirty[group.id] = None
-            if rest:
-                self.actual[group.id] = replace(group, members=rest)
-            else:
-                del self.actual[group.id]
-                lost.add(group.id)
         return lost
 
     def forget_over(self, ifindexes: Collection[int]) -> frozenset[int]:
@@ -346,12 +354,7 @@ class NextHops:
             for number, change in self._in_flight.items()
             if change.object.hop is not None and change.object.hop.ifindex in ifindexes
         )
-        over = [
-            number
-            for number, held in self.actual.items()
-            if held.hop is not None and held.hop.ifindex in ifindexes
-        ]
-        return frozenset(self.gone(over))
+        return frozenset(self.gone(over(self.actual, ifindexes)))
 
     # -- what is not used any more
 

@@ -15,13 +15,14 @@ sweeping is allowed. A route that was wanted and is not any more goes at once.
 """
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from errno import ENOENT
-from itertools import islice, repeat
+from itertools import repeat
 from operator import is_
 
+from calicopy.fib.batches import sorted_out
 from calicopy.fib.check import Check
+from calicopy.fib.forgetting import Forgetting
 from calicopy.fib.in_flight import InFlight
 from calicopy.fib.parked import Parked
 from calicopy.fib.queue import Queue, drop
@@ -30,10 +31,6 @@ from calicopy.fib.strays import Strays
 from calicopy.fib.targets import Intern
 from calicopy.fib.types import KernelRoute, RouteBatch, RouteOp, RouteTarget, WriteResult
 from calicopy.net import Family, Packed
-
-_ORDER = {RouteOp.ADD: 0, RouteOp.REPLACE: 1, RouteOp.DELETE: 2}
-FORGET_AT_ONCE = 10_000
-CHECK_AT_ONCE = 20_000
 
 
 class RouteTracker:
@@ -58,10 +55,11 @@ class RouteTracker:
         self._mixed = False  # whether what waits may be in flight as well, wait twice, or have come right
         self._parked = Parked()
         self.in_flight = InFlight()
+        self._told: dict[Packed, RouteTarget | None] = {}  # what events said of prefixes in flight
         self._recheck = False  # whether something that is in flight was wanted otherwise meanwhile
         self._adopted: set[Packed] = set()
         self._leaving = False  # whether routes that are neither desired nor adopted may be in the kernel
-        self._forgetting: deque[tuple[Iterator[Packed], set[int]]] = deque()
+        self._forgetting = Forgetting()
         self._strays = Strays()
         self._check: Check | None = None
         self._checked = False
@@ -86,8 +84,8 @@ class RouteTracker:
     @property
     def has_ready(self) -> bool:
         """Whether `delta` has something to give."""
-        later = self._check is not None or self._forgetting or (self._sweeping and self._strays)
-        return bool(self._urgent or self._ready or later)
+        dumped = self._check is not None and self._check.has_come
+        return bool(self._urgent or self._ready or dumped or self._forgetting or (self._sweeping and self._strays))
 
     def is_pending(self, packed: Packed) -> bool:
         """Whether this prefix differs, or is being written."""
@@ -122,9 +120,9 @@ class RouteTracker:
             self._leaving = True
         else:
             desired.update(dict.fromkeys(prefixes, target))
+            known = self._leaving or bool(self._adopted)
             if self._adopted:
                 self._adopted.difference_update(prefixes)
-            known = self._leaving or self._adopted
             if len(desired) - count == len(prefixes) and not (known and not self.actual.keys().isdisjoint(prefixes)):
                 self._queue(prefixes, RouteOp.ADD, target, urgent=urgent)
                 return
@@ -227,33 +225,21 @@ class RouteTracker:
         return [packed for packed in part if packed not in flying]
 
     def _sort(self, taken: list[Packed]) -> list[RouteBatch]:
-        """Batches of what differs."""
-        if not taken:
-            return []
-        wanted, held = list(map(self.desired.get, taken)), list(map(self.actual.get, taken))
-        target = wanted[0]
-        if target is not None and not any(held) and all(map(is_, wanted, repeat(target))):
-            return [] if self._park_all(taken, target) else [RouteBatch(RouteOp.ADD, self.family, target, taken)]
-        runs: dict[tuple[RouteOp, int], tuple[RouteTarget | None, list[Packed]]] = {}
-        for packed, target, there in zip(taken, wanted, held, strict=True):
-            if (target is there) if target is not None else not self._differs(packed):
-                continue
-            op = RouteOp.DELETE if target is None else RouteOp.ADD if there is None else RouteOp.REPLACE
-            runs.setdefault((op, id(target)), (target, []))[1].append(packed)
-        ordered = sorted(runs.items(), key=lambda run: _ORDER[run[0][0]])
-        return [
-            RouteBatch(op, self.family, target, part)
-            for (op, _), (target, part) in ordered
-            if target is None or not self._park_all(part, target)
-        ]
+        """Batches of what differs, of what need not wait."""
+        found = sorted_out(
+            self.family, taken, desired=self.desired, actual=self.actual, is_left=self._differs
+        )
+        return [batch for batch in found if batch.target is None or not self._park_all(batch.prefixes, batch.target)]
 
     def _park_all(self, prefixes: list[Packed], target: RouteTarget) -> bool:
         """Have these wait when the object that they lead to is not there."""
-        number = target.next_hop_id
-        if not number or number in self._next_hops:
+        if self._can_lead(target):
             return False
-        self._parked.add(prefixes, number)
+        self._parked.add(prefixes, target.next_hop_id)
         return True
+
+    def _can_lead(self, target: RouteTarget | None) -> bool:
+        return target is None or not target.next_hop_id or target.next_hop_id in self._next_hops
 
     def next_hop_is_there(self, number: int) -> None:
         """The kernel holds the nexthop object with this id now: routes to it can be written."""
@@ -282,8 +268,16 @@ class RouteTracker:
             wanted = map(self.desired.get, done)
             self._queue([packed for packed, now_ in zip(done, wanted, strict=True) if now_ is not target])
             self._recheck = bool(self.in_flight)
+        if self._told:
+            self._weigh(batch)
         if failed:
             self._fail(batch, failed, now)
+
+    def _weigh(self, batch: RouteBatch) -> None:
+        """Others changed some of these while they were written, before us or after us."""
+        told = {packed: self._told.pop(packed) for packed in batch.prefixes if packed in self._told}
+        other = {packed: now or batch.target for packed, now in told.items() if now is not batch.target}
+        self._doubt({packed: perhaps for packed, perhaps in other.items() if perhaps is not None}, other)
 
     def _fail(self, batch: RouteBatch, failed: Mapping[Packed, int], now: float) -> None:
         again: list[Packed] = []
@@ -293,8 +287,9 @@ class RouteTracker:
                 held = self.actual.pop(packed, None)
                 if held is not None:
                     self.unsure[packed] = held
-            if self.desired.get(packed) is not batch.target or (batch.op is RouteOp.REPLACE and code == ENOENT):
-                again.append(packed)  # something else is wanted by now, or it had vanished before we knew
+            vanished = batch.op is RouteOp.REPLACE and code == ENOENT
+            if vanished or self.desired.get(packed) is not batch.target or not self._can_lead(batch.target):
+                again.append(packed)  # something else is wanted by now, or something had vanished before we knew
                 continue
             self._retries.failed(packed, code, now)
         self._queue(again)
@@ -306,21 +301,26 @@ class RouteTracker:
 
     # -- what the kernel says
 
+    def dump_begins(self) -> None:
+        """A dump is asked for: what is heard from here on it may have missed."""
+        self._check = Check()
+
     def kernel_state(self, routes: Mapping[Packed, RouteTarget], strays: Iterable[KernelRoute]) -> None:
         """Take a whole dump as what is there, in this call and in the next deltas, a slice in each.
 
         What is in flight keeps its state until its result. Before the first dump was taken whole, delta gives nothing.
         """
         self._strays.set(strays)
-        self._check = Check(routes)
-        for _ in range(2):  # there are two parts, which for few routes are one slice each
+        self._check = self._check or Check()
+        self._check.came(routes)
+        for _ in range(2):  # for few routes there are no more slices
             self._check_on()
 
     def _check_on(self) -> None:
         check = self._check
-        if check is None:
+        if check is None or not check.has_come:
             return
-        found, flying, failures = check.step(self.actual, CHECK_AT_ONCE), self.in_flight.prefixes, self.failures
+        found, flying, failures = check.step(self.actual, self.unsure), self.in_flight.prefixes, self.failures
         again: list[Packed] = []
         self._mixed, self._leaving = self._mixed or bool(found), self._leaving or bool(found)
         for packed, now in self._intern(found).items():
@@ -333,8 +333,8 @@ class RouteTracker:
             else:
                 self.actual[packed] = now  # still not what is wanted: it keeps its pause
         self._queue(again)
+        drop(self.unsure, check.gone)
         if check.done:
-            drop(self.unsure, self.unsure.keys() - check.since)
             self._check, self._checked = None, True
 
     def _know(self, prefixes: Iterable[Packed]) -> None:
@@ -347,7 +347,9 @@ class RouteTracker:
         flying = self.in_flight.prefixes
         again: list[Packed] = []
         for packed, target in changes.items():
-            if packed not in flying:
+            if packed in flying:
+                self._told[packed] = target
+            else:
                 self._settle(packed, target, again)
         self._mixed = self._leaving = True
         self._know(changes)
@@ -360,35 +362,27 @@ class RouteTracker:
             self.actual.pop(packed, None)
         else:
             self.actual[packed] = target
+        waits = self.unsure.pop(packed, None) is not None and not (packed in self._adopted or packed in self.failures)
         self._adopted.discard(packed)
-        self.unsure.pop(packed, None)
         self._retries.forget(packed)
         if wanted is None and target is not None and not self._sweeping:
             self._adopted.add(packed)
-        elif wanted is not target:
+        elif wanted is not target and not waits:
             again.append(packed)
 
     def forget(self, lost: Iterable[RouteTarget]) -> None:
         """Take routes with one of these targets as gone, for all that is known: in the next deltas, a slice in each."""
-        keys = set(map(id, lost))
+        keys = frozenset(map(id, lost))
         if keys:
             self.in_flight.doubt(keys)
-            self._forgetting.append((iter(list(self.actual)), keys))
+            self._forgetting.add(self.actual, keys)
 
     def _forget_on(self) -> None:
-        """What was written meanwhile is forgotten too, where it has such a target: to write it twice does no harm."""
-        while self._forgetting:
-            prefixes, keys = self._forgetting[0]
-            part = list(islice(prefixes, FORGET_AT_ONCE))
-            held = map(self.actual.get, part)
-            hit = {packed: one for packed, one in zip(part, held, strict=True) if one is not None and id(one) in keys}
-            if flying := self.in_flight.prefixes:
-                drop(hit, flying)
+        if self._forgetting:
+            hit = self._forgetting.step(self.actual)
+            drop(hit, self.in_flight.prefixes)
             self._retries.forget_all(hit)
             self._doubt(hit, hit)
-            if len(part) == FORGET_AT_ONCE:
-                return
-            self._forgetting.popleft()
 
     def _doubt(self, routes: dict[Packed, RouteTarget], prefixes: Iterable[Packed]) -> None:
         """Nobody knows whether these are still there: they are written anew, or deleted when nobody wants them."""

@@ -1,105 +1,128 @@
-"""Changes of links and addresses, one request each, with acks: they are rare."""
+"""Changes of links and addresses.
+
+Theory of operation: they are rare, so they go through pyroute2, which takes some 0.2 s to import: it is imported with
+the first change, in the thread that makes it, and an agent that finds everything in place never does. Its errors are
+mapped here, and nowhere else. The one exception are the per-device IPv4 settings, which every start and every workload
+writes.
+"""
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+import os
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from calicopy.kernel.netlink import (
     ADDRESS_FAMILY,
-    IFA_ADDRESS,
-    IFA_LOCAL,
-    IFADDRMSG,
-    IFF_UP,
     IFINFOMSG,
-    IFLA_ADDRESS,
     IFLA_AF_SPEC,
-    IFLA_IFNAME,
     IFLA_INET_CONF,
-    IFLA_INFO_DATA,
-    IFLA_INFO_KIND,
-    IFLA_LINKINFO,
-    IFLA_MTU,
     NLA_F_NESTED,
-    NLM_F_CREATE,
-    NLM_F_EXCL,
     RT_SCOPE_LINK,
     RT_SCOPE_UNIVERSE,
-    RTM_DELADDR,
-    RTM_DELLINK,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
     RTM_SETLINK,
     U32,
+    NetlinkError,
     NetlinkSocket,
     attribute,
     message,
 )
-from calicopy.net import Family, IPAddress, Prefix
+from calicopy.net import Family, IPAddress
 
 _INET = ADDRESS_FAMILY[Family.IPV4]
 _IFA_F_NODAD = 0x02
 
 
+class _Requests(Protocol):
+    """What is used of `pyroute2.IPRoute`, which has no types of its own."""
+
+    def link(self, command: str, **fields: str | int) -> object:
+        """RTM_NEWLINK, RTM_SETLINK, RTM_DELLINK."""
+
+    def addr(self, command: str, **fields: str | int) -> object:
+        """RTM_NEWADDR, RTM_DELADDR."""
+
+    def close(self) -> None:
+        """Close the socket."""
+
+
 class LinkChanges:
-    """Changes links and addresses in the network namespace of the socket.
+    """Changes links and addresses in the network namespace of the calling thread; a context, for one thread.
 
     Each method raises NetlinkError with the kernel's errno, naming what was to be changed. `made`: how many were made.
     """
 
-    def __init__(self, socket: NetlinkSocket) -> None:
-        self._socket = socket
+    def __init__(self) -> None:
+        self._requests: _Requests | None = None
         self.made = 0
 
-    def create(self, name: str, kind: str, *, mac: bytes = b"", data: bytes = b"") -> None:
-        """Make a device; `data` are the attributes of its kind. EOPNOTSUPP where the kernel has no such kind."""
-        info = attribute(IFLA_INFO_KIND, kind.encode() + b"\0")
-        info += attribute(IFLA_INFO_DATA | NLA_F_NESTED, data) if data else b""
-        body = IFINFOMSG.pack(0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, name.encode() + b"\0")
-        body += attribute(IFLA_ADDRESS, mac) if mac else b""
-        body += attribute(IFLA_LINKINFO | NLA_F_NESTED, info)
-        self._request(RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=f"creation of {name} ({kind})")
+    def __enter__(self) -> LinkChanges:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._requests is not None:
+            self._requests.close()
+
+    def create(self, name: str, kind: str, *, settings: Mapping[str, str | int] | None = None) -> None:
+        """Make a device; `settings` as pyroute2 names them. EOPNOTSUPP where the kernel has no such kind."""
+        fields = {"ifname": name, "kind": kind, **(settings or {})}
+        self._do(lambda requests: requests.link("add", **fields), what=f"creation of {name} ({kind})")
 
     def delete(self, ifindex: int) -> None:
         """Remove a device."""
-        self._request(RTM_DELLINK, IFINFOMSG.pack(0, 0, ifindex, 0, 0), what=f"removal of interface {ifindex}")
+        self._do(lambda requests: requests.link("del", index=ifindex), what=f"removal of interface {ifindex}")
 
     def set_mtu(self, ifindex: int, mtu: int) -> None:
         """Set a device's MTU, in octets."""
-        body = IFINFOMSG.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_MTU, U32.pack(mtu))
-        self._request(RTM_SETLINK, body, what=f"MTU {mtu} of interface {ifindex}")
+        self._set(ifindex, "mtu", mtu, what=f"MTU {mtu} of interface {ifindex}")
 
     def set_mac(self, ifindex: int, mac: bytes) -> None:
         """Set a device's MAC address."""
-        body = IFINFOMSG.pack(0, 0, ifindex, 0, 0) + attribute(IFLA_ADDRESS, mac)
-        self._request(RTM_SETLINK, body, what=f"MAC address {mac.hex(':')} of interface {ifindex}")
+        self._set(ifindex, "address", mac.hex(":"), what=f"MAC address {mac.hex(':')} of interface {ifindex}")
 
     def set_up(self, ifindex: int) -> None:
         """Set a device up."""
-        self._request(RTM_SETLINK, IFINFOMSG.pack(0, 0, ifindex, IFF_UP, IFF_UP), what=f"interface {ifindex} up")
+        self._set(ifindex, "state", "up", what=f"interface {ifindex} up")
+
+    def set_down(self, ifindex: int) -> None:
+        """Set a device down."""
+        self._set(ifindex, "state", "down", what=f"interface {ifindex} down")
+
+    def _set(self, ifindex: int, field: str, value: str | int, *, what: str) -> None:
+        self._do(lambda requests: requests.link("set", index=ifindex, **{field: value}), what=what)
 
     def add_address(self, ifindex: int, address: IPAddress, *, length: int) -> None:
         """Add an address, at once usable; a link-local one with that scope. EEXIST when it is there already."""
-        self._address("add", ifindex, address, length)
+        scope = RT_SCOPE_LINK if address.is_link_local else RT_SCOPE_UNIVERSE
+        flags = _IFA_F_NODAD if address.version == 6 else 0
+        what = f"addition of {address}/{length} to interface {ifindex}"
+        self._do(
+            lambda requests: requests.addr(
+                "add", index=ifindex, address=str(address), prefixlen=length, scope=scope, flags=flags
+            ),
+            what=what,
+        )
 
     def remove_address(self, ifindex: int, address: IPAddress, *, length: int) -> None:
         """Remove an address. EADDRNOTAVAIL when it is gone already."""
-        self._address("remove", ifindex, address, length)
-
-    def _address(self, verb: str, ifindex: int, address: IPAddress, length: int) -> None:
-        adds = verb == "add"
-        number = ADDRESS_FAMILY[Prefix.host(address).family]
-        flags = _IFA_F_NODAD if address.version == 6 else 0
-        scope = RT_SCOPE_LINK if address.is_link_local else RT_SCOPE_UNIVERSE
-        body = IFADDRMSG.pack(number, length, flags, scope, ifindex)
-        body += attribute(IFA_LOCAL, address.packed) + attribute(IFA_ADDRESS, address.packed)
-        self._request(
-            RTM_NEWADDR if adds else RTM_DELADDR,
-            body,
-            flags=NLM_F_CREATE | NLM_F_EXCL if adds else 0,
-            what=f"{verb} address {address}/{length} on interface {ifindex}",
+        what = f"removal of {address}/{length} from interface {ifindex}"
+        self._do(
+            lambda requests: requests.addr("del", index=ifindex, address=str(address), prefixlen=length), what=what
         )
 
-    def _request(self, kind: int, body: bytes, *, flags: int = 0, what: str) -> None:
-        self._socket.request(message(kind, flags, body), what=what)
+    def _do(self, change: Callable[[_Requests], object], *, what: str) -> None:
+        from pyroute2 import IPRoute  # not at the top: see above
+        from pyroute2.netlink.exceptions import NetlinkError as Refused
+
+        try:
+            if self._requests is None:
+                self._requests = IPRoute()
+            change(self._requests)
+        except Refused as error:
+            raise NetlinkError(error.code, f"{what}: {os.strerror(error.code)}") from error
+        except OSError as error:
+            number = error.errno or errno.EIO
+            raise NetlinkError(number, f"{what}: {os.strerror(number)}") from error
         self.made += 1
 
 

@@ -8,7 +8,8 @@ over, also when somebody removed the table meanwhile.
 
 Ingress protection: the kernel takes an encapsulated packet from anybody, and what is inside looks like it came from a
 pod. So the input hook, which sees the outer packet first, drops those that come from no node. Only what would reach
-a device of ours is looked at: protocol 4 over IPv4, VXLAN with our VNI, our UDP port.
+a device of ours is looked at: protocol 4 over IPv4, VXLAN with our VNI, our UDP port. What a pod sends to another node
+gets its own node's address by NAT, and would be taken there: the forward hook drops it, as it comes from no node yet.
 """
 from __future__ import annotations
 
@@ -155,7 +156,8 @@ def _body(spec: NftSpec) -> str:
         body += _chain("postrouting", "type nat hook postrouting priority 100", nat)
     if spec.guarded:
         body += "".join(_senders(family, spec) for family in Family)
-        body += _chain("input", "type filter hook input priority -10", list(_guard_rules(spec)))
+        body += _chain("input", "type filter hook input priority -10", list(_guard_rules(spec, forwarded=False)))
+        body += _chain("forward", "type filter hook forward priority -10", list(_guard_rules(spec, forwarded=True)))
     return body
 
 
@@ -182,24 +184,32 @@ def _senders(family: Family, spec: NftSpec) -> str:
     return f"  set senders_{_NAME[family]} {{ type {_NAME[family]}_addr;{held} }}\n"
 
 
-def _guard_rules(spec: NftSpec) -> Iterator[str]:
+def _guard_rules(spec: NftSpec, *, forwarded: bool) -> Iterator[str]:
+    """`forwarded`: for packets on their way to another node; else for those to us."""
     for guard in spec.guarded:
         for family in (Family.IPV4,) if guard.encapsulation is Encapsulation.IPIP else tuple(Family):
-            yield (
-                f"{_match(guard)} {_KEYWORD[family]} saddr != @senders_{_NAME[family]} "
-                f"counter name {drop_counter(guard.encapsulation)} drop"
-            )
+            keyword, senders = _KEYWORD[family], f"@senders_{_NAME[family]}"
+            target = f" {keyword} daddr {senders}" if forwarded else ""
+            for match in _matches(guard, family):
+                yield (
+                    f"{match} {keyword} saddr != {senders}{target} "
+                    f"counter name {drop_counter(guard.encapsulation)} drop"
+                )
 
 
-def _match(guard: Decapsulation) -> str:
+def _matches(guard: Decapsulation, family: Family) -> Iterator[str]:
     match guard.encapsulation:
         case Encapsulation.IPIP:
-            return "ip protocol 4"
+            yield "ip protocol 4"
         case Encapsulation.VXLAN:
             # The VNI is 12 octets into the UDP header (RFC 7348 section 5): others' VXLAN on that port is theirs.
-            return f"udp dport {guard.port} @th,96,24 {guard.vni}"
+            yield f"udp dport {guard.port} @th,96,24 {guard.vni}"
+            if family is Family.IPV6:
+                # Fragments are put together before the hook for IPv4 alone, and the first of them must have no more
+                # than the UDP header (RFC 8200 section 4.5). Nobody's VXLAN should be in fragments (RFC 7348).
+                yield f"udp dport {guard.port} frag more-fragments 1"
         case _:
-            return f"udp dport {guard.port}"
+            yield f"udp dport {guard.port}"
 
 
 def drop_counter(encapsulation: Encapsulation) -> str:

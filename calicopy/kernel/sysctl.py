@@ -16,11 +16,12 @@ from calicopy.kernel.links import interfaces
 from calicopy.kernel.linkset import set_inet_conf
 from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
 from calicopy.kernel.problems import KernelProblem, ProblemKind
+from calicopy.net.tunnel import IPIP_DEVICE
 
 _PROC = Path("/proc/sys/net")
 _DEVCONF = {"forwarding": 1, "rp_filter": 8}
 """IPV4_DEVCONF_* of linux/ip.h."""
-OWN_DEVICES = ("lo", "tunl0", "cali")
+OWN_DEVICES = ("lo", IPIP_DEVICE, "cali")
 """How the names of devices begin that are ours, or take no router advertisements anyway."""
 LOOSE = 2
 """rp_filter: the source must be reachable through any interface (RFC 3704 section 2.4)."""
@@ -64,7 +65,7 @@ def ensure_sysctls(socket: NetlinkSocket, spec: SysctlSpec) -> list[SysctlProble
     forwarding = _ensure_file("ipv4/ip_forward", 1)
     compat = _ensure_file("ipv4/nexthop_compat_mode", 0)
     if compat is not None and compat.value is not None:
-        problems.append(_mild(compat, "changes of next hop objects are announced per route, which is slow"))
+        problems.append(_mild(compat, "changes of nexthop objects are announced per route, which is slow"))
     indexes = {link.name: link.ifindex for link in interfaces(socket).values()}
     fabric = (*spec.underlay, *spec.tunnels)
     device_problems: list[SysctlProblem] = []

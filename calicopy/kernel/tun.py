@@ -3,7 +3,8 @@
 Theory of operation: the device is persistent, so it outlives whoever made it; agent and forwarder open it the same way,
 and the first one makes it. But a TUN device has a carrier only while a descriptor is open on it, and without a carrier
 the kernel flushes next hop objects and all routes on them, silently. So it has several queues (IFF_MULTI_QUEUE), and
-the agent holds a *detached* one: no packet is given to that, yet the carrier stays while the forwarder is started anew.
+agent and supervisor hold a *detached* one each: no packet is given to that, yet the carrier stays while the forwarder
+and the agent are started anew.
 All must open it with the same flags, since the kernel applies the last ones to everybody.
 """
 from __future__ import annotations
@@ -67,7 +68,29 @@ def hold_tun(name: str) -> int:
     return descriptor
 
 
-def is_held(descriptor: int) -> bool:
+class TunHold:
+    """A detached queue of a device, kept open: without any the device has no carrier."""
+
+    __slots__ = ("_device", "_queue")
+
+    def __init__(self) -> None:
+        self._device = ""
+        self._queue = -1
+
+    def hold(self, device: str) -> None:
+        """Have one of this device, made anew when somebody deleted the device. TunError."""
+        if device != self._device or not _is_there(self._queue):
+            self.close()
+            self._queue, self._device = hold_tun(device), device
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._queue >= 0:
+            os.close(self._queue)
+        self._queue, self._device = -1, ""
+
+
+def _is_there(descriptor: int) -> bool:
     """Whether the device that the descriptor was opened for is still there."""
     try:
         fcntl.ioctl(descriptor, _TUNGETIFF, bytes(_IFREQ.size))

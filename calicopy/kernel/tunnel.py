@@ -1,6 +1,7 @@
 """The tunnel devices: up, with addresses of pools and the wanted MTU. IPIP (RFC 2003), and what all kinds share.
 
-Theory of operation: a device is read first, and changed only where it differs, so that a restart sends no event.
+Theory of operation: a device is read first, and changed only where it differs, so that a restart sends no event
+and imports no pyroute2.
 Addresses on it that lie in a pool are ours, and all but the wanted ones are removed; others are somebody's, and stay.
 Each has a link-local address besides (`ANCHOR`): from a device without any IPv4 address the kernel takes no packet,
 with any rp_filter, unless a route leads back over it (fib_validate_source); and packets of a node that uses another
@@ -21,8 +22,8 @@ from calicopy.kernel.netlink import NetlinkError, NetlinkSocket
 from calicopy.kernel.problems import KernelProblem, ProblemKind
 from calicopy.net import IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
+from calicopy.net.tunnel import IPIP_DEVICE
 
-IPIP_DEVICE = "tunl0"
 ANCHOR = IPv4Address("169.254.1.2")
 """On every tunnel device of every node."""
 
@@ -67,21 +68,49 @@ def ensure_tun(socket: NetlinkSocket, spec: TunnelSpec) -> TunnelStatus:
     return bring_up(socket, spec, lambda socket, _: _existing(socket, spec.device, "tun"), kind="tun")
 
 
+def retire_tunnel(socket: NetlinkSocket, spec: TunnelSpec) -> list[KernelProblem]:
+    """Have the device of `spec` take no packet any more, where it is one of ours.
+
+    A VXLAN device of that name is removed. Another, which the kernel may have made itself, loses our addresses, and is
+    set down unless somebody's are on it; the anchor is what tells that we had set it up.
+    """
+    link = find_link(socket, spec.device)
+    with LinkChanges() as changes:
+        try:
+            if link is not None and link.kind == "vxlan":
+                changes.delete(link.ifindex)
+            elif link is not None and (ANCHOR, ANCHOR.max_prefixlen) in link.addresses:
+                ours = [
+                    (address, length)
+                    for address, length in link.addresses
+                    if address == ANCHOR or any(address in pool for pool in spec.pools)
+                ]
+                theirs = [address for address, _ in set(link.addresses) - set(ours) if not address.is_link_local]
+                if not theirs:
+                    changes.set_down(link.ifindex)
+                for address, length in sorted(ours, key=lambda one: one[0] == ANCHOR):  # the sign is taken off last
+                    changes.remove_address(link.ifindex, address, length=length)
+        except NetlinkError as error:
+            return [not_set(spec.device, error)]
+    return []
+
+
 def bring_up(socket: NetlinkSocket, spec: TunnelSpec, find: Find, *, kind: str) -> TunnelStatus:
     """Bring a tunnel device of any kind to what `spec` says; what could not be done is in the status."""
-    changes = LinkChanges(socket)
-    try:
-        link = find(socket, changes)
-    except NetlinkError as error:
-        problem = _unavailable(spec.device, kind, error)
-        return TunnelStatus(spec.device, None, problems=(problem,), unsupported=error.errno == errno.EOPNOTSUPP)
-    problems: list[KernelProblem] = []
-    for step in (_set_mtu, _set_up, _set_addresses):  # an IPv6 address wants a device that is up
+    with LinkChanges() as changes:
         try:
-            step(changes, link, spec)
+            link = find(socket, changes)
         except NetlinkError as error:
-            problems.append(not_set(spec.device, error))
-    return _status(find_link(socket, spec.device) if changes.made else link, spec, problems)
+            problem = _unavailable(spec.device, kind, error)
+            return TunnelStatus(spec.device, None, problems=(problem,), unsupported=error.errno == errno.EOPNOTSUPP)
+        problems: list[KernelProblem] = []
+        for step in (_set_mtu, _set_up, _set_addresses):  # an IPv6 address wants a device that is up
+            try:
+                step(changes, link, spec)
+            except NetlinkError as error:
+                problems.append(not_set(spec.device, error))
+        made = changes.made
+    return _status(find_link(socket, spec.device) if made else link, spec, problems)
 
 
 def find_link(socket: NetlinkSocket, name: str) -> InterfaceFacts | None:

@@ -119,22 +119,23 @@ def _find_or_create(socket: NetlinkSocket, changes: LinkChanges, spec: VxlanSpec
             raise NetlinkError(errno.EEXIST, text)
     if link is not None:
         changes.delete(link.ifindex)
-    changes.create(name, "vxlan", mac=mac, data=_attributes(spec))
+    changes.create(name, "vxlan", settings=_settings(spec))
     link = find_link(socket, name)
     if link is None:
         raise NetlinkError(errno.ENODEV, f"{name} did not appear")
     return link
 
 
-def _attributes(spec: VxlanSpec) -> bytes:
+def _settings(spec: VxlanSpec) -> dict[str, str | int]:
     """Without the outer checksum over IPv4, as everybody does: the inner packet has its own (RFC 7348 section 5)."""
-    return b"".join((
-        attribute(_ID, U32.pack(spec.vni)),
-        attribute(_PORT, spec.port.to_bytes(2, "big")),
-        attribute(_LOCAL if spec.local.version == 4 else _LOCAL6, spec.local.packed),
-        attribute(_LEARNING, b"\0"),
-        attribute(_UDP_CSUM, b"\0"),
-    ))  # fmt: skip
+    return {
+        "address": vtep_mac(spec.local).hex(":"),
+        "vxlan_id": spec.vni,
+        "vxlan_port": spec.port,
+        "vxlan_local" if spec.local.version == 4 else "vxlan_local6": str(spec.local),
+        "vxlan_learning": 0,
+        "vxlan_udp_csum": 0,
+    }
 
 
 def _devices(socket: NetlinkSocket) -> Iterator[_Device]:

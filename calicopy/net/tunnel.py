@@ -16,6 +16,8 @@ from calicopy.net.encapsulation import Encapsulation
 from calicopy.net.family import Family
 from calicopy.net.prefix import IPAddress
 
+IPIP_DEVICE = "tunl0"
+"""The IPIP device: the kernel's own name for the one that takes what no other tunnel claims."""
 _OUTER_IP = {Family.IPV4: 20, Family.IPV6: 40}
 _INSIDE_IP = {Encapsulation.NONE: 0, Encapsulation.IPIP: 0, Encapsulation.VXLAN: 8 + 8 + 14, Encapsulation.UDP: 8}
 """Octets between the outer IP header and the packet: UDP (RFC 768), VXLAN and the inner Ethernet header (RFC 7348)."""

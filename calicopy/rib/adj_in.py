@@ -50,9 +50,25 @@ class FamilyPaths:
 
     paths: dict[PathKey, Path] = field(default_factory=dict)
     stale: set[PathKey] = field(default_factory=set)
-    leaving: set[PathKey] = field(default_factory=set)
     restarting: bool = False
     lost: set[PathKey] | None = None
+    _leaving: set[PathKey] = field(default_factory=set)
+    _all_leave: bool = False
+
+    @property
+    def leaving(self) -> set[PathKey]:
+        """What is to be taken out."""
+        if self._all_leave:
+            self.leaving = set(self.paths)
+        return self._leaving
+
+    @leaving.setter
+    def leaving(self, keys: set[PathKey]) -> None:
+        self._all_leave, self._leaving = False, keys
+
+    def leave(self) -> None:
+        """All of them are to be taken out. The set is made when it is asked for: failover must not wait for that."""
+        self._all_leave, self.stale, self.lost, self.restarting = True, set(), None, False
 
     def __len__(self) -> int:
         return len(self.paths) - len(self.leaving)
@@ -201,8 +217,7 @@ class AdjRibIn:
         """The peer is gone: everything leaves."""
         self.up = False
         for table in self.families.values():
-            table.stale, table.leaving = set(), set(table.paths)
-            table.lost, table.restarting = None, False
+            table.leave()
 
     def take_leaving(self, family: Family, limit: int) -> dict[int, list[Packed]]:
         """Take out up to `limit` of what leaves; gives the prefixes per path id."""

@@ -32,12 +32,14 @@ class Waiting:
 
     def add(self, prefixes: Sequence[Packed], *, there_are: int) -> None:
         """`prefixes`, each named once, wait from now on. `there_are`: how many prefixes are known."""
+        if not prefixes:
+            return
         if len(prefixes) >= SMALL:
             self._runs.append((prefixes, True))
             self._gathering = None
         elif self._gathering is not None and len(self._gathering) < GATHERED:
             self._gathering += prefixes
-        elif prefixes:
+        else:
             self._gathering = list(prefixes)
             self._runs.append((self._gathering, False))
         self._count += len(prefixes)

@@ -1,8 +1,8 @@
 """Which node a destination is behind, as the kernel's routes say.
 
 Theory of operation: RTM_GETROUTE with the TUN device as output interface gives the gateway, whatever the route is made
-of (plain hops, next hop objects, groups). Answers are kept per destination, and all dropped when anything changes that
-they may depend on: routes, rules, next hop objects, links, addresses. Numbers are those of linux/rtnetlink.h;
+of (plain hops, nexthop objects, groups). Answers are kept per destination, and all dropped when anything changes that
+they may depend on: routes, rules, nexthop objects, links, addresses. Numbers are those of linux/rtnetlink.h;
 `calicopy.kernel.netlink` has them too, but would cost this process a third more memory.
 """
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 
-_NLMSG_ERROR, _RTM_NEWROUTE, _RTM_GETROUTE, _NLM_F_REQUEST = 2, 24, 26, 1
+_RTM_NEWROUTE, _RTM_GETROUTE, _NLM_F_REQUEST = 24, 26, 1
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_VIA = 1, 4, 5, 18
 _RTN_UNICAST = 1
 _SOL_NETLINK, _ADD_MEMBERSHIP, _NO_ENOBUFS = 270, 1, 5
@@ -21,7 +21,6 @@ _REQUEST = struct.Struct("=IHHIIBBBBBBBBI")  # nlmsghdr and rtmsg
 _ATTRIBUTE = struct.Struct("=HH")
 _OIF = struct.Struct("=HHI")
 _MAPPED = b"\0" * 10 + b"\xff\xff"  # of ::ffff:a.b.c.d (RFC 4291 section 2.5.5.2)
-MAX_CACHED = 1 << 16
 
 
 class Lookup:
@@ -103,7 +102,7 @@ class Changes:
         for group in _GROUPS:
             try:
                 self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-            except OSError:  # no next hop objects before Linux 5.3, and then no events of them
+            except OSError:  # no nexthop objects before Linux 5.3, and then no events of them
                 continue
         self.fileno = self._socket.fileno
 

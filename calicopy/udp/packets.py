@@ -8,7 +8,7 @@ IPV4_HEAD = struct.Struct(">BBH12x4s")
 IPV6_HEAD = struct.Struct(">HxxH18x16s")
 """Version and the first four bits of the traffic class and so on, payload length, destination."""
 IPV4_LEAST, IPV6_LEAST = 20, 40
-ECN_MASK, ECT_0, CE = 0x03, 0x02, 0x03
+ECN_MASK, CE = 0x03, 0x03
 
 Head = tuple[int, int, bytes]
 """Length of the packet in octets, TOS or traffic class, destination (4 or 16 octets)."""

@@ -66,6 +66,14 @@ def parse_settings(text: str) -> Settings:
     return Settings(device, port, addresses=addresses, nodes=nodes)
 
 
+def device_of(line: str) -> str:
+    """The device that the first line of the file names. ValueError when it names none."""
+    key, _, name = line.rstrip("\n").partition(" ")
+    if key != "device" or not name:
+        raise ValueError("it names no device")
+    return name
+
+
 class Status:
     """Who says it, when (monotonic seconds), what is wrong (empty: nothing), and the counters by name."""
 

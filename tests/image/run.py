@@ -137,7 +137,7 @@ def check_ground(exec_in: Exec) -> None:
     for node in NODES:
         for tool in ("bird", "tcpdump", "nft", "ps", "ping"):
             exec_in(node, "sh", "-c", f"command -v {tool}")
-        exec_in(node, "/opt/calicopy/bin/python", "-c", "import calicopy, exabgp, grpc, pydantic, yaml")
+        exec_in(node, "/opt/calicopy/bin/python", "-c", "import calicopy, exabgp, grpc, pydantic, pyroute2, yaml")
         exec_in(node, "unshare", "--net", "true")
         exec_in(node, "ip", "netns", "add", POD)
         if "dev eth0" not in exec_in(node, "ip", "route", "show", "default"):

@@ -97,7 +97,7 @@ class Scene:
         """The only path of a prefix that a peer announced to a node, as soon as it is there."""
         what = f"{node} hears {prefix} from {peer}"
         (path,) = labs.wait_until(lambda: self.received(node, peer, prefix), what=what)
-        return path  # type: ignore[no-any-return]
+        return path
 
     def kernel(self, node: str, prefix: str) -> set[str]:
         """The next hops of our kernel route to a prefix; empty without one."""
@@ -143,7 +143,7 @@ class Scene:
     def announced(self, prefix: str) -> router.Seen:
         """The daemon's only path of a prefix, as soon as it has it."""
         paths = labs.wait_until(lambda: self.daemon.paths(prefix), what=f"{self.daemon.title} has {prefix}")
-        return paths[0]  # type: ignore[no-any-return]
+        return paths[0]
 
     def installed(self, node: str, prefix: str, *gateways: str) -> None:
         """Until the kernel of a node has the prefix by these next hops."""

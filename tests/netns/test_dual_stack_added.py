@@ -1,6 +1,7 @@
 """A running cluster gets a pool of IPv6: nothing is interrupted, and who is attached from then on has both families."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     for name in NODES:
         hosts[name] = labs.node_with_files(directory, name, f"192.0.2.{name[1]}/24", yaml.safe_dump(CLUSTER))
         hosts[name]["exec"].append(f"ip address add 2001:db8::{name[1]}/64 dev eth1 nodad")
-    with labs.running(directory, labs.one_ethernet("added", hosts), files={}) as running:
+    with labs.running(directory, labs.one_ethernet(f"da{os.getpid()}", hosts), files={}) as running:
         running.wait_healthy(*NODES)
         yield running
 
@@ -45,8 +46,7 @@ def test_an_ipv6_pool_is_added_and_taken_away_while_pods_of_before_go_on(lab: la
         lab.run(node, "calicopy", "apply", "-f", "/etc/calicopy/more.yaml")
     new = {}
     for node in NODES:
-        lab.run(node, "ip", "netns", "add", "new")
-        new[node] = lab.cli(node, "workload", "attach", "new", "new")["addresses"]
+        new[node] = lab.attach(node, "new")
         assert len(new[node]) == 2
         # Who was there keeps what it has.
         assert lab.cli(node, "workload", "attach", "old", "old")["addresses"] == [old[node]]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +28,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     for name in ("n1", "n2"):
         hosts[name] = labs.node_with_files(directory, name, f"192.0.2.{name[1]}/24", yaml.safe_dump(CLUSTER))
         hosts[name]["exec"].append(f"ip address add 2001:db8::{name[1]}/64 dev eth1 nodad")
-    with labs.running(directory, labs.one_ethernet("two-owners", hosts), files={}) as running:
+    with labs.running(directory, labs.one_ethernet(f"dc{os.getpid()}", hosts), files={}) as running:
         running.wait_healthy("n1", "n2")
         yield running
 
@@ -38,10 +39,8 @@ def blocks(lab: labs.TestLab, node: str, state: str) -> set[str]:
 
 
 def test_the_loser_of_blocks_of_both_families_announces_its_pods_address_by_address(lab: labs.TestLab) -> None:
-    lab.run("n1", "ip", "netns", "add", "pod")
-    lab.run("n2", "ip", "netns", "add", "pod")
-    lab.cli("n1", "workload", "attach", "pod", "pod")
-    addresses = lab.cli("n2", "workload", "attach", "pod", "pod")["addresses"]
+    lab.attach("n1", "pod")
+    addresses = lab.attach("n2", "pod")
     contested = blocks(lab, "n2", "confirmed")
     assert len(contested) == 2
 

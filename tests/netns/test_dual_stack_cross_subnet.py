@@ -1,6 +1,7 @@
 """Pools of both families with VXLAN in mode cross-subnet: direct on the link, through the tunnel behind the router."""
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -51,7 +52,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
         "ip address add 192.0.2.254/25 dev eth2",
         "ip address add 2001:db8:b::ff/64 dev eth2 nodad",
     ]
-    topology = labs.one_ethernet("cross6", {"n1": host("n1"), "n2": host("n2"), "r": router})
+    topology = labs.one_ethernet(f"cs{os.getpid()}", {"n1": host("n1"), "n2": host("n2"), "r": router})
     topology["topology"]["nodes"]["n3"] = host("n3")
     topology["topology"]["links"].append({"endpoints": ["r:eth2", "n3:eth1"]})
     files = {"cluster.yaml": yaml.safe_dump(CLUSTER)}
@@ -61,10 +62,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
 
 
 def test_the_way_to_a_block_is_direct_on_the_link_and_tunnelled_behind_the_router(lab: labs.TestLab) -> None:
-    pods = {}
-    for name in PLACES:
-        lab.run(name, "ip", "netns", "add", "pod")
-        pods[name] = lab.cli(name, "workload", "attach", "pod", "pod")["addresses"]
+    pods = {name: lab.attach(name, "pod") for name in PLACES}
     for name, place in PLACES.items():
         for other in PLACES.keys() - {name}:
             for address in pods[other]:

@@ -13,7 +13,6 @@ import pytest
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 
-TOPOLOGY = Path(__file__).parents[2] / "containerlab" / "dual-stack" / "dual-stack.clab.yml"
 NODES = ("n1", "n2", "n3")
 BLOCKS = {"n1": 2, "n2": 2, "n3": 1}
 
@@ -32,8 +31,8 @@ class Pod:
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[labs.TestLab]:
-    with labs.existing(TOPOLOGY) as lab:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
+    with labs.existing(labs.copy_of("dual-stack", tmp_path_factory.mktemp("lab"))) as lab:
         lab.wait_healthy(*NODES)
         yield lab
 
@@ -42,8 +41,7 @@ def lab() -> Iterator[labs.TestLab]:
 def pods(lab: labs.TestLab) -> dict[str, Pod]:
     found = {}
     for node in NODES:
-        lab.run(node, "ip", "netns", "add", "pod")
-        addresses = lab.cli(node, "workload", "attach", "pod", "pod")["addresses"]
+        addresses = lab.attach(node, "pod")
         assert len(addresses) == BLOCKS[node]
         found[node] = Pod(node, *([None] if node == "n3" else []), *addresses)
     return found
@@ -55,13 +53,6 @@ def pairs(pods: dict[str, Pod]) -> Iterator[tuple[str, str]]:
         for other in pods.values():
             if other is not pod:
                 yield from ((node, each) for each in other.addresses if ":" in each or pod.ipv4 is not None)
-
-
-def loss(report: str) -> int:
-    """How many packets of a finished ping got no answer."""
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", report)
-    assert found, report
-    return int(found[1]) - int(found[2])
 
 
 def routes6(lab: labs.TestLab, node: str) -> dict[str, str]:
@@ -91,7 +82,7 @@ def test_each_node_routes_the_blocks_of_both_families_whatever_the_session_runs_
 
 def test_pods_ping_each_other_in_both_families(lab: labs.TestLab, pods: dict[str, Pod]) -> None:
     for node, address in pairs(pods):
-        assert loss(in_pod(lab, node, "ping", "-c", "3", "-i", "0.1", "-W", "1", address)) == 0
+        assert labs.lost(in_pod(lab, node, "ping", "-c", "3", "-i", "0.1", "-W", "1", address)) == 0
 
 
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
@@ -190,10 +181,7 @@ def test_killed_processes_cost_no_packet_and_no_route_of_either_family(
     for victim in victims:
         lab.kill("n2", *lines[victim])
     for victim in victims:
-        labs.wait_until(
-            lambda victim=victim: (now := lab.pids("n2", *lines[victim])) and not set(now) & set(before),
-            what=f"{victim} runs again",
-        )
+        lab.wait_others("n2", *lines[victim], before=before)
     lab.wait_healthy("n2")
     for node in ("n1", "n3"):
         lab.wait_established(node, "n2")
@@ -202,7 +190,7 @@ def test_killed_processes_cost_no_packet_and_no_route_of_either_family(
     for process in watching:
         process.terminate()
         process.wait(timeout=10)
-    assert [loss(output.read_text()) for output in floods.values()] == [0, 0]
+    assert [labs.lost(output.read_text()) for output in floods.values()] == [0, 0]
     changes = [line for path in monitors.values() for line in path.read_text().splitlines() if "proto 117" in line]
     assert changes == []
     (workload,) = lab.cli("n2", "workload", "list")["items"]
@@ -259,7 +247,7 @@ def test_without_forwarding_of_ipv6_the_status_says_so(lab: labs.TestLab) -> Non
         lab.run("n3", "ip", "link", "delete", "probe")
         return "net.ipv6.conf.all.forwarding" in lab.run("n3", "calicopy", "status")
 
-    forwarding = ("ip", "netns", "exec", "clab-dual-stack-n3", "sysctl", "-qw", "net.ipv6.conf.all.forwarding")
+    forwarding = ("ip", "netns", "exec", lab.namespace("n3"), "sysctl", "-qw", "net.ipv6.conf.all.forwarding")
     # From outside, as an administrator does: the node itself has /proc/sys read-only.
     subprocess.run([*forwarding[:-1], f"{forwarding[-1]}=0"], check=True)
     try:
@@ -283,7 +271,7 @@ def test_workloads_follow_the_mtu_of_the_way_to_the_other_nodes(lab: labs.TestLa
         lab.run("n1", "ip", "link", "set", "eth1", "mtu", str(mtu))
         labs.wait_until(lambda mtu=mtu: mtus() == [mtu] * 3, within=5, what=f"both ends have MTU {mtu}")
         for address in pods["n2"].addresses:
-            assert loss(in_pod(lab, "n1", "ping", "-c", "1", "-W", "2", address)) == 0
+            assert labs.lost(in_pod(lab, "n1", "ping", "-c", "1", "-W", "2", address)) == 0
         assert [one.get("problem", "") for one in lab.cli("n1", "workload", "list")["items"]] == [""]
     assert mtus() == before
     lab.wait_healthy(*NODES)
@@ -296,7 +284,7 @@ def test_a_way_that_is_too_narrow_for_ipv6_is_told(lab: labs.TestLab, pods: dict
 
     lab.run("n1", "ip", "link", "set", "eth1", "mtu", "1200")  # Linux has no IPv6 on it from here on
     labs.wait_until(lambda: "takes 1200 octets, and IPv6 needs 1280" in problem(), what="the workload says so")
-    assert loss(in_pod(lab, "n1", "ping", "-c", "1", "-W", "2", str(pods["n2"].ipv4))) == 0
+    assert labs.lost(in_pod(lab, "n1", "ping", "-c", "1", "-W", "2", str(pods["n2"].ipv4))) == 0
     lab.run("n1", "ip", "link", "set", "eth1", "mtu", "1500")
     lab.run("n1", "ip", "address", "add", "2001:db8::1/64", "dev", "eth1")
     labs.wait_until(lambda: problem() == "", what="the workload is content")
@@ -314,12 +302,7 @@ def test_an_agent_killed_while_it_attaches_leaks_no_address_of_either_family(
     one = "ip netns add $w; calicopy workload attach $w $w"
     attaching = lab.spawn("n1", "sh", "-c", f"for w in {' '.join(names)}; do {one}; done", output=tmp_path / "attach")
     for _ in range(3):
-        pids = lab.pids("n1", "calicopy", "agent")
-        lab.kill("n1", "calicopy", "agent")
-        labs.wait_until(
-            lambda pids=pids: (now := lab.pids("n1", "calicopy", "agent")) and not set(now) & set(pids),
-            what="the agent runs again",
-        )
+        lab.restart("n1", "calicopy", "agent")
         labs.wait_until(lambda: lab.status("n1"), what="the agent answers")
     attaching.wait(timeout=120)
     lab.wait_healthy("n1")

@@ -1,6 +1,7 @@
 """A node that starts without its IPv6 address: IPv4 goes on without it, and IPv6 follows when the address comes."""
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,17 +27,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     hosts["n1"]["exec"].append("ip address add 2001:db8::1/64 dev eth1 nodad")
     hosts["n3"] = labs.node("2001:db8::3/64")
     files = {"cluster.yaml": yaml.safe_dump(CLUSTER)}
-    with labs.running(tmp_path_factory.mktemp("one"), labs.one_ethernet("one", hosts), files=files) as running:
+    topology = labs.one_ethernet(f"of{os.getpid()}", hosts)
+    with labs.running(tmp_path_factory.mktemp("one"), topology, files=files) as running:
         yield running
 
 
 def test_a_missing_ipv6_address_holds_up_what_needs_it_alone(lab: labs.TestLab) -> None:
     lab.wait_established("n1", "n2", "n3")
     lab.wait_established("n2", "n1")
-    lab.run("n2", "ip", "netns", "add", "pod")
-    lab.run("n1", "ip", "netns", "add", "pod")
-    lab.cli("n1", "workload", "attach", "pod", "pod")
-    four, six = lab.cli("n2", "workload", "attach", "pod", "pod")["addresses"]
+    lab.attach("n1", "pod")
+    four, six = lab.attach("n2", "pod")
 
     def ping(address: str) -> bool:
         words = ("ip", "netns", "exec", "pod", "ping", "-c", "2", "-i", "0.1", "-W", "1", address)

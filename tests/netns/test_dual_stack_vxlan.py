@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def lab(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.Te
         hosts[name]["exec"].append("ip link set eth1 mtu 1500")
         if kind == "both":
             hosts[name]["exec"].append(f"ip address add 192.0.2.{name[1]}/24 dev eth1")
-    with labs.running(directory, labs.one_ethernet(f"vx-{kind}", hosts), files={}) as running:
+    with labs.running(directory, labs.one_ethernet(f"vx{kind}{os.getpid()}", hosts), files={}) as running:
         running.wait_healthy(*NODES)
         yield running
 
@@ -50,9 +51,7 @@ def lab(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.Te
 @pytest.fixture(scope="module")
 def pods(lab: labs.TestLab) -> dict[str, list[str]]:
     """Node -> addresses of its pod, which was attached while the pools had no encapsulation."""
-    for node in NODES:
-        lab.run(node, "ip", "netns", "add", "pod")
-    return {node: lab.cli(node, "workload", "attach", "pod", "pod")["addresses"] for node in NODES}
+    return {node: lab.attach(node, "pod") for node in NODES}
 
 
 def mtus(lab: labs.TestLab, node: str) -> set[int]:
@@ -78,10 +77,8 @@ def switch(lab: labs.TestLab, kind: str, encapsulation: str) -> None:
 
 def lost(lab: labs.TestLab, node: str, address: str, *words: str) -> int:
     """How many of a pod's pings got no answer."""
-    done = lab.try_run(node, "ip", "netns", "exec", "pod", "ping", "-i", "0.1", "-W", "1", *words, address)
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", done.stdout)
-    assert found, done
-    return int(found[1]) - int(found[2])
+    words = ("ip", "netns", "exec", "pod", "ping", "-i", "0.1", "-W", "1", *words, address)
+    return labs.lost(lab.try_run(node, *words).stdout)
 
 
 def outer_packets(lab: labs.TestLab, node: str) -> int:
@@ -134,13 +131,7 @@ def test_a_killed_agent_costs_no_packet_and_changes_no_route(
     )
     labs.wait_until(lambda: flood.exists() and flood.read_text().count("bytes from") > 20, what="the flood runs")
     for node in NODES:
-        before = lab.pids(node, "calicopy", "agent")
-        lab.kill(node, "calicopy", "agent")
-        labs.wait_until(
-            lambda node=node, before=before: (now := lab.pids(node, "calicopy", "agent"))
-            and not set(now) & set(before),
-            what="it runs again",
-        )
+        lab.restart(node, "calicopy", "agent")
     lab.wait_healthy(*NODES)
     assert pinging.wait(timeout=30) == 0
     watching.terminate()

@@ -1,27 +1,22 @@
 """The topologies of containerlab/ as networks: every node reaches every other one over the fabric, without agents."""
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import pytest
-from labs import wait_until
+from labs import CONTAINERLAB, copy_of, wait_until
 
 from calicopy import lab as labs
 from calicopy.config import load_file
 
 pytestmark = pytest.mark.netns
-FOLDER = Path(__file__).parents[2] / "containerlab"
-TOPOLOGIES = sorted(path.parent.name for path in FOLDER.glob("*/*.clab.yml"))
+TOPOLOGIES = sorted(path.parent.name for path in CONTAINERLAB.glob("*/*.clab.yml"))
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_every_node_reaches_every_other_one_over_the_fabric(topology: str, tmp_path: Path) -> None:
-    name = f"w{os.getpid()}"
-    shutil.copytree(FOLDER / topology, tmp_path, dirs_exist_ok=True)
-    file = tmp_path / f"{topology}.clab.yml"
-    text = file.read_text().replace(f"name: {topology}", f"name: {name}")
+    file = copy_of(topology, tmp_path)
+    text = file.read_text()
     file.write_text(text.replace("cmd: calicopy node --config /etc/calicopy/cluster.yaml", "cmd: sleep infinity"))
     cluster = load_file(file.parent / "cluster.yaml").config
     assert cluster is not None
@@ -29,18 +24,18 @@ def test_every_node_reaches_every_other_one_over_the_fabric(topology: str, tmp_p
     try:
         assert labs.up(file).failures == ()
         for source, own in addresses:
-            config = labs.exec_(source, ["cat", "/etc/calicopy/cluster.yaml"], lab=name).stdout
-            assert config == (FOLDER / topology / "cluster.yaml").read_text()
+            config = labs.exec_(source, ["cat", "/etc/calicopy/cluster.yaml"], lab=file).stdout
+            assert config == (CONTAINERLAB / topology / "cluster.yaml").read_text()
             for target, address in addresses:
                 if target == source or address.version != own.version:
                     continue
                 words = ["ping", "-c", "1", "-W", "1", str(address)]
                 wait_until(  # where routers are between them, these have to find each other first
-                    lambda source=source, words=words: labs.exec_(source, words, lab=name).returncode == 0,
+                    lambda source=source, words=words: labs.exec_(source, words, lab=file).returncode == 0,
                     what=f"{source} reaches {target}",
                 )
-                found = labs.exec_(source, ["ip", "route", "get", str(address)], lab=name).stdout
+                found = labs.exec_(source, ["ip", "route", "get", str(address)], lab=file).stdout
                 assert "dev eth1 " in found
                 assert f" src {own} " in found
     finally:
-        labs.down(name)
+        labs.down(file)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,7 +35,7 @@ def host(number: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
-    topology = labs.one_ethernet("no-ipip", {"n1": host(1), "n2": host(2)})
+    topology = labs.one_ethernet(f"ni{os.getpid()}", {"n1": host(1), "n2": host(2)})
     directory = tmp_path_factory.mktemp("no-ipip")
     with labs.running(directory, topology, files={"cluster.yaml": yaml.safe_dump(CLUSTER)}) as running:
         running.wait_established("n1", "n2")

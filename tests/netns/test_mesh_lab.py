@@ -13,14 +13,13 @@ import pytest
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 
-TOPOLOGY = Path(__file__).parents[2] / "containerlab" / "mesh" / "mesh.clab.yml"
 NODES = ("n1", "n2", "n3")
 
 
 @pytest.fixture(scope="module")
-def mesh() -> Iterator[labs.TestLab]:
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     """The lab, with a pod on each node."""
-    with labs.existing(TOPOLOGY) as lab:
+    with labs.existing(labs.copy_of("mesh", tmp_path_factory.mktemp("lab"))) as lab:
         lab.wait_healthy(*NODES)
         yield lab
 
@@ -29,13 +28,6 @@ def mesh() -> Iterator[labs.TestLab]:
 def pods(mesh: labs.TestLab) -> dict[str, str]:
     """Node -> address of its pod, which is named `pod`."""
     return {node: mesh.pod(node, "pod") for node in NODES}
-
-
-def lost_packets(report: str) -> int:
-    """How many packets of a finished ping got no answer."""
-    found = re.search(r"(\d+) packets transmitted, (\d+) received", report)
-    assert found, report
-    return int(found[1]) - int(found[2])
 
 
 def uptime() -> float:
@@ -68,7 +60,7 @@ def test_pods_on_different_nodes_ping_each_other(mesh: labs.TestLab, pods: dict[
         for other, address in pods.items():
             if other != node:
                 ping = ("ping", "-c", "3", "-i", "0.1", "-W", "1", address)
-                assert lost_packets(mesh.run(node, "ip", "netns", "exec", "pod", *ping)) == 0
+                assert labs.lost(mesh.run(node, "ip", "netns", "exec", "pod", *ping)) == 0
 
 
 def test_a_packet_to_an_unused_address_of_a_block_is_dropped_not_routed_back(
@@ -102,10 +94,7 @@ def test_kill_under_a_ping_flood_loses_no_packet_and_changes_no_route(
     for words in victims:
         mesh.kill("n2", *words)
     for words, pids in before.items():
-        labs.wait_until(
-            lambda words=words, pids=pids: (now := mesh.pids("n2", *words)) and not set(now) & set(pids),
-            what=f"{words} runs again",
-        )
+        mesh.wait_others("n2", *words, before=pids)
     mesh.wait_healthy("n2", within=30)
     for node in ("n1", "n3"):
         mesh.wait_established(node, "n2")
@@ -114,7 +103,7 @@ def test_kill_under_a_ping_flood_loses_no_packet_and_changes_no_route(
     for process in watching:
         process.terminate()
         process.wait(timeout=10)
-    assert lost_packets(flood.read_text()) == 0
+    assert labs.lost(flood.read_text()) == 0
     changes = {
         node: [line for line in path.read_text().splitlines() if "proto 117" in line or "Deleted" in line]
         for node, path in monitors.items()

@@ -69,9 +69,9 @@ def from_pod(lab: labs.TestLab, node: str, *words: str) -> str:
     return lab.run(node, "ip", "netns", "exec", "pod", *words)
 
 
-def strangers(lab: labs.TestLab) -> dict[str, int | None]:
-    """What `calicopy status` of n1 says of each encapsulation."""
-    return {one["encapsulation"]: one["stranger_packets"] for one in lab.status("n1")["tunnels"]}
+def strangers(lab: labs.TestLab, node: str = "n1") -> dict[str, int | None]:
+    """What `calicopy status` says of each encapsulation."""
+    return {one["encapsulation"]: one["stranger_packets"] for one in lab.status(node)["tunnels"]}
 
 
 def echo_requests(lab: labs.TestLab) -> int:
@@ -103,6 +103,18 @@ def test_a_strangers_packets_do_not_reach_a_pod_and_the_status_says_how_many_cam
         labs.wait_until(lambda: echo_requests(lab) > before, what="without the table they reach the pod")
     finally:
         lab.kill("n1", "calicopy", "agent", number=signal.SIGCONT)
+
+
+def test_a_pod_cannot_send_encapsulated_packets_that_nat_makes_look_like_its_nodes(
+    lab: labs.TestLab, pods: dict[str, str]
+) -> None:
+    before, counted = echo_requests(lab), strangers(lab, "n2")
+    mac = lab.run("n1", "cat", "/sys/class/net/calivx0/address").strip()
+    from_pod(lab, "n2", "python3", "-c", SEND, pods["n1"], mac, "3")
+    wanted = {one: (count or 0) + 3 for one, count in counted.items()}
+    labs.wait_until(lambda: strangers(lab, "n2") == wanted, what="they are dropped where they come from")
+    from_pod(lab, "n2", "ping", "-c", "1", "-W", "2", pods["n1"])
+    assert echo_requests(lab) == before + 1, "that one alone came through"
 
 
 def test_a_table_that_somebody_flushed_is_there_again_at_once_with_its_counters(

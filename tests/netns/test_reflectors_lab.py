@@ -14,7 +14,6 @@ from calicopy import lab as lab_api
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
-TOPOLOGY = Path(__file__).parents[2] / "containerlab" / "reflectors" / "reflectors.clab.yml"
 REFLECTORS = {"rr1": "192.0.2.1", "rr2": "192.0.2.2"}
 CLIENTS = {f"n{number}": f"192.0.2.{10 + number}" for number in range(1, 7)}
 ADDRESSES = {**REFLECTORS, **CLIENTS}
@@ -22,9 +21,9 @@ CLUSTERS = {"rr1": "10.0.0.1", "rr2": "10.0.0.2"}
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[labs.TestLab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     """The topology, once every node has the blocks of all."""
-    with labs.existing(TOPOLOGY) as running:
+    with labs.existing(labs.copy_of("reflectors", tmp_path_factory.mktemp("lab"))) as running:
         running.wait_healthy(*ADDRESSES, within=60)
         blocks = {running.block_of(node) for node in ADDRESSES}
         for node in ADDRESSES:

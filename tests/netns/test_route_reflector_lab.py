@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +14,8 @@ from calicopy import lab as lab_api
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop, pytest.mark.timeout(180)]
 
-TOPOLOGY = Path(__file__).parents[2] / "containerlab" / "route-reflector" / "route-reflector.clab.yml"
 NODES = ("n1", "n2", "n3")
-NAME = f"rr{os.getpid()}"
+NAME = f"route-reflector{os.getpid()}"
 NODE = """
 log stderr all;
 router id {address};
@@ -39,8 +37,8 @@ protocol bgp reflector {{
 """
 
 
-def test_blocks_are_learnt_through_the_reflector_with_their_owners_and_pods_ping() -> None:
-    with labs.existing(TOPOLOGY) as lab:
+def test_blocks_are_learnt_through_the_reflector_with_their_owners_and_pods_ping(tmp_path: Path) -> None:
+    with labs.existing(labs.copy_of("route-reflector", tmp_path)) as lab:
         lab.wait_healthy(*NODES)
         blocks = {node: lab.block_of(node) for node in NODES}
         for node in NODES:
@@ -74,9 +72,8 @@ def birdc(node: str, *words: str) -> str:
 
 @pytest.fixture
 def clients(tmp_path: Path) -> Iterator[None]:
-    shutil.copytree(TOPOLOGY.parent, tmp_path, dirs_exist_ok=True)
-    path = tmp_path / "route-reflector.clab.yml"
-    text = path.read_text().replace("name: route-reflector", f"name: {NAME}")
+    path = labs.copy_of("route-reflector", tmp_path)
+    text = path.read_text()
     text = text.replace("cmd: calicopy node --config /etc/calicopy/cluster.yaml",
                         "cmd: bird -f -c /etc/bird/node.conf -s /run/bird.ctl")
     for number in (1, 2, 3):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from calicopy import lab as lab_api
 
 pytestmark = [pytest.mark.netns, pytest.mark.interop, pytest.mark.timeout(240)]
 
-TOPOLOGY = Path(__file__).parents[2] / "containerlab" / "tor-ebgp" / "tor-ebgp.clab.yml"
 RACKS = {"a": ("a1", "a2"), "b": ("b1", "b2")}
 ROUTERS = {"a": "192.0.2.126", "b": "192.0.2.254"}
 ADDRESSES = {"a1": "192.0.2.1", "a2": "192.0.2.2", "b1": "192.0.2.129", "b2": "192.0.2.130"}
@@ -25,9 +23,9 @@ FOREIGN = "10.9.0.0/24"
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[labs.TestLab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
     """The topology, once every node has the blocks of all, with a pod on each node."""
-    with labs.existing(TOPOLOGY) as running:
+    with labs.existing(labs.copy_of("tor-ebgp", tmp_path_factory.mktemp("lab"))) as running:
         running.wait_healthy(*NODES)
         blocks = {running.block_of(node) for node in NODES}
         for node in NODES:
@@ -50,7 +48,7 @@ def pods(lab: labs.TestLab) -> dict[str, str]:
 @pytest.fixture
 def one_as(tmp_path: Path) -> Iterator[labs.TestLab]:
     """The same with one AS for all nodes, which README names as the other way, and with a password."""
-    shutil.copytree(TOPOLOGY.parent, tmp_path, dirs_exist_ok=True)
+    file = labs.copy_of("tor-ebgp", tmp_path)
     (tmp_path / "tor.password").write_text("md5-of-a-rack\n")
     for name in ("tor-a.conf", "tor-b.conf"):
         path = tmp_path / name
@@ -62,11 +60,11 @@ def one_as(tmp_path: Path) -> Iterator[labs.TestLab]:
         "trust_owner", "password_file: /etc/calicopy/tor.password\n      allow_own_as: 1\n      trust_owner"
     )
     (tmp_path / "cluster.yaml").write_text(cluster)
-    topology = (tmp_path / TOPOLOGY.name).read_text().replace("name: tor-ebgp", f"name: oneas{os.getpid()}")
+    topology = file.read_text().replace(f"name: tor-ebgp{os.getpid()}", f"name: oneas{os.getpid()}")
     bind = "        - cluster.yaml:/etc/calicopy/cluster.yaml:ro\n"
     topology = topology.replace(bind, bind + "        - tor.password:/etc/calicopy/tor.password:ro\n")
-    (tmp_path / TOPOLOGY.name).write_text(topology)
-    with labs.existing(tmp_path / TOPOLOGY.name) as running:
+    file.write_text(topology)
+    with labs.existing(file) as running:
         yield running
 
 

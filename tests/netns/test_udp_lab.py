@@ -44,11 +44,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
 @pytest.fixture(scope="module")
 def addresses(lab: labs.TestLab) -> dict[str, list[str]]:
     """Node -> addresses of its pod, IPv4 first."""
-    found = {}
-    for node in ("n1", "n2"):
-        lab.run(node, "ip", "netns", "add", "pod")
-        shown = lab.cli(node, "workload", "attach", "pod", "pod")["addresses"]
-        found[node] = sorted((address.partition("/")[0] for address in shown), key=lambda one: ":" in one)
+    found = {node: lab.attach(node, "pod") for node in ("n1", "n2")}
     for address in found["n2"]:
         ping(lab, address, within=10)
     return found
@@ -141,6 +137,26 @@ def test_a_killed_forwarder_is_back_within_half_a_second_and_the_routes_stay(
     assert lab.run("n1", "ip", "nexthop") == before
     monitor.kill()
     assert "10.244." not in (tmp_path / "monitor").read_text()
+
+
+def test_agent_and_forwarder_killed_at_the_same_moment_leave_the_routes(
+    lab: labs.TestLab, pods: dict[str, str], tmp_path: Path
+) -> None:
+    routes, before = lab.run("n1", "ip", "route"), lab.run("n1", "ip", "nexthop")
+    monitor = lab.spawn("n1", "ip", "monitor", "link", "route", "nexthop", output=tmp_path / "monitor")
+    labs.wait_until(lambda: lab.pids("n1", "ip monitor link"), what="the monitor runs")
+    killed = [pid for words in (FORWARDER, ("calicopy", "agent")) for pid in lab.pids("n1", *words)]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    labs.wait_until(lambda: set(lab.pids("n1", *FORWARDER)) - set(killed), within=5, what="the forwarder is back")
+    ping(lab, pods["n2"], within=5)
+    assert lab.run("n1", "ip", "route") == routes
+    lab.wait_healthy("n1", within=60)
+    monitor.kill()
+    seen = (tmp_path / "monitor").read_text()
+    assert f"{DEVICE}: <NO-CARRIER" not in seen
+    assert "10.244." not in seen, "routes were taken away, or written anew"
+    assert lab.run("n1", "ip", "nexthop") == before
 
 
 def test_without_agent_and_speaker_the_forwarding_goes_on(lab: labs.TestLab, pods: dict[str, str]) -> None:

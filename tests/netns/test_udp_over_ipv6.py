@@ -35,7 +35,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[labs.TestLab]:
 
 
 def test_pods_reach_each_other_with_the_largest_packet_that_fits(lab: labs.TestLab) -> None:
-    pods = {node: lab.pod(node, "pod").partition("/")[0] for node in NODES}
+    pods = {node: lab.pod(node, "pod") for node in NODES}
     line = (*POD, "ping", "-W", "1", "-i", "0.1", "-M", "do", "-c", "3", "-s", str(MTU - 48), pods["n2"])
     labs.wait_until(lambda: lab.try_run("n1", *line).returncode == 0, what="the pods reach each other")
     assert " 0% packet loss" in lab.run("n1", *line)

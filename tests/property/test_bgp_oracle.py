@@ -20,6 +20,7 @@ from exabgp.bgp.message.open.asn import ASN
 from exabgp.bgp.message.open.capability.negotiated import Negotiated
 from exabgp.bgp.message.update import Update as ExaUpdate
 from exabgp.bgp.message.update.attribute import Attribute
+from exabgp.bgp.message.update.attribute.generic import GenericAttribute
 from exabgp.bgp.message.update.eor import EOR
 from exabgp.logger import log
 from exabgp.protocol.family import AFI, SAFI
@@ -117,8 +118,13 @@ def exa_attributes(attributes: dict[int, Attribute]) -> dict[int, object]:
     for code, value in attributes.items():
         if code in (3, Attribute.CODE.INTERNAL_DISCARD):
             continue
-        values[7 if code == 18 else int(code)] = read.get(code, lambda one: one.data)(value)
+        values[7 if code == 18 else int(code)] = read.get(code, octets_of)(value)
     return {code: value for code, value in values.items() if value not in ((), [])}
+
+
+def octets_of(attribute: Attribute) -> bytes | None:
+    """Those of an attribute that we pass on unread; None for one that ExaBGP takes apart, PMSI_TUNNEL for one."""
+    return attribute.data if isinstance(attribute, GenericAttribute) else None
 
 
 def we_see(update: Update) -> Seen:
@@ -431,6 +437,17 @@ def test_every_difference_in_verdict_has_its_reason() -> None:
             unexplained.append((name, worst, ours, theirs))
     assert unexplained == []
     assert [row for row in DIFFERENCES if row not in used] == []
+
+
+@pytest.mark.parametrize("code", range(11, 256))
+def test_an_attribute_that_we_do_not_read_keeps_no_prefix_from_either(code: int) -> None:
+    value = bytes.fromhex("00 00 fc01 01 02030405")  # a sound PMSI_TUNNEL, which ExaBGP reads
+    parts = [(flags, one, octets) for one, (flags, octets) in SAMPLES.items() if one in (1, 2, 3, 5)]
+    octets = message(b"".join(encode_attribute(*part) for part in [*parts, (0xC0, code, value)]), BLOCK)
+    update = decode_update(octets, INTERNAL)
+    ours, theirs = we_see(update), exa_sees(octets, INTERNAL)
+    if update.verdict is Verdict.OK and theirs.verdict is Verdict.OK:
+        assert ours.announced == theirs.announced
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)

@@ -1,91 +1,20 @@
 """What must hold of the FIB for every history."""
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address
+from dataclasses import replace
 
 from fibs import led, reached, write
+from fibstates import BLOCKS, ETH0, HOSTS, V4, State, bring_in, states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calicopy.fib import BLACKHOLE, Fib, FibPool, UnderlayAddress
+from calicopy.fib import BLACKHOLE, Fib
 from calicopy.kernel.fake import FailureFlag, FakeKernel, Held
-from calicopy.net import Encapsulation, EncapsulationMode, Family, Prefix
-from calicopy.net.interface import InterfaceFacts
-from calicopy.net.nexthop import NextHopFacts
+from calicopy.net import Prefix
 
-V4 = Family.IPV4
-BLOCKS = [Prefix.parse(f"10.{pool}.0.{host}/26") for pool in range(2) for host in (0, 64, 128, 192)]
-HOSTS = [Prefix.parse(f"10.{pool}.0.{host}/32") for pool in range(2) for host in (1, 65)]
-NODES = {number: IPv4Address(f"192.0.2.{number}") for number in range(2, 6)}
-FAR = {6: IPv4Address("198.51.100.6")}
-ETH0, TUNL0 = 2, 9
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPv4Address
-    owner: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class State:
-    """A whole set of inputs; the FIB's wishes must depend on nothing else."""
-
-    learned: tuple[tuple[Prefix, tuple[Path, ...]], ...]
-    blocks: frozenset[Prefix]
-    workloads: tuple[tuple[Prefix, int], ...]
-    unreachable: frozenset[IPv4Address]
-    encapsulation: Encapsulation
-    mode: EncapsulationMode
-    tunnel: int | None
-    dead: frozenset[IPv4Address] = frozenset()
-
-
-paths = st.builds(
-    Path, st.sampled_from([*NODES.values(), *FAR.values()]), st.sampled_from([None, *NODES, *FAR, 99])
-)
-states = st.builds(
-    State,
-    learned=st.dictionaries(
-        st.sampled_from(BLOCKS + HOSTS), st.lists(paths, min_size=1, max_size=3).map(tuple)
-    ).map(lambda found: tuple(found.items())),
-    blocks=st.frozensets(st.sampled_from(BLOCKS), max_size=3),
-    workloads=st.dictionaries(st.sampled_from(HOSTS), st.integers(20, 22)).map(lambda found: tuple(found.items())),
-    unreachable=st.frozensets(st.sampled_from([*NODES.values(), *FAR.values()]), max_size=2),
-    encapsulation=st.sampled_from(Encapsulation),
-    mode=st.sampled_from(EncapsulationMode),
-    tunnel=st.sampled_from([None, TUNL0]),
-    dead=st.frozensets(st.sampled_from([*NODES.values(), *FAR.values()]), max_size=3),
-)
 flags = st.sets(st.sampled_from(list(FailureFlag))).map(
     lambda chosen: FailureFlag(sum(flag.value for flag in chosen))
 )
-
-
-def bring_in(fib: Fib, state: State) -> None:
-    """Bring a FIB, whatever it was told before, to `state`."""
-    fib.set_pools([FibPool(Prefix.parse("10.0.0.0/16"), state.encapsulation, state.mode),
-                   FibPool(Prefix.parse("10.1.0.0/16"))])
-    fib.set_nodes({number: (UnderlayAddress(address, 24),) for number, address in (NODES | FAR).items()})
-    fib.set_interfaces({ETH0: InterfaceFacts(ETH0, "eth0", True, True, 1500, ((IPv4Address("192.0.2.1"), 24),))})
-    fib.set_tunnels({} if state.tunnel is None else {state.encapsulation: state.tunnel})
-    facts = {address: NextHopFacts(address, True, True, ETH0) for address in NODES.values()}
-    facts |= {address: NextHopFacts(address, True, False, ETH0, IPv4Address("192.0.2.254")) for address in FAR.values()}
-    facts |= {address: NextHopFacts.unreachable(address) for address in state.unreachable}
-    fib.set_next_hops(facts)
-    learned = {prefix.packed: found for prefix, found in state.learned}
-    shared = {found: Selection(found) for found in learned.values()}
-    gone = [packed for packed in (prefix.packed for prefix in BLOCKS + HOSTS) if packed not in learned]
-    fib.apply_decisions(V4, [(None, gone), *((shared[found], [packed]) for packed, found in learned.items())])
-    fib.set_dead_next_hops(frozenset(state.dead))
-    fib.set_blackholes(state.blocks)
-    fib.set_workload_routes(dict(state.workloads))
 
 
 def apply(fib: Fib, kernel: FakeKernel, now: float) -> None:
@@ -219,7 +148,7 @@ def test_objects_that_nothing_leads_to_are_deleted_in_the_end(before: State, aft
 @settings(deadline=None)
 @given(states, st.booleans())
 def test_an_adopted_table_that_is_as_wanted_is_never_written(state: State, objects: bool) -> None:
-    state = replace(state, dead=frozenset())  # a blackhole does not tell whose it was
+    state = replace(state, dead=frozenset())
     kernel, first = FakeKernel(has_objects=objects), Fib()
     first.kernel_state(kernel.dump_now())
     bring_in(first, state)
@@ -232,3 +161,22 @@ def test_an_adopted_table_that_is_as_wanted_is_never_written(state: State, objec
     apply(second, kernel, 0.0)
     assert kernel.writes == written
     assert second.in_sync
+
+
+@settings(deadline=None)
+@given(states)
+def test_a_restart_while_nodes_are_gone_rewrites_no_route_when_they_are_back(state: State) -> None:
+    kernel, first = FakeKernel(), Fib()
+    first.kernel_state(kernel.dump_now())
+    bring_in(first, replace(state, dead=frozenset()))
+    apply(first, kernel, 0.0)
+    first.set_dead_next_hops(state.dead)
+    apply(first, kernel, 0.0)
+    table = {key: held.target for key, held in kernel.table.items()}
+    second = Fib()
+    second.kernel_state(kernel.dump_now())
+    apply(second, kernel, 0.0)
+    bring_in(second, replace(state, dead=frozenset()))
+    apply(second, kernel, 0.0)
+    assert {key: held.target for key, held in kernel.table.items()} == table
+    assert reached(kernel) == led(second)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from ipaddress import IPv4Address
 
 from decided import changed
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from calicopy.bgp import NlriBatch, PathAttributes, Update
@@ -79,9 +79,12 @@ steps = st.one_of(
 
 
 @contextmanager
-def least_run(size: int):
+def least_run(size: int, *, slack: int):
+    """`slack` beyond twice the prefixes that there are, as many wait in runs of their own. A run of all that waits is
+    the one whose prefixes may have come to the same paths from different ones.
+    """
     kept = table.LEAST_RUN, waiting.SMALL, waiting.SLACK
-    table.LEAST_RUN, waiting.SMALL, waiting.SLACK = size, size, 3
+    table.LEAST_RUN, waiting.SMALL, waiting.SLACK = size, size, slack
     try:
         yield
     finally:
@@ -121,18 +124,50 @@ class Watched:
         seen = {"judged": self.judged, "owners": self.owners}
         uses = sorted((outcome.uses, outcome.owner or 0) for outcome in self.rib._tables[V4].outcomes())
         self.judged, self.owners = set(), set()
+        places, had = self.rib._tables[V4].places, set(self.rib.prefixes(V4))
+        inside = {block: prefixes & had for block, prefixes in places._inside.items()}
+        assert inside == places._inside, "remembers prefixes without paths"
+        assert all(inside.values()), "remembers blocks of nothing"
         counters = tuple(self.rib.counters(peer.key) for peer in PEERS)
         return (reached, +self.conflicts, -self.conflicts, uses, self.rib.wanted_next_hops(), counters), seen
 
 
-@given(st.lists(st.tuples(steps, st.sampled_from([0, 0, 2, 7, None])), min_size=2, max_size=14))
+NEW_BESIDE_KNOWN_OWNERS = [
+    (hold(BLOCKS, 2), 0),
+    (announce(PEERS[0], BLOCKS[:2], None, None), None),
+    (announce(PEERS[0], BLOCKS, 1, None), None),
+]
+"""One run, half of which is told to the owners' book-keeper, half not."""
+SELECTED_BEFORE_BESIDE_NEW = [
+    (announce(PEERS[0], BLOCKS[:2], None, None), None),
+    (announce(PEERS[0], BLOCKS, None, None), 0),
+    (hold(BLOCKS, 2), None),
+]
+"""One run, half of which is reached as before."""
+
+CONFLICTS_THAT_END_WITH_THE_PATHS = [
+    (hold(BLOCKS, 2), 0),
+    (announce(PEERS[0], BLOCKS, None, None), None),
+    (announce(PEERS[1], BLOCKS, None, None), None),
+    (withdraw(PEERS[0], BLOCKS), 0),
+    (withdraw(PEERS[1], BLOCKS), None),
+]
+
+
+@given(
+    st.lists(st.tuples(steps, st.sampled_from([0, 0, 2, 7, None])), min_size=2, max_size=14),
+    st.sampled_from([3, -2 * len(BLOCKS + OTHERS)]),
+)
+@example(NEW_BESIDE_KNOWN_OWNERS, -100)
+@example(SELECTED_BEFORE_BESIDE_NEW, -100)
+@example(CONFLICTS_THAT_END_WITH_THE_PATHS, 3)
 @settings(max_examples=400, deadline=None)
-def test_a_run_as_a_whole_comes_to_the_same_as_prefix_by_prefix(history) -> None:
+def test_a_run_as_a_whole_comes_to_the_same_as_prefix_by_prefix(history, slack) -> None:
     whole, single, sliced = Watched(), Watched(), False
     for step, decide in [*history, (lambda _: None, None)]:
         told = []
         for watched, size in ((whole, 1), (single, 1 << 30)):
-            with least_run(size):
+            with least_run(size, slack=slack):
                 step(watched.rib)
                 if decide is None:
                     told.append(watched.settle())

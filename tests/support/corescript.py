@@ -107,7 +107,7 @@ class Script:
         match command:
             case do.DumpRoutes():
                 routes = {Family.IPV4: dict(self.kernel)}
-                return [ev.KernelDumped(KernelDump(routes, next_hops=self.next_hops.ours))]  # type: ignore[arg-type]
+                return [ev.KernelDumped(KernelDump(routes, next_hops=self.next_hops.ours))]
             case do.WriteNextHops():
                 return [ev.NextHopsWritten(self.next_hops.write(command, self.kernel))]
             case do.WriteRoutes():

@@ -28,7 +28,6 @@ ENDS = ("a", "b")
 FLOWS, PACKETS = 64, 2
 PORT = 9
 PROTOCOL = {"none": 17, "ipip": 4, "vxlan": 17, "udp": 17}  # of the outer header
-DEVICE = {"none": "eth1", "ipip": "tunl0", "vxlan": "calivx0", "udp": "caliudp0"}
 
 SEND = f"""
 import socket
@@ -99,14 +98,9 @@ def ecmp_lab(directory: Path, encapsulation: str, *, ends_by_hand: bool = False)
         yield lab
 
 
-def namespace(lab: labs.TestLab, node: str) -> str:
-    """Its named network namespace."""
-    return f"clab-{lab.topology.name.partition('.')[0]}-{node}"
-
-
 def setting(lab: labs.TestLab, name: str, value: int) -> None:
     """A sysctl of `s`; from outside of the node, where /proc/sys can be written."""
-    words = ("ip", "netns", "exec", namespace(lab, "s"), "sysctl", "-q", "-w", f"{name}={value}")
+    words = ("ip", "netns", "exec", lab.namespace("s"), "sysctl", "-q", "-w", f"{name}={value}")
     subprocess.run(words, check=True)
 
 
@@ -123,7 +117,7 @@ def members(lab: labs.TestLab) -> list[tuple[str, str, bool]]:
 def wait_members(lab: labs.TestLab, encapsulation: str, ends: tuple[str, ...], *, within: float) -> None:
     """Until the route leads to exactly these nodes, by the device of the encapsulation."""
     onlink = encapsulation != "none"
-    wanted = [(NODES[end], DEVICE[encapsulation], onlink) for end in ends]
+    wanted = [(NODES[end], labs.DEVICES[encapsulation], onlink) for end in ends]
     setting(lab, "net.ipv4.nexthop_compat_mode", 1)  # so that `ip route` shows what an object leads to
     labs.wait_until(lambda: sorted(members(lab)) == wanted, within=within, what=f"{ANYCAST} leads to {wanted}")
     print("ip route show:\n" + lab.run("s", "ip", "route", "show", f"{ANYCAST}/32"), flush=True)
@@ -134,7 +128,7 @@ def wait_members(lab: labs.TestLab, encapsulation: str, ends: tuple[str, ...], *
 def flows(lab: labs.TestLab, encapsulation: str) -> Counter[str]:
     """Send many flows from the pod of `s`; packets per node on the wire. All must be encapsulated, and none be lost."""
     ports = {end: f"eth{number}" for number, end in enumerate([*NODES, *TORS], 1) if end in ENDS}
-    captures = {end: Capture(netns=namespace(lab, "sw"), device=port) for end, port in ports.items()}
+    captures = {end: Capture(netns=lab.namespace("sw"), device=port) for end, port in ports.items()}
     lab.run("s", "ip", "netns", "exec", "pod", "python3", "-c", SEND)
     seen: Counter[str] = Counter()
     for end, capture in captures.items():

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -57,6 +56,22 @@ def api(lab: labs.TestLab, node: str, *, name: str = "calicopy.sock", alone: boo
         yield channel
 
 
+def end_pings(lab: labs.TestLab, node: str) -> None:
+    """The floods of a node end, and say what they counted."""
+    namespace = Path(f"/proc/{init_pid(lab, node)}/ns/pid").stat().st_ino
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            flood = (entry / "cmdline").read_bytes().startswith(b"ping\0-i")
+            if flood and (entry / "ns" / "pid").stat().st_ino == namespace:
+                os.kill(int(entry.name), signal.SIGINT)
+
+
+def lost_of(report: Path) -> int:
+    """How many packets a ping that is being ended lost. The last one may be on its way when it is ended."""
+    labs.wait_until(lambda: "packets transmitted" in report.read_text(), what=f"{report.name}: what ping counted")
+    return max(0, labs.lost(report.read_text()) - 1)
+
+
 @dataclass
 class Flood:
     """Pings from a pod, one every 10 ms, and what the route monitors of some nodes saw meanwhile."""
@@ -78,16 +93,8 @@ class Flood:
 
     def stop(self, node: str) -> tuple[int, list[str]]:
         """End it: the number of lost packets, and the changes of routes that were seen, of ours or deletions."""
-        (namespace,) = {Path(f"/proc/{init_pid(self.lab, node)}/ns/pid").stat().st_ino}
-        for entry in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                line = (entry / "cmdline").read_bytes()
-                if line.startswith(b"ping\0-i") and (entry / "ns" / "pid").stat().st_ino == namespace:
-                    os.kill(int(entry.name), signal.SIGINT)  # ping then says what it counted
-        report = self.directory / "ping"
-        found = labs.wait_until(
-            lambda: re.search(r"(\d+) packets transmitted, (\d+) received", report.read_text()), what="ping's report"
-        )
+        end_pings(self.lab, node)
+        lost = lost_of(self.directory / "ping")
         for process in self.processes:
             process.terminate()
             process.wait(timeout=10)
@@ -97,8 +104,7 @@ class Flood:
             for line in (self.directory / f"monitor-{each}").read_text().splitlines()
             if "proto 117" in line or "Deleted" in line
         ]
-        # The last packet may be on its way when ping is ended.
-        return max(0, int(found[1]) - int(found[2]) - 1), seen
+        return lost, seen
 
 
 def peers(lab: labs.TestLab, node: str) -> dict[str, Any]:
@@ -119,11 +125,7 @@ def of_node(lab: labs.TestLab, node: str, *, owner: str, within: str) -> list[st
 
 def restart_agent(lab: labs.TestLab, node: str) -> None:
     """Kill the agent and wait until the next one answers."""
-    before = lab.pids(node, "calicopy", "agent")
-    lab.kill(node, "calicopy", "agent")
-    labs.wait_until(
-        lambda: (now := lab.pids(node, "calicopy", "agent")) and not set(now) & set(before), what="it runs again"
-    )
+    lab.restart(node, "calicopy", "agent")
     labs.wait_until(lambda: lab.status(node), what=f"the agent of {node} answers", within=60)
 
 

@@ -5,8 +5,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
+
+from fibs import Path, Selection
 
 from calicopy.fib import Fib, FibPool, UnprogrammedReason
 from calicopy.kernel.events import (
@@ -18,30 +19,10 @@ from calicopy.kernel.events import (
     UnderlayChanged,
 )
 from calicopy.kernel.kernel import Kernel
-from calicopy.net import Family, IPAddress, Prefix, pack
+from calicopy.net import Family, IPAddress, Prefix
 
 POOL = FibPool(Prefix.parse("10.0.0.0/8"))
 GATEWAY = IPv4Address("192.168.0.2")
-
-
-@dataclass(frozen=True)
-class Path:
-    """One way to a next hop."""
-
-    next_hop: IPAddress
-    owner: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """What was decided for many prefixes."""
-
-    paths: tuple[Path, ...]
-
-
-def blocks(count: int) -> list[bytes]:
-    """So many /26 of 10.0.0.0/8, from its begin on."""
-    return [pack((10 << 24) + (number << 6), 26, Family.IPV4) for number in range(count)]
 
 
 class FibLoop:

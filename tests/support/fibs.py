@@ -2,11 +2,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from calicopy.fib import Fib, Hop, NextHopOp, RouteKind, RouteTarget
 from calicopy.kernel.fake import FakeKernel
-from calicopy.net import Family, Packed
+from calicopy.net import Family, IPAddress, Packed, pack
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way to a next hop, and the id of the node that owns what is behind it: what the FIB asks of a path."""
+
+    next_hop: IPAddress
+    owner: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What was decided for many prefixes."""
+
+    paths: tuple[Path, ...]
+
+
+def blocks(count: int, family: Family = Family.IPV4, *, base: int | None = None) -> list[Packed]:
+    """So many blocks of 64 addresses of 10.0.0.0/8 or fd10::/16, or from the address `base` on."""
+    first = base if base is not None else {Family.IPV4: 10 << 24, Family.IPV6: 0xFD10 << 112}[family]
+    return [pack(first + (number << 6), family.bits - 6, family) for number in range(count)]
 
 
 def write_next_hops(fib: Fib, kernel: FakeKernel, now: float) -> int:

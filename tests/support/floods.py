@@ -1,10 +1,6 @@
 """Pings between all pods of a lab, and how many of them got no answer."""
 from __future__ import annotations
 
-import os
-import re
-import signal
-from contextlib import suppress
 from itertools import permutations
 from pathlib import Path
 
@@ -33,19 +29,7 @@ class Floods:
         return report.read_text().count("bytes from") if report.exists() else 0
 
     def stop(self) -> dict[tuple[str, str], int]:
-        """End them: how many packets each lost. The last one may be on its way when ping is ended."""
+        """End them: how many packets each lost."""
         for node in {one for one, _ in self.reports}:
-            namespace = Path(f"/proc/{faults.init_pid(self.lab, node)}/ns/pid").stat().st_ino
-            for entry in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError):
-                    ping = (entry / "cmdline").read_bytes().startswith(b"ping\0-i")
-                    if ping and (entry / "ns" / "pid").stat().st_ino == namespace:
-                        os.kill(int(entry.name), signal.SIGINT)
-        lost = {}
-        for pair, report in self.reports.items():
-            found = labs.wait_until(
-                lambda report=report: re.search(r"(\d+) packets transmitted, (\d+) received", report.read_text()),
-                what=f"the report of {pair}",
-            )
-            lost[pair] = max(0, int(found[1]) - int(found[2]) - 1)
-        return lost
+            faults.end_pings(self.lab, node)
+        return {pair: faults.lost_of(report) for pair, report in self.reports.items()}

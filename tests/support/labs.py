@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,9 @@ import yaml
 
 from calicopy import lab as labs
 
+CONTAINERLAB = Path(__file__).parents[2] / "containerlab"
+DEVICES = {"none": "eth1", "ipip": "tunl0", "vxlan": "calivx0", "udp": "caliudp0"}
+"""What a route of each encapsulation leads to in a lab."""
 POLL_S = 0.05
 
 
@@ -30,6 +35,13 @@ def wait_until(check: Callable[[], Any], *, within: float = 20.0, what: str) -> 
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within} s: {what}; last seen: {found!r}")
         time.sleep(POLL_S)
+
+
+def lost(report: str) -> int:
+    """How many packets of a finished ping got no answer."""
+    found = re.search(r"(\d+) packets transmitted, (\d+) received", report)
+    assert found, report
+    return int(found[1]) - int(found[2])
 
 
 @dataclass
@@ -101,10 +113,19 @@ class TestLab:
 
         return str(wait_until(confirmed, within=30, what=f"{node} has a block"))
 
-    def pod(self, node: str, name: str) -> str:
-        """A pod on a node; its address."""
+    def attach(self, node: str, name: str) -> list[str]:
+        """A pod on a node; its addresses, IPv4 first."""
         self.run(node, "ip", "netns", "add", name)
-        return str(self.cli(node, "workload", "attach", name, name)["addresses"][0])
+        return list(self.cli(node, "workload", "attach", name, name)["addresses"])
+
+    def pod(self, node: str, name: str) -> str:
+        """A pod on a node; its address, or the first one."""
+        return self.attach(node, name)[0]
+
+    def namespace(self, node: str) -> str:
+        """The named network namespace of a node."""
+        (status,) = (one for one in labs.status(self.topology) if one.name == node)
+        return status.container
 
     def pids(self, node: str, *words: str) -> list[int]:
         """Pids (of this machine) of the processes of a node whose command line has all `words`."""
@@ -129,6 +150,20 @@ class TestLab:
         assert pids, f"no process of {node} has {words}"
         for pid in pids:
             os.kill(pid, number)
+
+    def wait_others(self, node: str, *words: str, before: Sequence[int]) -> None:
+        """Until other processes than those of `before` have all `words` in their command line, and none of those."""
+        wait_until(
+            lambda: (now := self.pids(node, *words)) and not set(now) & set(before),
+            within=30,
+            what=f"{words} of {node} runs again",
+        )
+
+    def restart(self, node: str, *words: str) -> None:
+        """kill -9 what has these words in its command line, and wait until it runs again."""
+        before = self.pids(node, *words)
+        self.kill(node, *words)
+        self.wait_others(node, *words, before=before)
 
     def spawn(self, node: str, *words: str, output: Path) -> subprocess.Popen[bytes]:
         """Run something in the background inside a node, its output into a file; ended with the lab at the latest."""
@@ -246,9 +281,17 @@ def running(
             labs.down(path)
 
 
+def copy_of(name: str, directory: Path) -> Path:
+    """The file of a topology of containerlab/, copied under a name of its own, so that two runs go side by side."""
+    shutil.copytree(CONTAINERLAB / name, directory, dirs_exist_ok=True)
+    file = directory / f"{name}.clab.yml"
+    file.write_text(file.read_text().replace(f"name: {name}\n", f"name: {name}{os.getpid()}\n", 1))
+    return file
+
+
 @contextmanager
 def existing(path: Path) -> Iterator[TestLab]:
-    """A lab from a topology file of the tree, up as long as the context lasts."""
+    """A lab from a topology file, see `copy_of`; up as long as the context lasts."""
     nodes = yaml.safe_load(path.read_text())["topology"]["nodes"]
     lab = TestLab(path, tuple(name for name, entry in nodes.items() if entry.get("group") == "node"))
     try:

@@ -13,10 +13,7 @@ IN_POD = ("ip", "netns", "exec", POD)
 
 def attach(lab: labs.TestLab, node: str) -> dict[int, str]:
     """A pod on a node; its address of each IP version."""
-    lab.run(node, "ip", "netns", "add", POD)
-    shown = lab.cli(node, "workload", "attach", POD, POD)["addresses"]
-    addresses = [ip_address(one.partition("/")[0]) for one in shown]
-    return {address.version: str(address) for address in addresses}
+    return {ip_address(address).version: address for address in lab.attach(node, POD)}
 
 
 def compare(lab: labs.TestLab, source: str, target: str, address: str, *, within: float = 30.0) -> str:

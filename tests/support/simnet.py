@@ -114,7 +114,7 @@ def open_body(asn: int, router_id: object, *, restart: GracefulRestart | None = 
     known: dict[str, object] = {
         "families": (Family.IPV4,), "route_refresh": True, "asn4": asn, "graceful_restart": restart, **capabilities
     }  # fmt: skip
-    return encode_open(Open(asn, 9, IPv4Address(str(router_id)), Capabilities(**known)))  # type: ignore[arg-type]
+    return encode_open(Open(asn, 9, IPv4Address(str(router_id)), Capabilities(**known)))
 
 
 def update_body(

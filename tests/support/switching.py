@@ -12,7 +12,6 @@ import labs
 from floods import Floods
 
 NODES = ("n1", "n2", "n3")
-DEVICES = {"none": "eth1", "ipip": "tunl0", "vxlan": "calivx0", "udp": "caliudp0"}
 APART_S = 5.0
 POOLS = {4: "10.244.0.0/16", 6: "fd00:10:244::/64"}
 IPV6 = {"net.ipv6.conf.all.forwarding": 1, "net.ipv6.conf.default.accept_dad": 0}
@@ -72,7 +71,7 @@ def switch(lab: labs.TestLab, encapsulation: str, versions: Sequence[int], *, wi
         done = lab.try_run(name, "calicopy", "apply", "-f", "/etc/calicopy/new.yaml")
         assert done.returncode == 0, f"{name}: {done.stdout}{done.stderr}"
         labs.wait_until(
-            lambda name=name: devices(lab, name, held) == {DEVICES[encapsulation]},
+            lambda name=name: devices(lab, name, held) == {labs.DEVICES[encapsulation]},
             within=within,
             what=f"{name} uses {encapsulation}",
         )
@@ -86,8 +85,7 @@ def losses(
     """Switch through `steps`; how many pings between each two pods got no answer, for those that lost any."""
     pods: dict[int, dict[str, str]] = {version: {} for version in versions}
     for name in NODES:
-        lab.run(name, "ip", "netns", "add", "pod")
-        for address in lab.cli(name, "workload", "attach", "pod", "pod")["addresses"]:
+        for address in lab.attach(name, "pod"):
             pods[ip_network(address).version][name] = address
     floods = []
     for version, addresses in pods.items():

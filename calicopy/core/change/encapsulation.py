@@ -22,6 +22,9 @@ def notes(old: ClusterConfig, new: ClusterConfig) -> Iterator[str]:
         yield f"pool {pool.label}: encapsulation {_text(was.encapsulation, was.mode.value)} becomes " + (
             f"{_text(pool.encapsulation, pool.mode.value)}; {_switch(old, new, was.encapsulation, pool.encapsulation)}"
         )
+    gone = sorted(one.value for one in old.decapsulated - new.decapsulated - old.used_encapsulations)
+    if gone:
+        yield f"packets in {' and '.join(gone)} are not taken any more, and the device goes"
     before_family, after_family = (underlay_family(node.addresses for node in file.nodes) for file in (old, new))
     if before_family != after_family and new.used_encapsulations & {Encapsulation.VXLAN, Encapsulation.UDP}:
         yield f"vxlan and udp travel over {after_family} from now on: nodes without the new file are not reached so"

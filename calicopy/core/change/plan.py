@@ -17,8 +17,9 @@ from itertools import islice, zip_longest
 
 from calicopy.bgp import format_community, format_large_community
 from calicopy.config.diff import SessionChange, SessionChanges, diff_sessions, file_key
+from calicopy.config.model import ClusterConfig
 from calicopy.config.resolve import NodeConfig
-from calicopy.core.change import encapsulation
+from calicopy.core.change import encapsulation, nat
 from calicopy.core.change.shadow import Shadow, build, feed, passes_limit
 from calicopy.core.core import Core
 from calicopy.core.exports import Exports
@@ -84,7 +85,7 @@ def plan(core: Core, new: NodeConfig) -> Generator[None, None, PlanView]:
         announcements_total=len(announcements),
         routes_total=routes_total,
         restarts=restarts,
-        notes=(*_notes(new, changes, peers), *encapsulation.notes(core.node.cluster, new.cluster)),
+        notes=(*_notes(new, changes, peers), *_notes_of_files(core.node.cluster, new.cluster)),
     )
 
 
@@ -111,6 +112,11 @@ def _notes(new: NodeConfig, changes: SessionChanges, peers: Mapping[str, Peer]) 
     reflected = [session.name for kept_for_now, session in both if kept_for_now != session]
     if reflected:
         yield f"what is reflected to {_few(reflected)} is withdrawn after {new.mesh_linger_s:g} s (mesh_linger)"
+
+
+def _notes_of_files(old: ClusterConfig, new: ClusterConfig) -> Iterator[str]:
+    yield from encapsulation.notes(old, new)
+    yield from nat.notes(old, new)
 
 
 def _few(names: Sequence[str]) -> str:

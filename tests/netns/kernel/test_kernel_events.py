@@ -10,7 +10,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from fibloop import FibLoop, blocks
+from fibloop import FibLoop
+from fibs import blocks
 
 from calicopy.fib import UnprogrammedReason
 from calicopy.kernel.encode import Identity

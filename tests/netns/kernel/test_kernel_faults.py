@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 from ipaddress import IPv4Address, ip_address
 
 import pytest
-from fibloop import GATEWAY, FibLoop, Path, Selection, blocks
+from fibloop import GATEWAY, FibLoop
+from fibs import Path, Selection, blocks
 
 from calicopy.fib import (
     BLACKHOLE,
@@ -30,7 +31,7 @@ from calicopy.kernel.events import KernelEventsLost
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.netlink import NetlinkOverrunError, NetlinkSocket
 from calicopy.kernel.writer import RouteWriter
-from calicopy.net import Family, Prefix, pack
+from calicopy.net import Family, Prefix
 
 pytestmark = pytest.mark.netns
 V4, V6 = Family.IPV4, Family.IPV6
@@ -266,7 +267,7 @@ async def test_ipv6_in_bulk_is_written_dumped_and_deleted_as_ipv4(netns, kernel:
     agent = FibLoop(kernel, FibPool(Prefix.parse("fd10::/16")))
     agent.wanted = {gateway}
     await agent.start()
-    wanted = [pack((0xFD10 << 112) + (number << 6), 122, V6) for number in range(20_000)]
+    wanted = blocks(20_000, V6)
     agent.learn(wanted, Selection((Path(gateway),)), V6)
     await agent.write()
     assert agent.fib.in_sync
@@ -284,7 +285,7 @@ async def test_ipv6_routes_of_others_at_our_key_are_left_alone_and_ours_are_put_
     one, two = (NextHopObject(first + n, V6, Hop(ip_address(f"fd00::{2 + n}"), index)) for n in range(2))
     await kernel.write_next_hops([NextHopChange(NextHopOp.ADD, one), NextHopChange(NextHopOp.ADD, two)])
     led, other = (RouteTarget(RouteKind.UNICAST, next_hop_id=each.id) for each in (one, two))
-    foreign, ours, better, *many = [pack((0xFD10 << 112) + (number << 6), 122, V6) for number in range(100)]
+    foreign, ours, better, *many = blocks(100, V6)
     netns.ip(f"-6 route add {Prefix(V6, foreign)} via fd00::9 proto static")  # 1024 is what IPv6 takes without a metric
     netns.ip(f"-6 route add {Prefix(V6, better)} via fd00::9 proto static metric 5")
     await kernel.write([RouteBatch(RouteOp.ADD, V6, other, [ours, better, *many])])

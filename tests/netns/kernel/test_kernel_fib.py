@@ -1,31 +1,20 @@
 """The FIB on the real kernel, in a namespace: what it wants of objects and routes is what the kernel makes of it."""
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from fibs import Path, Selection, blocks
 
 from calicopy.fib import Fib
 from calicopy.kernel.kernel import Kernel
-from calicopy.net import Family, pack
+from calicopy.net import Family
 from calicopy.net.nexthop import NextHopFacts
 
 pytestmark = pytest.mark.netns
 V4, V6 = Family.IPV4, Family.IPV6
 WAYS = tuple(IPv4Address(f"192.168.0.{number}") for number in range(2, 18))
-MANY = [pack((10 << 24) + (number << 6), 26, V4) for number in range(300)]
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPv4Address | IPv6Address
-    owner: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...]
+MANY = blocks(300)
 
 
 async def a_fib(kernel: Kernel, ifindex: int) -> Fib:
@@ -148,7 +137,7 @@ async def test_ipv6_has_objects_groups_and_blackholes_of_its_own(netns, kernel: 
     ways = tuple(IPv6Address(f"fd00::{number}") for number in range(2, 5))
     fib = await a_fib(kernel, netns.index("va"))
     fib.set_next_hops({one: NextHopFacts(one, True, on_link=True, ifindex=netns.index("va")) for one in ways})
-    some = [pack((0xFD10 << 112) + (number << 6), 122, V6) for number in range(100)]
+    some = blocks(100, V6)
     both, one = Selection(tuple(map(Path, ways))), Selection((Path(ways[0]),))
     fib.apply_decisions(V6, [(both, some[:50]), (one, some[50:])])
     assert await settle(fib, kernel) == 3 + 1 + 100

@@ -13,7 +13,7 @@ import pytest
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.problems import ProblemKind
 from calicopy.kernel.sysctl import SysctlSpec
-from calicopy.kernel.tunnel import TunnelSpec
+from calicopy.kernel.tunnel import ANCHOR, TunnelSpec
 from calicopy.net import Prefix
 
 pytestmark = pytest.mark.netns
@@ -97,6 +97,22 @@ async def test_a_device_of_another_kind_with_the_tunnels_name_is_left_alone(netn
     assert (status.ifindex, status.problems[0].kind) == (None, ProblemKind.TUNNEL_UNAVAILABLE)
     assert "veth" in status.problems[0].message
     assert "mtu 1500" in netns.ip(f"link show {spec.device}")
+
+
+@pytest.mark.parametrize("with_other", [False, True], ids=["ours alone", "with an address of somebody"])
+async def test_a_device_that_is_not_used_any_more_loses_our_addresses_and_is_down_unless_somebody_uses_it(
+    netns, kernel: Kernel, with_other: bool
+) -> None:
+    spec = TunnelSpec(0, pools=(POOL,), device="vb")
+    assert await kernel.retire_tunnel(spec) == []
+    assert "state UP" in netns.ip("link show vb"), "it was never ours"
+    for address in (str(ANCHOR), "10.0.0.1", *(["172.16.0.1"] if with_other else [])):
+        netns.ip(f"address add {address}/32 dev vb")
+    for _ in range(2):
+        assert await kernel.retire_tunnel(spec) == []
+        held = netns.ip("-o -4 address show vb")
+        assert not any(address in held for address in (str(ANCHOR), "10.0.0.1"))
+        assert ("172.16.0.1" in held) == ("state UP" in netns.ip("link show vb")) == with_other
 
 
 _NO_CAPABILITY = """

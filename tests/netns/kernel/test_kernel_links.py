@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import sys
+import textwrap
 from ipaddress import ip_address
 from typing import Any
 
@@ -24,38 +26,79 @@ RTN_BLACKHOLE, RTNH_F_ONLINK = 6, 4
 
 
 def test_a_link_and_its_addresses_are_changed_and_a_refusal_keeps_its_errno_and_its_place(netns) -> None:
-    index, socket = netns.index("vb"), NetlinkSocket()
-    changes = LinkChanges(socket)
-    changes.set_mtu(index, 1400)
-    changes.set_mac(index, b"\x02\0\0\0\0\7")
-    changes.add_address(index, ip_address("10.0.0.1"), length=32)
-    changes.add_address(index, ip_address("fd00::7"), length=128)
-    assert "fd00::7/128" in netns.ip("-o -6 address show vb")
-    changes.remove_address(index, ip_address("fd00::7"), length=128)
-    assert "fd00::7" not in netns.ip("-o -6 address show vb")
-    netns.ip("link set vb down")
-    changes.set_up(index)
-    assert "inet 10.0.0.1/32 scope global vb" in netns.ip("-o -4 address show vb")
-    shown = netns.ip("link show vb")
-    assert "mtu 1400" in shown
-    assert "02:00:00:00:00:07" in shown
-    assert "UP" in shown
-    with pytest.raises(NetlinkError, match=r"10\.0\.0\.1/32.*exists") as refused:
+    index = netns.index("vb")
+    with LinkChanges() as changes:
+        changes.set_mtu(index, 1400)
+        changes.set_mac(index, b"\x02\0\0\0\0\7")
         changes.add_address(index, ip_address("10.0.0.1"), length=32)
-    assert refused.value.errno == errno.EEXIST
-    changes.remove_address(index, ip_address("10.0.0.1"), length=32)
-    with pytest.raises(NetlinkError) as refused:
+        changes.add_address(index, ip_address("fd00::7"), length=128)
+        assert "fd00::7/128" in netns.ip("-o -6 address show vb")
+        changes.remove_address(index, ip_address("fd00::7"), length=128)
+        assert "fd00::7" not in netns.ip("-o -6 address show vb")
+        netns.ip("link set vb down")
+        changes.set_up(index)
+        assert "inet 10.0.0.1/32 scope global vb" in netns.ip("-o -4 address show vb")
+        shown = netns.ip("link show vb")
+        assert "mtu 1400" in shown
+        assert "02:00:00:00:00:07" in shown
+        assert "UP" in shown
+        with pytest.raises(NetlinkError, match=r"10\.0\.0\.1/32.*exists") as refused:
+            changes.add_address(index, ip_address("10.0.0.1"), length=32)
+        assert refused.value.errno == errno.EEXIST
         changes.remove_address(index, ip_address("10.0.0.1"), length=32)
-    assert refused.value.errno == errno.EADDRNOTAVAIL
-    with pytest.raises(NetlinkError, match=r"creation of x0 \(no-such-kind\)") as refused:
-        changes.create("x0", "no-such-kind")
-    assert refused.value.errno == errno.EOPNOTSUPP
-    changes.create("br7", "bridge")
-    assert "br7" in netns.ip("link show type bridge")
-    changes.delete(netns.index("br7"))
-    assert "br7" not in netns.ip("link show")
-    assert changes.made == 9
-    socket.close()
+        with pytest.raises(NetlinkError) as refused:
+            changes.remove_address(index, ip_address("10.0.0.1"), length=32)
+        assert refused.value.errno == errno.EADDRNOTAVAIL
+        with pytest.raises(NetlinkError, match=r"creation of x0 \(no-such-kind\)") as refused:
+            changes.create("x0", "no-such-kind")
+        assert refused.value.errno == errno.EOPNOTSUPP
+        changes.create("br7", "bridge")
+        assert "br7" in netns.ip("link show type bridge")
+        changes.delete(netns.index("br7"))
+        assert "br7" not in netns.ip("link show")
+        assert changes.made == 9
+
+
+_ONE_LIFE = """
+    import asyncio, sys, time
+    from ipaddress import ip_address
+    from calicopy.kernel.kernel import Kernel
+    from calicopy.kernel.tunnel import TunnelSpec
+    from calicopy.kernel.vxlan import VxlanSpec
+    from calicopy.net import Prefix
+    async def lags(found):
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.001)
+            found.append(time.monotonic() - before)
+    async def main():
+        kernel, found = Kernel(), []
+        await kernel.open()
+        watching = asyncio.create_task(lags(found))
+        addresses = (ip_address("10.0.0.1"), ip_address("fd00::1"))
+        spec = TunnelSpec(1450, addresses, (Prefix.parse("10.0.0.0/16"),), device="calivx0")
+        status = await kernel.ensure_vxlan(VxlanSpec(spec, vni=4096, port=4789, local=ip_address("192.168.0.1")))
+        assert (status.up, status.mtu, status.addresses, status.problems) == (True, 1450, addresses, ()), status
+        watching.cancel()
+        await kernel.close()
+        print("pyroute2" in sys.modules, max(found, default=0.0))
+    asyncio.run(main())
+"""
+
+
+async def test_pyroute2_is_imported_with_the_first_change_beside_the_loop_and_never_when_all_is_in_place(netns) -> None:
+    imported = []
+    for _ in range(2):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-W", "error", "-c", textwrap.dedent(_ONE_LIFE),
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        output, _ = await process.communicate()
+        assert process.returncode == 0, output.decode()
+        found, lag = output.decode().split()
+        imported.append(found)
+        assert float(lag) < 0.1, "the import takes longer, and the loop did not wait for it"
+    assert imported == ["True", "False"]
 
 
 def varied(netns) -> None:

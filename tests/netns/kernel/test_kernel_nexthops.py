@@ -7,6 +7,7 @@ import json
 from ipaddress import IPv4Address, ip_address
 
 import pytest
+from fibs import blocks
 
 from calicopy.fib.types import (
     NEXT_HOP_IDS,
@@ -24,7 +25,7 @@ from calicopy.kernel.events import KernelEvent, NextHopsChanged, RoutesChanged
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.netlink import NetlinkSocket
 from calicopy.kernel.nexthops import NextHopWriter, dump_next_hops
-from calicopy.net import Family, pack
+from calicopy.net import Family
 
 pytestmark = pytest.mark.netns
 V4, V6 = Family.IPV4, Family.IPV6
@@ -63,10 +64,6 @@ def by_id(number: int) -> RouteTarget:
     return RouteTarget(RouteKind.UNICAST, next_hop_id=FIRST + number)
 
 
-def prefixes(count: int) -> list[bytes]:
-    return [pack((10 << 24) + (number << 6), 26, V4) for number in range(count)]
-
-
 async def test_each_kind_of_object_reads_back_as_it_was_written(netns, kernel: Kernel) -> None:
     netns.ip("-6 address add fd00::1/64 dev va nodad")
     index = netns.index("va")
@@ -96,8 +93,8 @@ async def test_routes_by_id_read_back_the_same_whatever_the_kernel_tells_beside_
     objects = [via(1, index, "192.168.0.2"), via(2, index, "172.16.0.1", onlink=True), via(3, index, "fd00::2"),
                NextHopObject(FIRST + 4, V4), NextHopObject(FIRST + 5, V6), group(6, 1, 2), group(7, 4)]
     assert await done(kernel, add(*objects))
-    v4 = [pack((10 << 24) + (number << 6), 26, V4) for number in range(5)]
-    v6 = [pack((0xFD10 << 112) + (number << 6), 122, V6) for number in range(2)]
+    v4 = blocks(5)
+    v6 = blocks(2, V6)
     routes = {
         V4: dict(zip(v4, map(by_id, (1, 2, 4, 6, 7)), strict=True)),
         V6: dict(zip(v6, map(by_id, (3, 5)), strict=True)),
@@ -114,7 +111,7 @@ async def test_routes_by_id_read_back_the_same_whatever_the_kernel_tells_beside_
 async def test_one_replace_moves_every_route_of_an_object(netns, kernel: Kernel) -> None:
     index = netns.index("va")
     assert await done(kernel, add(via(1, index, "192.168.0.2")))
-    await kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(1), prefixes(1000))])
+    await kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(1), blocks(1000))])
     assert await done(kernel, replace(via(1, index, "192.168.0.3")))
     assert "via 192.168.0.3" in netns.ip("route get 10.0.0.1")
     assert await done(kernel, replace(NextHopObject(FIRST + 1, V4)))
@@ -126,7 +123,7 @@ async def test_a_member_leaves_a_group_by_one_replace_and_a_blackhole_stays_for_
     index = netns.index("va")
     one, two, hole = via(1, index, "192.168.0.2"), via(2, index, "192.168.0.3"), NextHopObject(FIRST + 3, V4)
     assert await done(kernel, add(one, two, hole, group(4, 1, 2)))
-    await kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(4), prefixes(10))])
+    await kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(4), blocks(10))])
     assert await done(kernel, replace(group(4, 1)))
     assert "via 192.168.0.2" in netns.ip("route get 10.0.0.1")
     assert await done(kernel, replace(group(4, 3)))
@@ -151,7 +148,7 @@ async def test_an_id_that_another_process_took_is_foreign_and_stays_as_it_is(net
 async def test_an_add_that_meets_an_object_of_ours_brings_it_to_what_is_wanted(netns, kernel: Kernel) -> None:
     index = netns.index("va")
     assert await done(kernel, add(via(1, index, "192.168.0.2"), via(2, index, "192.168.0.3")))
-    await kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(1), prefixes(10))])
+    await kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(1), blocks(10))])
     changed = via(2, index, "192.168.0.4")
     assert await done(kernel, add(via(1, index, "192.168.0.2"), changed))
     dump = await kernel.dump()
@@ -200,7 +197,7 @@ async def test_a_kernel_without_objects_says_so(netns) -> None:
 async def test_the_match_of_an_address_shows_what_the_object_leads_to(netns, kernel: Kernel) -> None:
     index = netns.index("va")
     assert await done(kernel, add(via(1, index, "192.168.0.2"), via(2, index, "192.168.0.3"), group(3, 1, 2)))
-    one, both = prefixes(2)
+    one, both = blocks(2)
     await kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(1), [one]), RouteBatch(RouteOp.ADD, V4, by_id(3), [both])])
     first, second = Hop(IPv4Address("192.168.0.2"), index), Hop(IPv4Address("192.168.0.3"), index)
     found = await kernel.match(IPv4Address("10.0.0.1"))
@@ -223,7 +220,7 @@ async def test_events_name_the_ids_in_our_range_that_others_touched_and_nothing_
     reader = asyncio.create_task(read())
     try:
         assert await done(kernel, add(via(1, index, "192.168.0.2"), via(2, index, "192.168.0.3"), group(3, 1, 2)))
-        await kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(3), prefixes(100))])
+        await kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(3), blocks(100))])
         netns.ip("nexthop add id 9 via 192.168.0.99 dev va")
         netns.ip(f"nexthop delete id {FIRST + 1}")
         await eventually(lambda: _touched(seen) == {FIRST + 1, FIRST + 3})  # it left the group, too
@@ -244,7 +241,7 @@ def _touched(seen: list[KernelEvent]) -> set[int]:
 async def test_a_change_of_an_object_does_not_wait_for_routes_that_are_being_written(netns, kernel: Kernel) -> None:
     index = netns.index("va")
     assert await done(kernel, add(via(1, index, "192.168.0.2")))
-    bulk = asyncio.create_task(kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(1), prefixes(60_000))]))
+    bulk = asyncio.create_task(kernel.write([RouteBatch(RouteOp.ADD, V4, by_id(1), blocks(60_000))]))
     changes = 0
     while not bulk.done():
         assert await done(kernel, replace(via(1, index, f"192.168.0.{2 + changes % 2}")))

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import socket
 import struct
@@ -16,6 +17,9 @@ import pytest
 
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.udp_edge import UdpEdge
+from calicopy.core import commands as do
+from calicopy.core import events as ev
+from calicopy.kernel.events import LinksChanged
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nft import NftSpec
 from calicopy.kernel.nft_watch import NftWatch
@@ -227,6 +231,47 @@ async def test_vxlan_of_our_network_is_taken_from_nodes_alone_and_others_network
     assert (await kernel.nft_counters())["dropped_vxlan"].packets == 2
 
 
+_SEND_FRAGMENTS = """
+import socket, struct, sys
+source, target, payload = sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3])
+def total(data):
+    found = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while found >> 16:
+        found = (found & 0xFFFF) + (found >> 16)
+    return found
+inside = struct.pack("!HHHH", 4242, 4789, 8 + len(payload), 0) + payload + bytes(len(payload) % 2)
+ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
+check = 0xFFFF - total(ends + struct.pack("!II", 8 + len(payload), 17) + inside)
+datagram = inside[:6] + struct.pack("!H", check) + inside[8 : 8 + len(payload)]
+with socket.socket(socket.AF_INET6, socket.SOCK_RAW, 44) as sender:
+    sender.bind((source, 0))
+    sender.sendto(struct.pack("!BBHI", 17, 0, 1, 77) + datagram[:8], (target, 0))
+    sender.sendto(struct.pack("!BBHI", 17, 0, 8, 77) + datagram[8:], (target, 0))
+"""
+
+
+async def test_a_strangers_vxlan_packet_in_ipv6_fragments_is_dropped(underlay, kernel, netns, eventually) -> None:
+    netns.ip(f"link add calivx0 type vxlan id {VNI} dstport {VXLAN_PORT} local {HOST6} nolearning")
+    netns.ip("link set calivx0 up")
+    mac = netns.ip("link show calivx0").split("link/ether ")[1].split()[0]
+    ethernet = bytes.fromhex(mac.replace(":", "")) + b"\x02\0\0\0\0\x09" + b"\x08\x00"
+    frame = (struct.pack("!II", 0x08000000, VNI << 8) + ethernet + INNER).hex()
+
+    def received() -> int:
+        return int(netns.ip("-s link show calivx0").splitlines()[3].split()[1])
+
+    def send_in_fragments() -> None:
+        command = ["ip", "netns", "exec", underlay, sys.executable, "-c", _SEND_FRAGMENTS, STRANGER6, HOST6, frame]
+        subprocess.run(command, check=True)
+
+    send_in_fragments()
+    await eventually(lambda: received() == 1)
+    assert await kernel.ensure_nft(GUARD) == []
+    send_in_fragments()
+    assert (await kernel.nft_counters())["dropped_vxlan"].packets == 1
+    assert received() == 1
+
+
 async def test_counters_and_running_flows_survive_a_replacement_of_the_table(underlay, kernel) -> None:
     both = NftSpec((POOL,), (POOL,), GUARD.guarded, GUARD.senders)
     assert await kernel.ensure_nft(both) == []
@@ -239,6 +284,8 @@ async def test_counters_and_running_flows_survive_a_replacement_of_the_table(und
         for number in range(5):
             exempt = (POOL, Prefix.parse(f"172.16.{number}.0/24"))
             assert await kernel.ensure_nft(NftSpec((POOL,), exempt, GUARD.guarded, GUARD.senders)) == []
+            # No ACK may be late: one on its way while the table is not there would have the connection reset.
+            flow.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             flow.sendall(b"still here")
             assert flow.recv(100) == b"still here"
         nft("delete table inet calicopy")
@@ -311,3 +358,40 @@ async def test_however_many_ask_for_the_counters_one_process_a_second_reads_them
     await edge.count_packets()
     assert edge.counters == {"nft.dropped_ipip": 1, "nft.dropped_vxlan": 0, "nft.dropped_udp": 0}
     assert calls.read_text().splitlines() == ["list counters table inet calicopy"]
+
+
+async def test_a_tunnel_device_is_made_after_the_table_and_removed_before_its_part_of_it(
+    netns, kernel, monkeypatch, tmp_path, eventually
+) -> None:
+    command, wrapper, order = str(shutil.which("nft")), tmp_path / "nft", []
+    wrapper.write_text(f"#!/bin/sh\nsleep 0.3\nexec {command} \"$@\"\n")
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def post(event: object) -> None:
+        shown = subprocess.run([command, "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+        guarded = "dropped_vxlan" in shown
+        match event:
+            case ev.TunnelSet():
+                order.append(("made", guarded))
+            case ev.HostChecked(component="unused") if "calivx0" not in netns.ip("link show"):
+                order.append(("gone", guarded))
+
+    edge = KernelEdge(kernel, (), post, udp=UdpEdge(tmp_path, post))
+    tasks = [asyncio.create_task(task.run()) for task in (edge.host, edge.nft)]
+    guarded = do.SetHost(underlay=(), guarded=(VXLAN,), senders=GUARD.senders)
+    tunnel = do.SetTunnel(Encapsulation.VXLAN, "calivx0", 1450, local=ip_address(HOST), port=VXLAN_PORT, vni=VNI)
+    try:
+        edge.host.put(guarded)
+        edge.host.put(tunnel)
+        await eventually(lambda: ("made", True) in order)
+        assert ("made", False) not in order
+        order.clear()
+        edge.host.put(LinksChanged())
+        edge.host.put(do.SetHost(underlay=(), unused=("calivx0",)))
+        await eventually(lambda: any(what == "gone" for what, _ in order))
+        assert ("gone", True) in order
+        assert "calivx0" not in netns.ip("link show")
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -6,6 +6,7 @@ import time
 from ipaddress import IPv4Address
 
 import pytest
+from fibs import blocks
 
 from calicopy.fib.types import (
     BLACKHOLE,
@@ -23,16 +24,12 @@ pytestmark = pytest.mark.netns
 V4, V6 = Family.IPV4, Family.IPV6
 
 
-def prefixes(count: int, base: int = 10 << 24) -> list[bytes]:
-    return [pack(base + (number << 6), 26, V4) for number in range(count)]
-
-
 def via(ifindex: int, *gateways: str) -> RouteTarget:
     return RouteTarget(RouteKind.UNICAST, tuple(Hop(IPv4Address(gateway), ifindex) for gateway in gateways))
 
 
 async def test_ten_thousand_routes_are_added_replaced_and_deleted_and_the_dump_agrees(netns, kernel: Kernel) -> None:
-    wanted = prefixes(10_000)
+    wanted = blocks(10_000)
     one, two = via(netns.index("va"), "192.168.0.2"), via(netns.index("va"), "192.168.0.2", "192.168.0.3")
     started = time.monotonic()
     (added,) = await kernel.write([RouteBatch(RouteOp.ADD, V4, one, wanted)])
@@ -92,18 +89,18 @@ async def test_a_route_of_another_process_at_our_key_is_left_alone_and_named_for
     netns.ip("route add 10.0.0.0/26 via 192.168.0.77 metric 1024 proto static")
     netns.ip("route add 10.0.0.64/26 via 192.168.0.77 metric 5 proto static")
     target = via(netns.index("va"), "192.168.0.2")
-    (result,) = await kernel.write([RouteBatch(RouteOp.ADD, V4, target, prefixes(3))])
-    assert result.foreign == [prefixes(1)[0]]
+    (result,) = await kernel.write([RouteBatch(RouteOp.ADD, V4, target, blocks(3))])
+    assert result.foreign == [blocks(1)[0]]
     assert result.failures == []
     assert "10.0.0.0/26 via 192.168.0.77 dev va metric 1024" in netns.routes("proto static")
-    assert set((await kernel.dump()).routes[V4]) == set(prefixes(3)[1:])
-    await kernel.write([RouteBatch(RouteOp.DELETE, V4, None, prefixes(3))])
+    assert set((await kernel.dump()).routes[V4]) == set(blocks(3)[1:])
+    await kernel.write([RouteBatch(RouteOp.DELETE, V4, None, blocks(3))])
     assert len(netns.routes("proto static")) == 2
 
 
 async def test_many_foreign_routes_are_told_from_ours_with_one_dump(netns, kernel: Kernel) -> None:
     target, other = via(netns.index("va"), "192.168.0.2"), via(netns.index("va"), "192.168.0.3")
-    everything = prefixes(300)
+    everything = blocks(300)
     for packed in everything[:60]:
         netns.ip(f"route add {Prefix(V4, packed)} via 192.168.0.77 metric 1024 proto static")
     await kernel.write([RouteBatch(RouteOp.ADD, V4, other, everything[60:200])])
@@ -118,11 +115,11 @@ async def test_adding_what_is_there_already_changes_nothing_and_sends_no_event(
 ) -> None:
     await eventually(lambda: "tentative" not in netns.ip("-6 address show"))  # its end is an event of its own
     target = via(netns.index("va"), "192.168.0.2")
-    await kernel.write([RouteBatch(RouteOp.ADD, V4, target, prefixes(10))])
+    await kernel.write([RouteBatch(RouteOp.ADD, V4, target, blocks(10))])
     watcher = Kernel()
     await watcher.open()
     try:
-        (result,) = await kernel.write([RouteBatch(RouteOp.ADD, V4, target, prefixes(10))])
+        (result,) = await kernel.write([RouteBatch(RouteOp.ADD, V4, target, blocks(10))])
         assert (result.failures, result.foreign) == ([], [])
         assert watcher._monitor is not None
         watcher._monitor._readable()
@@ -134,7 +131,7 @@ async def test_adding_what_is_there_already_changes_nothing_and_sends_no_event(
 async def test_a_failing_message_stops_no_other_and_tells_its_errno(netns, kernel: Kernel) -> None:
     good, bad = via(netns.index("va"), "192.168.0.2"), via(netns.index("va"), "172.16.0.1")
     results = await kernel.write(
-        [RouteBatch(RouteOp.ADD, V4, bad, prefixes(1500)), RouteBatch(RouteOp.ADD, V4, good, prefixes(5, 11 << 24))]
+        [RouteBatch(RouteOp.ADD, V4, bad, blocks(1500)), RouteBatch(RouteOp.ADD, V4, good, blocks(5, base=11 << 24))]
     )
     assert {code for _, code in results[0].failures} == {errno.ENETUNREACH}
     assert len(results[0].failures) == 1500
@@ -144,7 +141,7 @@ async def test_a_failing_message_stops_no_other_and_tells_its_errno(netns, kerne
 
 async def test_deleting_what_is_gone_is_done_and_a_foreign_route_of_that_prefix_stays(netns, kernel: Kernel) -> None:
     netns.ip("route add 10.0.0.0/26 via 192.168.0.77 metric 1024 proto static")
-    (result,) = await kernel.write([RouteBatch(RouteOp.DELETE, V4, None, prefixes(2))])
+    (result,) = await kernel.write([RouteBatch(RouteOp.DELETE, V4, None, blocks(2))])
     assert (result.failures, result.foreign) == ([], [])
     assert len(netns.routes("proto static")) == 1
 
@@ -165,7 +162,7 @@ async def test_a_route_with_something_we_never_set_equals_no_wanted_target(netns
     assert held.altered
     assert held != via(netns.index("va"), "192.168.0.2")
     target = via(netns.index("va"), "192.168.0.2")
-    (result,) = await kernel.write([RouteBatch(RouteOp.ADD, V4, target, prefixes(1))])
+    (result,) = await kernel.write([RouteBatch(RouteOp.ADD, V4, target, blocks(1))])
     assert result.failures == []
     assert list((await kernel.dump()).routes[V4].values()) == [target]
 

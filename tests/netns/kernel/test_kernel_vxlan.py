@@ -134,6 +134,13 @@ async def test_what_cannot_be_changed_has_the_device_made_anew(netns, kernel: Ke
     assert entries(netns) == WANTED
 
 
+async def test_a_device_that_is_not_used_any_more_is_removed(netns, kernel: Kernel) -> None:
+    await ensure(kernel)
+    assert await kernel.retire_tunnel(TUNNEL) == []
+    assert "calivx0" not in netns.ip("link show")
+    assert await kernel.retire_tunnel(TUNNEL) == []
+
+
 async def test_a_device_of_another_kind_is_left_alone(netns, kernel: Kernel) -> None:
     netns.ip("link add calivx0 type veth peer name other")
     status = await kernel.ensure_vxlan(SPEC)

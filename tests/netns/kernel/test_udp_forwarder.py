@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import io
-import os
 import select
 import socket
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from calicopy.kernel.tun import TunError, hold_tun, is_held, open_tun
+from calicopy.kernel.tun import TunError, TunHold, open_tun
 from calicopy.udp.counters import Counters
 from calicopy.udp.forwarder import MOST_WAYS, Forwarder, open_socket
 from calicopy.udp.lookup import Changes, Lookup
@@ -261,18 +260,20 @@ def test_the_answers_kept_are_bounded(scene: Scene) -> None:
 
 
 def test_a_held_queue_keeps_carrier_and_routes_when_the_other_closes(scene: Scene, netns) -> None:
-    held = hold_tun(DEVICE)
+    held = TunHold()
+    held.hold(DEVICE)
     scene.ip(f"nexthop add id 7 via {GATEWAY} dev {DEVICE} onlink")
     scene.ip("route add 10.5.0.0/24 nhid 7")
     scene.tun.close()
     try:
-        assert is_held(held)
+        held.hold(DEVICE)
         assert "NO-CARRIER" not in scene.ip(f"link show {DEVICE}")
         assert "10.5.0.0/24" in scene.ip("route show 10.5.0.0/24")
         scene.ip(f"link del {DEVICE}")
-        assert not is_held(held)
+        held.hold(DEVICE)
+        assert DEVICE in scene.ip(f"link show {DEVICE}"), "a device that was deleted is there again"
     finally:
-        os.close(held)
+        held.close()
 
 
 def test_a_device_that_is_no_tun_device_of_ours_is_refused_with_the_reason(netns) -> None:

@@ -175,11 +175,12 @@ async def test_without_graceful_restart_the_old_session_stays_and_the_new_connec
 
 async def test_a_connection_that_was_dialled_at_the_same_time_is_no_restart(agent: Agent, peers: list[RawPeer]) -> None:
     old = await listening(peers, SPEC, FULL)
-    await agent.control.apply([SPEC])
-    await eventually(lambda: old.established)
+    applying = asyncio.create_task(agent.control.apply([SPEC]))  # it checks for a second or more
+    await eventually(lambda: agent.of(PeerUp))  # before that the router ids decide (RFC 4271 section 6.8)
     new = await dialling(peers, SPEC, FULL)
     await eventually(lambda: new.closed)
     assert (old.closed, new.opened) == (0, 0)
+    await applying
 
 
 # -- what goes out

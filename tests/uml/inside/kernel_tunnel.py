@@ -12,7 +12,8 @@ import sys
 from ipaddress import IPv4Address
 
 from capture import PROTOCOL_IPIP, Capture, inside
-from fibloop import FibLoop, Path, Selection
+from fibloop import FibLoop
+from fibs import Path, Selection
 
 from calicopy.fib import FibPool, UnderlayAddress
 from calicopy.kernel.events import KernelEvent
@@ -100,6 +101,12 @@ async def faults(name: str) -> None:
         await quiet(seen)
         assert len(seen) == before, f"nothing was to be changed, yet: {seen[before:]}"
         listener.cancel()
+        ip("-n", name, "addr", "del", "172.31.0.1/32", "dev", "tunl0")
+        assert await kernel.retire_tunnel(spec) == []
+        shown = ip("-n", name, "-o", "addr", "show", "dev", "tunl0")
+        assert "inet " not in shown, shown
+        assert "UP" not in ip("-n", name, "link", "show", "tunl0").splitlines()[0]
+        assert (await kernel.ensure_tunnel(spec)).problems == ()
     finally:
         await kernel.close()
 

@@ -69,7 +69,7 @@ def test_the_schema_is_json(bare):
 
 def test_the_version_names_what_it_runs_on(bare):
     assert bare("version").out.startswith("calicopy 0.")
-    assert set(bare("version", "-o", "json").json) == {"calicopy", "python", "kernel", "exabgp", "grpcio"}
+    assert set(bare("version", "-o", "json").json) == {"calicopy", "python", "kernel", "exabgp", "grpcio", "pyroute2"}
     assert bare("--version").out.startswith("calicopy 0.")
 
 

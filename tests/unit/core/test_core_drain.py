@@ -154,7 +154,7 @@ def test_the_wait_is_bounded_by_what_was_asked_for(monkeypatch: pytest.MonkeyPat
 def test_the_end_is_on_disk_before_anything_is_withdrawn_and_is_tried_again() -> None:
     script = ask(running())
     script.held.add(do.Persist)
-    script.take(do.Command)  # type: ignore[arg-type]
+    script.take(do.Command)
     script.wait(2.5)
     (persist,) = script.take(do.Persist)
     assert persist.changes == (DrainSaved(DrainRecord(SINCE, 10.0, finished=True)),)
@@ -195,7 +195,7 @@ def test_a_drain_that_a_restart_cut_short_goes_on() -> None:
 
 def test_undrain_announces_everything_again_and_is_on_disk() -> None:
     script = ask(running()).wait(3)
-    script.take(do.Command)  # type: ignore[arg-type]
+    script.take(do.Command)
     script.tell(ev.UndrainRequested(8))
     assert [one.changes for one in script.seen(do.Persist)] == [(DrainCleared(),)]
     assert said(script.done, "announce") == {OURS}
@@ -233,7 +233,7 @@ def test_a_second_drain_joins_the_first_and_one_that_is_over_is_told_at_once() -
 
 def test_a_drained_node_gives_out_no_address_but_the_one_that_a_handle_has() -> None:
     script = ask(running(used="10.244.0.5"), force=True).wait(3)
-    script.take(do.Command)  # type: ignore[arg-type]
+    script.take(do.Command)
     script.tell(ev.AddressRequested(8, "workload:web", Family.IPV4), ev.AddressRequested(9, "pod", Family.IPV4))
     replies = {reply.request: reply for reply in script.seen(do.Reply)}
     assert str(replies[8].error) == (

@@ -1,11 +1,13 @@
 """A node that is gone: packets to it are dropped by one message, whatever leads there, before routes are touched."""
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import simnet
 from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
+from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.fib import NextHopOp
@@ -50,6 +52,7 @@ def test_all_packets_to_a_node_that_is_gone_are_dropped_by_one_message_in_the_st
     assert (change.op, change.object.is_blackhole) == (NextHopOp.REPLACE, True)
     assert {type(command) for command in commands} <= {do.WriteNextHops, do.Log}
     assert not any(isinstance(command, do.WriteRoutes) for command in commands)
+    assert commands[0] is write  # no line of the log holds it up
 
 
 def test_the_routes_go_afterwards() -> None:
@@ -118,6 +121,35 @@ def test_a_session_that_is_stopped_by_its_limit_is_the_same() -> None:
     script.hear(N2, *MANY[50:])
     assert script.core.peers[N2].stopped
     assert gateways(script, MANY[0]) == set()
+
+
+def test_a_node_that_the_cluster_file_drops_is_the_same() -> None:
+    script = with_many()
+    commands = step(script, ev.ConfigChanged(without(script, N2)))
+    (write,) = (command for command in commands if isinstance(command, do.WriteNextHops))
+    (change,) = write.changes
+    assert (change.op, change.object.is_blackhole) == (NextHopOp.REPLACE, True)
+    assert not any(isinstance(command, do.WriteRoutes) for command in commands)
+    script.tell(*script._answer(write))
+    assert not set(MANY) & script.routes
+
+
+def test_a_session_that_the_cluster_file_drops_leaves_what_another_peer_brings() -> None:
+    script = with_many(holding=(do.WriteRoutes,))
+    body = simnet.update_body(MANY, next_hop=N2, attributes=attributes(2))
+    script.tell(sp.UpdatesReceived(N3, (body,)))
+    config = replace(without(script, N2), nodes=script.core.node.nodes, mesh_linger_s=0.0)
+    script.tell(ev.ConfigChanged(config))
+    assert N2 not in script.core.peers
+    assert gateways(script, MANY[0]) == {N2}
+
+
+def without(script: Script, peer: str) -> NodeConfig:
+    """The cluster file without a node."""
+    config = script.core.node
+    sessions = tuple(one for one in config.sessions if str(one.address) != peer)
+    names = {one.node for one in config.sessions if str(one.address) == peer}
+    return replace(config, sessions=sessions, nodes=tuple(one for one in config.nodes if one.name not in names))
 
 
 def test_a_withdrawal_is_no_failure_of_the_node() -> None:

@@ -33,6 +33,15 @@ def test_every_node_has_the_device_of_every_encapsulation_that_it_takes_and_no_o
     assert set(asked(Script(node(encapsulation={"decapsulate": []})).boot())) == set()
 
 
+def test_devices_of_what_is_not_taken_are_named_so_that_they_take_nothing() -> None:
+    def unused(**section: Any) -> tuple[str, ...]:
+        return Script(node(encapsulation=section)).boot().seen(do.SetHost)[-1].unused
+
+    assert unused() == ()
+    assert unused(decapsulate=["ipip"], vxlan={"device": "vx7"}) == ("vx7",)
+    assert unused(decapsulate=[]) == ("tunl0", "calivx0")
+
+
 def test_a_device_that_no_pool_uses_has_no_address_and_takes_none_from_the_pods() -> None:
     script = Script(node(), snapshot(OURS)).boot()
     assert [one.addresses for one in asked(script).values()] == [(), ()]
@@ -142,3 +151,26 @@ def test_the_plan_shows_the_routes_that_move_into_a_tunnel_and_warns_of_settings
     assert "dev eth0" in route.before
     assert "via 10.0.0.2 dev calivx0 onlink" in route.after
     assert view.notes[-1] == "settings of vxlan change: nodes with different ones do not reach each other through it"
+
+
+def test_the_plan_says_what_nodes_take_no_more_and_whose_address_new_flows_have() -> None:
+    def notes(*files: tuple[dict[str, Any], list[str], list[str]]) -> list[tuple[str, ...]]:
+        old, new = (
+            node(pools=[{"cidr": "10.244.0.0/22", **pool}], nat_exclude=excluded, encapsulation={"decapsulate": taken})
+            for pool, excluded, taken in files
+        )
+        there = planned(Script(old, snapshot(OURS)).boot().core, new).notes
+        return [there, planned(Script(new, snapshot(OURS)).boot().core, old).notes]
+
+    nat = {"nat_outgoing": True}
+    assert notes(({}, [], ["ipip"]), (nat, ["192.0.2.0/24"], [])) == [
+        (
+            "packets in ipip are not taken any more, and the device goes",
+            "pool 10.244.0.0/22: new flows of its pods to outside the pools have their node's address (nat_outgoing)",
+        ),
+        ("pool 10.244.0.0/22: new flows of its pods to outside the pools have their own address (nat_outgoing)",),
+    ]
+    assert notes((nat, [], []), (nat, ["192.0.2.0/24"], [])) == [
+        ("new flows to 192.0.2.0/24 have the pods' own address (nat_exclude)",),
+        ("new flows to 192.0.2.0/24 have the node's address (nat_exclude)",),
+    ]

@@ -2,14 +2,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from errno import ENETUNREACH
 from ipaddress import IPv4Address
 
 import pytest
+from fibs import Path, Selection
 from fibs import write as apply
 
-from calicopy.fib import BLACKHOLE, Fib, KernelDump, KernelRoute, RouteOp, UnprogrammedReason
+from calicopy.fib import BLACKHOLE, Fib, KernelDump, KernelRoute, RouteOp, UnprogrammedReason, check, forgetting
 from calicopy.fib.types import workload_target
 from calicopy.kernel.fake import FailureFlag, FakeKernel, Held
 from calicopy.net import Family, Prefix
@@ -19,20 +19,7 @@ from calicopy.net.nexthop import NextHopFacts
 V4 = Family.IPV4
 GATEWAY = IPv4Address("192.0.2.2")
 ETH0 = 2
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPv4Address = GATEWAY
-    owner: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...] = (Path(),)
-
-
-SELECTION = Selection()
+SELECTION = Selection((Path(GATEWAY),))
 
 
 def some(count: int) -> list[bytes]:
@@ -281,3 +268,66 @@ def test_the_fake_kernel_never_deletes_what_is_not_ours(metric: int | None) -> N
     fib.allow_sweep(True)
     apply(fib, kernel)
     assert len(kernel.table) == 1
+
+
+def test_a_dump_that_says_all_otherwise_is_taken_in_slices() -> None:
+    kernel = FakeKernel()
+    fib = a_fib(kernel)
+    learn(fib, prefixes := some(45_000))
+    apply(fib, kernel, limit=20_000)
+    fib.interfaces_lost({ETH0})
+    while fib.actual(V4):
+        before = len(fib.actual(V4))
+        fib.delta(1, 0.0)
+        assert before - len(fib.actual(V4)) <= forgetting.AT_ONCE
+    fib.kernel_state(kernel.dump_now())
+    grown = []
+    while len(fib.actual(V4)) < len(prefixes) - 10:
+        before = len(fib.actual(V4))
+        fib.delta(1, 0.0)
+        grown.append(len(fib.actual(V4)) - before)
+    assert max(grown) <= check.FEW_AT_ONCE
+
+
+def test_a_route_that_others_delete_while_it_is_written_is_written_again() -> None:
+    kernel = FakeKernel(has_objects=False)
+    fib = a_fib(kernel)
+    learn(fib, prefixes := some(3))
+    batches = fib.delta(10, 0.0)
+    results = kernel.write_now(batches)
+    del kernel.table[V4, prefixes[1], kernel.metric]
+    fib.kernel_changed(V4, {prefixes[1]: None})
+    fib.written(results, 0.0)
+    assert apply(fib, kernel) == 1
+    assert set(kernel.ours()) == set(prefixes)
+    assert fib.in_sync
+
+
+def test_an_echo_of_what_is_being_written_is_no_change() -> None:
+    kernel = FakeKernel(has_objects=False)
+    fib = a_fib(kernel)
+    learn(fib, prefixes := some(3))
+    results = kernel.write_now(fib.delta(10, 0.0))
+    fib.kernel_changed(V4, kernel.ours())
+    fib.written(results, 0.0)
+    assert apply(fib, kernel) == 0
+    fib.apply_decisions(V4, [(None, prefixes)])
+    results = kernel.write_now(fib.delta(10, 0.0))
+    fib.kernel_changed(V4, dict.fromkeys(prefixes))
+    fib.written(results, 0.0)
+    assert apply(fib, kernel) == 0
+    assert fib.in_sync
+
+
+def test_a_route_that_others_deleted_after_a_dump_read_it_is_written_again() -> None:
+    kernel = FakeKernel(has_objects=False)
+    fib = a_fib(kernel)
+    learn(fib, prefixes := some(3))
+    apply(fib, kernel)
+    fib.dump_begins()
+    dump = kernel.dump_now()
+    del kernel.table[V4, prefixes[1], kernel.metric]
+    fib.kernel_changed(V4, {prefixes[1]: None})
+    fib.kernel_state(dump)
+    apply(fib, kernel)
+    assert set(kernel.ours()) == set(prefixes)

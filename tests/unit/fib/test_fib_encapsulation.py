@@ -1,10 +1,10 @@
 """Each encapsulation, mode and family: which hop a path comes to, or which reason."""
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
 import pytest
+from fibs import Path, Selection
 
 from calicopy.fib import Fib, FibPool, Hop, KernelDump, UnderlayAddress
 from calicopy.net import Encapsulation, EncapsulationMode, IPAddress, Prefix
@@ -20,17 +20,6 @@ POOL4, POOL6 = Prefix.parse("10.1.0.0/16"), Prefix.parse("fd00::/48")
 NEAR, NEAR6, FAR, FAR6 = (ip_address(one) for one in ("192.0.2.2", "2001:db8::2", "198.51.100.2", "2001:db8:f::2"))
 NEAR_LL, FAR_LL = "fe80::ca:c0ff:fe00:202", "fe80::ca:c6ff:fe33:6402"
 NEAR_ID, FAR_ID = 1, 2
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPAddress
-    owner: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...]
 
 
 def a_fib(encapsulation: Encapsulation, mode: EncapsulationMode = ALWAYS) -> Fib:

@@ -1,12 +1,12 @@
 """Nexthop objects between the routes and the nodes: what is written when something changes, and what is not."""
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from errno import EINVAL
 from ipaddress import IPv4Address
 
 import pytest
-from fibs import followed, led, reached, write, write_next_hops
+from fibs import Path, Selection, followed, led, reached, write, write_next_hops
 
 from calicopy.fib import (
     BLACKHOLE,
@@ -16,6 +16,7 @@ from calicopy.fib import (
     NextHopChange,
     NextHopObject,
     NextHopOp,
+    NextHopResult,
     UnderlayAddress,
     UnprogrammedReason,
     format_target,
@@ -30,17 +31,6 @@ A, B, C = (IPv4Address(f"192.0.2.{number}") for number in (2, 3, 4))
 GATEWAY = IPv4Address("192.0.2.254")
 ETH0, ETH1, TUNL0 = 2, 3, 9
 BLOCKS = [prefix.packed for prefix in Prefix.parse("10.0.0.0/22").subnets(26)]
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPv4Address
-    owner: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...]
 
 
 class Host:
@@ -78,7 +68,7 @@ class Host:
     @property
     def hops(self) -> set[tuple[IPv4Address, ...]]:
         """The gateways that routes of ours lead to in the kernel; () for a blackhole."""
-        return {tuple(hop.gateway for hop in one.hops) for one in reached(self.kernel).values()}  # type: ignore[misc]
+        return {tuple(hop.gateway for hop in one.hops) for one in reached(self.kernel).values()}
 
 
 def on_tunnel(host: Host, mode: EncapsulationMode = EncapsulationMode.ALWAYS) -> None:
@@ -357,3 +347,120 @@ def test_the_fake_kernel_refuses_what_the_real_one_refuses() -> None:
     for wrong in (replace(group, members=(), hop=Hop(A, ETH0)), replace(member, hop=None)):
         (result,) = host.kernel.write_next_hops_now([NextHopChange(NextHopOp.REPLACE, wrong)])
         assert result.errno == EINVAL
+
+
+def restarted(host: Host) -> Host:
+    """An agent without memory on the same kernel."""
+    return Host(host.kernel)
+
+
+def test_an_agent_that_starts_while_a_node_is_gone_rewrites_no_route_when_it_is_back() -> None:
+    host = Host()
+    host.learn(A)
+    host.write()
+    host.fib.set_dead_next_hops(frozenset({A}))
+    host.write()
+    table = dict(host.kernel.table)
+    host = restarted(host)
+    assert host.write() == 0
+    host.learn(A)
+    assert host.write() == 1
+    assert host.hops == {(A,)}
+    assert host.kernel.table == table
+
+
+def test_an_agent_that_starts_while_a_member_is_gone_rewrites_no_route_when_it_is_back() -> None:
+    host = Host()
+    host.learn(A, B)
+    host.write()
+    host.fib.set_dead_next_hops(frozenset({A}))
+    host.write()
+    table = dict(host.kernel.table)
+    host = restarted(host)
+    host.learn(A, B)
+    assert host.write() == 2, "the member, then the group"
+    assert host.hops == {(A, B)}
+    assert host.kernel.table == table
+
+
+def test_an_object_that_leads_to_another_node_is_not_taken_for_that_of_its_id() -> None:
+    host = Host()
+    host.learn(A)
+    host.write()
+    (number,) = host.kernel.our_objects()
+    host.kernel.objects[number].object = NextHopObject(number, V4, Hop(B, ETH0))
+    host = restarted(host)
+    host.learn(A, prefixes=BLOCKS[:1])
+    host.write()
+    assert host.kernel.objects[number].object.hop == Hop(B, ETH0), "routes to it may be those of B"
+    assert followed(host.kernel, host.kernel.ours()[BLOCKS[0]]).hops == (Hop(A, ETH0),)
+
+
+def test_a_group_of_before_that_nobody_wants_does_not_keep_a_node_that_is_gone_in_use() -> None:
+    host = Host()
+    host.learn(A, B)
+    host.write()
+    host = restarted(host)
+    host.learn(A, prefixes=BLOCKS[:1])
+    host.write()
+    host.fib.set_dead_next_hops(frozenset({A}))
+    assert host.write() == 2
+    assert host.hops == {(), (B,)}
+    assert not host.fib.next_hop_delta(0.0)
+
+
+def test_an_object_that_somebody_deletes_while_it_is_replaced_comes_back_with_its_routes() -> None:
+    host = Host()
+    host.learn(A)
+    host.write()
+    host.fib.set_next_hops({A: NextHopFacts(A, True, on_link=True, ifindex=ETH1)})
+    (change,) = host.fib.next_hop_delta(0.0)
+    results = host.kernel.write_next_hops_now([change])
+    host.kernel.remove_object(change.object.id)
+    host.fib.next_hops_changed({change.object.id: None})
+    host.fib.next_hops_written(results, 0.0)
+    host.write()
+    assert host.hops == {(A,)}
+    assert host.kernel.ours().keys() == set(BLOCKS)
+
+
+def test_an_object_that_was_deleted_within_a_dump_comes_back_with_its_routes() -> None:
+    host = Host()
+    host.learn(A)
+    host.write()
+    host.fib.dump_begins()
+    dump = host.kernel.dump_now()
+    (number,) = host.kernel.our_objects()
+    host.kernel.remove_object(number)
+    host.fib.kernel_state(replace(dump, next_hops={}))  # routes were read before, objects after
+    host.fib.next_hops_changed({number: None})
+    host.write()
+    assert host.kernel.ours().keys() == set(BLOCKS)
+
+
+def test_routes_whose_object_vanished_before_they_came_wait_for_it_and_for_no_pause() -> None:
+    host = Host()
+    host.learn(A)
+    write_next_hops(host.fib, host.kernel, 0.0)
+    batches = host.fib.delta(1000, 0.0)
+    (number,) = host.kernel.our_objects()
+    host.kernel.remove_object(number)
+    host.fib.next_hops_changed({number: None})
+    host.fib.written(host.kernel.write_now(batches), 0.0)
+    host.write()
+    assert host.kernel.ours().keys() == set(BLOCKS)
+
+
+def test_a_group_that_failed_and_has_nothing_to_lead_to_any_more_is_no_failure() -> None:
+    host = Host()
+    host.learn(A, B)
+    changes = host.fib.next_hop_delta(0.0)
+    results = host.kernel.write_next_hops_now(changes)
+    host.fib.next_hops_written([*results[:2], NextHopResult(changes[2], EINVAL)], 0.0)
+    assert host.fib.counts().failed == 1
+    host.kernel.link_down(ETH0)
+    host.fib.interfaces_lost({ETH0})
+    host.fib.set_next_hops({one: NextHopFacts.unreachable(one) for one in (A, B)})
+    host.settle()
+    assert host.fib.counts().failed == 0
+    assert host.fib.in_sync

@@ -1,10 +1,10 @@
 """Which target a selection comes to, or the reason for none."""
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 
 import pytest
+from fibs import Path, Selection
 
 from calicopy.fib import (
     BLACKHOLE,
@@ -31,17 +31,6 @@ ALWAYS = FibPool(Prefix.parse("10.1.0.0/16"), Encapsulation.IPIP, EncapsulationM
 CROSS = FibPool(Prefix.parse("10.2.0.0/16"), Encapsulation.IPIP, EncapsulationMode.CROSS_SUBNET)
 NEAR, FAR, TOR, LONELY = (ip_address(text) for text in ("192.0.2.2", "198.51.100.2", "192.0.2.254", "192.0.2.9"))
 NEAR_ID, FAR_ID, LONELY_ID = 1, 2, 3
-
-
-@dataclass(frozen=True)
-class Path:
-    next_hop: IPAddress
-    owner: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    paths: tuple[Path, ...]
 
 
 def on_link(address: IPAddress, ifindex: int = ETH0) -> NextHopFacts:

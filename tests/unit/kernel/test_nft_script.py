@@ -24,8 +24,8 @@ def prefixes(*texts: str) -> tuple[Prefix, ...]:
         (NftSpec(), []),
         (NftSpec(nat_sources=prefixes("10.0.0.0/16")), ["postrouting"]),
         (NftSpec(nat_sources=prefixes("fd00::/48")), ["postrouting"]),
-        (NftSpec(guarded=EVERYTHING[:1]), ["input"]),
-        (NftSpec(nat_sources=prefixes("10.0.0.0/16"), guarded=EVERYTHING), ["postrouting", "input"]),
+        (NftSpec(guarded=EVERYTHING[:1]), ["input", "forward"]),
+        (NftSpec(nat_sources=prefixes("10.0.0.0/16"), guarded=EVERYTHING), ["postrouting", "input", "forward"]),
     ],
 )
 def test_the_script_begins_by_removing_the_own_table_and_has_the_chains_that_are_needed(
@@ -56,13 +56,21 @@ def test_each_encapsulation_is_taken_from_senders_alone() -> None:
     assert "set senders_ipv4 { type ipv4_addr; elements = { 192.0.2.2 } }" in script
     assert "set senders_ipv6 { type ipv6_addr; elements = { 2001:db8::2 } }" in script
     rules = [line.split(" comment ")[0].strip() for line in script.splitlines() if " drop " in line]
-    assert rules == [
+    to_us = [
         "ip protocol 4 ip saddr != @senders_ipv4 counter name dropped_ipip drop",
         "udp dport 4789 @th,96,24 4096 ip saddr != @senders_ipv4 counter name dropped_vxlan drop",
         "udp dport 4789 @th,96,24 4096 ip6 saddr != @senders_ipv6 counter name dropped_vxlan drop",
+        "udp dport 4789 frag more-fragments 1 ip6 saddr != @senders_ipv6 counter name dropped_vxlan drop",
         "udp dport 8285 ip saddr != @senders_ipv4 counter name dropped_udp drop",
         "udp dport 8285 ip6 saddr != @senders_ipv6 counter name dropped_udp drop",
     ]
+    assert rules[: len(to_us)] == to_us
+    to_nodes = [
+        rule.replace("@senders_ipv4", "@senders_ipv4 ip daddr @senders_ipv4")
+        .replace("@senders_ipv6", "@senders_ipv6 ip6 daddr @senders_ipv6")
+        for rule in to_us
+    ]
+    assert rules[len(to_us) :] == to_nodes, "what is forwarded may be for anybody but nodes"
 
 
 def test_counters_begin_where_they_were_and_make_no_difference_to_the_digest() -> None:

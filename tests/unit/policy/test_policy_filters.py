@@ -44,7 +44,7 @@ def inside(prefix: Prefix, least: int | None = None, most: int | None = None) ->
 
 
 def rejects(match: Match, prefix: str = "10.244.1.0/26", **parts: object) -> bool:
-    return not judge(chain(Rule("1", match, action=Action.REJECT)), prefix, **parts).accepted  # type: ignore[arg-type]
+    return not judge(chain(Rule("1", match, action=Action.REJECT)), prefix, **parts).accepted
 
 
 # -- how a chain ends

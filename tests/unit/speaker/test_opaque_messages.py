@@ -29,7 +29,7 @@ from exabgp_negotiation import negotiate  # noqa: E402 - as above
 from calicopy.net import Family  # noqa: E402 - as above
 from calicopy.seam.speaker import SessionSpec  # noqa: E402 - as above
 from calicopy.speaker.opaque import OpaqueUpdate, QuickJSON, check_nlri  # noqa: E402 - as above
-from calicopy.speaker.peering import HonestCapabilities, ShortDelay  # noqa: E402 - as above
+from calicopy.speaker.peering import HonestCapabilities, RestartingPeer, ShortDelay  # noqa: E402 - as above
 
 SPEC = SessionSpec(
     name="n2", peer_address="10.9.0.2", local_address="10.9.0.1", local_as=64512, peer_as=64512, router_id="10.9.0.1",
@@ -135,6 +135,21 @@ def test_our_lines_of_messages_are_exabgps_own(header: bytes, body: bytes, direc
 def test_exabgp_tells_of_messages_by_our_lines() -> None:
     launcher.install(frozenset())
     assert isinstance(Response.JSON("5"), QuickJSON)
+
+
+def test_only_a_session_that_stands_and_has_nothing_to_do_or_read_may_miss_turns() -> None:
+    from exabgp.bgp.fsm import FSM
+
+    peer = RestartingPeer.__new__(RestartingPeer)
+    peer.fsm, peer.proto, peer._teardown, peer._idle = FSM(peer, FSM.IDLE), None, None, True
+    assert not peer.is_quiet(set())
+    peer.fsm = FSM(peer, FSM.ESTABLISHED)
+    assert peer.is_quiet({7})
+    assert not peer.is_quiet({peer.socket()})
+    peer._teardown = 4
+    assert not peer.is_quiet(set())
+    peer._teardown, peer._idle = None, False
+    assert not peer.is_quiet(set())
 
 
 def test_exabgp_builds_its_opens_from_the_class_that_we_replace() -> None:
