@@ -25,6 +25,9 @@ def notes(old: ClusterConfig, new: ClusterConfig) -> Iterator[str]:
     gone = sorted(one.value for one in old.decapsulated - new.decapsulated - old.used_encapsulations)
     if gone:
         yield f"packets in {' and '.join(gone)} are not taken any more, and the device goes"
+    come = sorted(one.value for one in new.decapsulated - old.decapsulated - new.used_encapsulations)
+    if come:
+        yield f"packets in {' and '.join(come)} are taken from now on: a pool can be switched once every node has this"
     before_family, after_family = (underlay_family(node.addresses for node in file.nodes) for file in (old, new))
     if before_family != after_family and new.used_encapsulations & {Encapsulation.VXLAN, Encapsulation.UDP}:
         yield f"vxlan and udp travel over {after_family} from now on: nodes without the new file are not reached so"
@@ -40,14 +43,15 @@ def _text(encapsulation: Encapsulation, mode: str) -> str:
 
 def _switch(old: ClusterConfig, new: ClusterConfig, before: Encapsulation, after: Encapsulation) -> str:
     taken_before, taken_after = ({*file.decapsulated, Encapsulation.NONE} for file in (old, new))
+    lost: list[str] = []
     if after not in taken_before:
-        return (
+        lost.append(
             f"nodes that still have the file that runs drop packets in {after.value}: "
             f"first give every node a file with {after.value} in encapsulation.decapsulate"
         )
     if before not in taken_after:
-        return (
+        lost.append(
             f"nodes that have the new file may drop packets in {before.value} of those that have not: "
             f"keep {before.value} in encapsulation.decapsulate until every node has it"
         )
-    return "every node takes both, so that nodes may follow one after the other"
+    return "; ".join(lost) or "every node takes both, so that nodes may follow one after the other"
