@@ -131,11 +131,11 @@ TAKES_BOTH = "every node takes both, so that nodes may follow one after the othe
         ("none", "udp", {}, {}, "encapsulation none becomes udp always; nodes that still have the file that runs drop "
          "packets in udp: first give every node a file with udp in encapsulation.decapsulate"),
         ("none", "udp", BOTH, BOTH, f"encapsulation none becomes udp always; {TAKES_BOTH}"),
-        ("udp", "none", {}, {}, "encapsulation udp always becomes none; nodes that have the new file drop packets "
+        ("udp", "none", {}, {}, "encapsulation udp always becomes none; nodes that have the new file may drop packets "
          "in udp of those that have not: keep udp in encapsulation.decapsulate until every node has it"),
         ("udp", "vxlan", {"decapsulate": []}, {"decapsulate": []}, "encapsulation udp always becomes vxlan always; "
          "nodes that still have the file that runs drop packets in vxlan: first give every node a file with vxlan in "
-         "encapsulation.decapsulate; nodes that have the new file drop packets in udp of those that have not: "
+         "encapsulation.decapsulate; nodes that have the new file may drop packets in udp of those that have not: "
          "keep udp in encapsulation.decapsulate until every node has it"),
         ("udp", "none", {}, BOTH, f"encapsulation udp always becomes none; {TAKES_BOTH}"),
     ],
@@ -148,13 +148,10 @@ def test_the_plan_says_whether_a_pool_can_be_switched_while_the_nodes_follow_one
     assert view.notes == (f"pool 10.244.0.0/22: {note}",)
 
 
-def test_the_plan_says_what_is_taken_from_other_nodes_from_now_on_and_no_more() -> None:
+def test_the_plan_says_what_is_taken_from_now_on_since_that_is_the_step_before_a_switch() -> None:
     script = Script(node(pools=pools("none")), snapshot(OURS)).boot()
-    view = planned(script.core, node(pools=pools("none"), encapsulation={"decapsulate": ["ipip", "udp"]}))
-    assert view.notes == (
-        "packets in vxlan are not taken any more, and the device goes",
-        "packets in udp are taken from other nodes from now on",
-    )
+    view = planned(script.core, node(pools=pools("none"), encapsulation=BOTH))
+    assert view.notes == ("packets in udp are taken from now on: a pool can be switched once every node has this",)
 
 
 def test_the_plan_shows_the_routes_that_move_into_a_tunnel_and_warns_of_settings_that_cut_nodes_off() -> None:
@@ -181,7 +178,10 @@ def test_the_plan_says_what_nodes_take_no_more_and_whose_address_new_flows_have(
             "packets in ipip are not taken any more, and the device goes",
             "pool 10.244.0.0/22: new flows of its pods to outside the pools have their node's address (nat_outgoing)",
         ),
-        ("pool 10.244.0.0/22: new flows of its pods to outside the pools have their own address (nat_outgoing)",),
+        (
+            "packets in ipip are taken from now on: a pool can be switched once every node has this",
+            "pool 10.244.0.0/22: new flows of its pods to outside the pools have their own address (nat_outgoing)",
+        ),
     ]
     assert notes((nat, [], []), (nat, ["192.0.2.0/24"], [])) == [
         ("new flows to 192.0.2.0/24 have the pods' own address (nat_exclude)",),
