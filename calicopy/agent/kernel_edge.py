@@ -62,7 +62,8 @@ HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | Un
 
 RETRY_S = 1.0
 FOREIGN_PACE_S = 1.0  # before a look at the routes of others, which reads all of them
-FOREIGN_REST = 20  # and this many times as long as the last one took
+FOREIGN_REST = 20  # or this many times as long as the last one took, waiting for writes included
+FOREIGN_REST_MOST_S = 10.0
 NFT_PACE_S = 0.2  # between two looks at the nft table, whatever changes it
 COUNT_AGAIN_S = 1.0  # counters of nft are this old at most; each reading starts a process
 COUNT_TIMEOUT_S = 2.0
@@ -140,7 +141,7 @@ class KernelEdge:
         """Soon: what happens until then is seen too."""
         if not self._foreign_due:
             self._foreign_due = True
-            wait_s = max(FOREIGN_PACE_S, FOREIGN_REST * self._foreign_took_s)
+            wait_s = max(FOREIGN_PACE_S, min(FOREIGN_REST * self._foreign_took_s, FOREIGN_REST_MOST_S))
             asyncio.get_running_loop().call_later(wait_s, self.routes.put, ForeignRoutesChanged())
 
     async def _read_foreign(self) -> None:
