@@ -23,7 +23,14 @@ from calicopy.agent.udp_edge import UdpEdge
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.fib import NextHopResult, RouteBatch, WriteResult
-from calicopy.kernel.events import KernelEventsLost, LinksChanged, NextHopsChanged, RoutesChanged, UnderlayChanged
+from calicopy.kernel.events import (
+    ForeignRoutesChanged,
+    KernelEventsLost,
+    LinksChanged,
+    NextHopsChanged,
+    RoutesChanged,
+    UnderlayChanged,
+)
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nft import TABLE, NftSpec
 from calicopy.kernel.nft_watch import NftWatch
@@ -49,11 +56,14 @@ class _Begun(Generic[Command, Result]):
     results: asyncio.Future[list[Result]]
 
 
-RouteCommand = do.DumpRoutes | _Begun[do.WriteRoutes, WriteResult]
+RouteCommand = do.DumpRoutes | ForeignRoutesChanged | _Begun[do.WriteRoutes, WriteResult]
 NextHopCommand = NextHopsChanged | _Begun[do.WriteNextHops, NextHopResult]
 HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
 
 RETRY_S = 1.0
+FOREIGN_PACE_S = 1.0  # before a look at the routes of others, which reads all of them
+FOREIGN_REST = 20  # or this many times as long as the last one took, waiting for writes included
+FOREIGN_REST_MOST_S = 10.0
 NFT_PACE_S = 0.2  # between two looks at the nft table, whatever changes it
 COUNT_AGAIN_S = 1.0  # counters of nft are this old at most; each reading starts a process
 COUNT_TIMEOUT_S = 2.0
@@ -68,6 +78,8 @@ class KernelEdge:
         self._pools = pools
         self._udp = udp
         self._post = post
+        self._foreign_due = self._foreign_found = False
+        self._foreign_took_s = 0.0
         self._wanted: frozenset[IPAddress] = frozenset()
         self._facts: dict[IPAddress, NextHopFacts] = {}
         self._interfaces: dict[int, InterfaceFacts] = {}
@@ -85,6 +97,8 @@ class KernelEdge:
 
     def set_pools(self, pools: tuple[Prefix, ...]) -> None:
         """The pools of another cluster file: for the next look at the tunnel."""
+        if pools != self._pools:
+            self._look_at_foreign()
         self._pools = pools
 
     def put_routes(self, command: do.DumpRoutes | do.WriteRoutes) -> None:
@@ -103,6 +117,7 @@ class KernelEdge:
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
         self.host.put(LinksChanged())
+        self._look_at_foreign()
         async for event in self._kernel.events():
             match event:
                 case RoutesChanged():
@@ -112,10 +127,33 @@ class KernelEdge:
                 case KernelEventsLost():
                     self._post(ev.KernelEventsLost())
                     self.host.put(LinksChanged())
+                    self._look_at_foreign()
                 case LinksChanged():
                     self.host.put(event)
+                    if event.lost and self._foreign_found:  # theirs go without a word there too
+                        self._look_at_foreign()
+                case ForeignRoutesChanged():
+                    self._look_at_foreign()
                 case UnderlayChanged():
                     self.host.put(event)
+
+    def _look_at_foreign(self) -> None:
+        """Soon: what happens until then is seen too."""
+        if not self._foreign_due:
+            self._foreign_due = True
+            wait_s = max(FOREIGN_PACE_S, min(FOREIGN_REST * self._foreign_took_s, FOREIGN_REST_MOST_S))
+            asyncio.get_running_loop().call_later(wait_s, self.routes.put, ForeignRoutesChanged())
+
+    async def _read_foreign(self) -> None:
+        self._foreign_due = False
+        began = time.monotonic()
+        try:
+            found = await self._kernel.preferred_foreign(self._pools)
+            self._foreign_found, self._foreign_took_s = any(found.values()), time.monotonic() - began
+            self._post(ev.ForeignRoutesRead(found))
+        except OSError as error:
+            log.warning("routes of others were not read: %s; trying again", reason_of(error))
+            self._look_at_foreign()
 
     async def _do_routes(self, command: RouteCommand) -> None:
         match command:
@@ -131,6 +169,8 @@ class KernelEdge:
                     self._post(ev.KernelDumped(await self._kernel.dump()))
                 except OSError as error:
                     self._post(ev.KernelDumpFailed(reason_of(error)))
+            case ForeignRoutesChanged():
+                await self._read_foreign()
 
     async def _do_next_hops(self, command: NextHopCommand) -> None:
         match command:

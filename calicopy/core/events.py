@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from calicopy.config.resolve import NodeConfig
-from calicopy.fib import KernelDump, NextHopObject, NextHopResult, RouteTarget, WriteResult
+from calicopy.fib import ForeignRoute, KernelDump, NextHopObject, NextHopResult, RouteTarget, WriteResult
 from calicopy.net import Encapsulation, Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
@@ -40,6 +40,13 @@ class RoutesChanged:
     """Somebody else changed keys of ours: our route there is now this, or is gone or hidden (None)."""
 
     changes: Mapping[Family, Mapping[Packed, RouteTarget | None]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRoutesRead:
+    """All routes of others inside the pools that the kernel prefers to ours, by prefix."""
+
+    routes: Mapping[Family, Mapping[Packed, ForeignRoute]] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +257,7 @@ KernelSaid: TypeAlias = (
     KernelDumped
     | KernelDumpFailed
     | RoutesChanged
+    | ForeignRoutesRead
     | KernelEventsLost
     | RoutesWritten
     | NextHopsWritten

@@ -11,8 +11,9 @@ from dataclasses import replace
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, ResolveNextHops, SetHost, SetWorkloadMtu
 from calicopy.core.tunnels import Tunnels
+from calicopy.fib import ForeignRoute
 from calicopy.ipam import Ipam
-from calicopy.net import IPAddress
+from calicopy.net import Family, IPAddress, Packed
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -27,6 +28,7 @@ class Host:
         self.interfaces: tuple[InterfaceFacts, ...] = ()
         self.facts: dict[IPAddress, NextHopFacts] = {}
         self.problems: dict[str, dict[str, str]] = {}
+        self.foreign: Mapping[Family, Mapping[Packed, ForeignRoute]] = {}  # what goes before ours, if we have it
         self.had_routes = False
         self.tunnels = Tunnels(node, emit=emit)
         self._resolving: frozenset[IPAddress] | None = None

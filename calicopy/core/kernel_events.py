@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 KERNEL_EVENTS = (
     ev.RoutesWritten, ev.NextHopsWritten, ev.NextHopsChanged,
-    ev.KernelDumped, ev.KernelDumpFailed, ev.RoutesChanged, ev.KernelEventsLost,
+    ev.KernelDumped, ev.KernelDumpFailed, ev.RoutesChanged, ev.ForeignRoutesRead, ev.KernelEventsLost,
     ev.InterfacesChanged, ev.LinksLost, ev.NextHopsResolved, ev.TunnelSet,
 )  # fmt: skip
 
@@ -35,6 +35,8 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
             for family, changes in event.changes.items():
                 drifted = core.fib.kernel_changed(family, changes)
                 _drifted(core, [str(Prefix(family, packed)) for packed in drifted])
+        case ev.ForeignRoutesRead():
+            core.host.foreign = event.routes
         case ev.KernelEventsLost():
             core.counters["kernel.events_lost"] += 1
             core.kernel.want_dump()

@@ -199,6 +199,14 @@ class KernelMatch:
     errno: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignRoute:
+    """A route of another program for a prefix, as far as it matters to ours: rtm_protocol and RTA_PRIORITY."""
+
+    protocol: int
+    metric: int
+
+
 class RouteOp(enum.Enum):
     """What to do with the prefixes of a batch."""
 

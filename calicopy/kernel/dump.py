@@ -55,10 +55,10 @@ from calicopy.kernel.netlink import (
 )
 from calicopy.net import Family, Packed
 
-_DST_HEADER = {family: ATTRIBUTE.pack(4 + family.octets, RTA_DST) for family in Family}
-_DST_AT = 16 + RTMSG.size + 8 + 4
+DST_HEADER = {family: ATTRIBUTE.pack(4 + family.octets, RTA_DST) for family in Family}
+DST_AT = 16 + RTMSG.size + 8 + 4
 """Where the kernel puts the destination in a message: after RTA_TABLE, which it always writes first."""
-_NEW_ROUTE = RTM_NEWROUTE.to_bytes(2, byteorder)
+NEW_ROUTE = RTM_NEWROUTE.to_bytes(2, byteorder)
 _NEVER_SET = frozenset({RTA_PREFSRC, RTA_METRICS, RTA_ENCAP, RTA_VIA})
 _NEVER_SET_WITH_OBJECT = frozenset({RTA_PREFSRC, RTA_METRICS})
 """With nexthop_compat_mode 1 the kernel tells beside RTA_NH_ID what the object has, which is not the route's matter."""
@@ -197,18 +197,18 @@ def _take_apart(
     result: OwnRoutes,
 ) -> None:
     """The routes of one datagram into `result`. `known` are those parsed before, by all but their destination."""
-    header, octets, routes, total = _DST_HEADER[family], family.octets, result.routes, len(data)
+    header, octets, routes, total = DST_HEADER[family], family.octets, result.routes, len(data)
     offset = 0
     while offset + 16 <= total:
         size = int.from_bytes(data[offset : offset + 4], byteorder)
         if size < 16:
             break
-        at, end = offset + _DST_AT, offset + size
+        at, end = offset + DST_AT, offset + size
         key = data[offset : offset + 8] + data[offset + 16 : at] + data[at + octets : end]
         entry = known.get(key)
         if entry is not None:
             routes[entry[0] + data[at : at + entry[1]]] = entry[2]
-        elif data[offset + 4 : offset + 6] == _NEW_ROUTE:
+        elif data[offset + 4 : offset + 6] == NEW_ROUTE:
             route = parse_route(family, data, offset + 16, end)
             if route is not None and route.protocol == identity.protocol:
                 if route.metric != identity.metric:
@@ -247,7 +247,7 @@ def lookup_ours(
 def _ask_each(socket: NetlinkSocket, family: Family, prefixes: list[Packed]) -> Iterator[bytes]:
     """The answers, one datagram each."""
     first, octets = socket.take_sequence(len(prefixes)), family.octets
-    head = RTMSG.pack(ADDRESS_FAMILY[family], family.bits, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH) + _DST_HEADER[family]
+    head = RTMSG.pack(ADDRESS_FAMILY[family], family.bits, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH) + DST_HEADER[family]
     size, last = HEADER.size + len(head) + octets, first + len(prefixes)
     socket.send(
         b"".join(

@@ -40,8 +40,15 @@ class UnderlayChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignRoutesChanged:
+    """Routes of others that go before ours came or went, inside the pools: read them again."""
+
+
+@dataclass(frozen=True, slots=True)
 class KernelEventsLost:
     """The event socket overran (ENOBUFS): read everything again."""
 
 
-KernelEvent: TypeAlias = LinksChanged | RoutesChanged | NextHopsChanged | UnderlayChanged | KernelEventsLost
+KernelEvent: TypeAlias = (
+    LinksChanged | RoutesChanged | NextHopsChanged | UnderlayChanged | ForeignRoutesChanged | KernelEventsLost
+)

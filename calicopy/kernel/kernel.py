@@ -23,6 +23,7 @@ from typing import Protocol, TypeVar
 from calicopy.fib.types import (
     DEFAULT_METRIC,
     DEFAULT_PROTOCOL,
+    ForeignRoute,
     KernelDump,
     KernelMatch,
     NextHopChange,
@@ -35,6 +36,7 @@ from calicopy.fib.types import (
 from calicopy.kernel.dump import dump_all
 from calicopy.kernel.encode import Identity
 from calicopy.kernel.events import KernelEvent
+from calicopy.kernel.foreign import preferred_foreign
 from calicopy.kernel.links import interfaces
 from calicopy.kernel.match import match_address
 from calicopy.kernel.monitor import Monitor
@@ -47,7 +49,7 @@ from calicopy.kernel.sysctl import SysctlProblem, SysctlSpec, ensure_sysctls
 from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus, ensure_tun, ensure_tunnel, retire_tunnel
 from calicopy.kernel.vxlan import VxlanSpec, ensure_vxlan
 from calicopy.kernel.writer import RouteWriter
-from calicopy.net import Family, IPAddress, Prefix
+from calicopy.net import Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
 
@@ -120,6 +122,12 @@ class Kernel:
             return found
         held = await _open(self._next_hops).run(lambda socket: dump_next_hops(socket, self.identity))
         return found if held is None else replace(found, next_hops=held.ours, foreign_ids=held.foreign_ids)
+
+    async def preferred_foreign(self, pools: Collection[Prefix]) -> dict[Family, dict[Packed, ForeignRoute]]:
+        """Routes of others in `pools` with a lower metric than ours; from now on events say when to read them again."""
+        if self._monitor is not None:
+            self._monitor.set_pools(pools)
+        return await _open(self._routes).run(lambda socket: preferred_foreign(socket, pools, self.identity))
 
     async def write(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """Write batches in order; a failure stops nothing. Without CAP_NET_ADMIN every prefix fails with EPERM."""

@@ -14,12 +14,13 @@ import ctypes
 import errno
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from calicopy.fib.types import NEXT_HOP_IDS, RouteTarget
 from calicopy.kernel.dump import parse_route
 from calicopy.kernel.encode import Identity
 from calicopy.kernel.events import (
+    ForeignRoutesChanged,
     KernelEvent,
     KernelEventsLost,
     LinksChanged,
@@ -27,6 +28,7 @@ from calicopy.kernel.events import (
     RoutesChanged,
     UnderlayChanged,
 )
+from calicopy.kernel.foreign import inside_of
 from calicopy.kernel.neighbors import NDMSG
 from calicopy.kernel.netlink import (
     FAMILY_OF,
@@ -62,7 +64,7 @@ from calicopy.kernel.netlink import (
     messages,
 )
 from calicopy.kernel.nexthops import parse_next_hop
-from calicopy.net import Family, Packed
+from calicopy.net import Family, Packed, Prefix
 
 _GROUPS = (
     RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
@@ -109,7 +111,8 @@ class Monitor:
         self._links = False
         self._lost_interfaces: set[int] = set()
         self._next_hops: set[int] = set()
-        self._underlay = False
+        self._underlay = self._foreign = False
+        self._inside: dict[Family, Callable[[Packed], bool]] = {}
         self._overrun = False
         self._routes: dict[Family, dict[Packed, RouteTarget | None]] = {family: {} for family in Family}
 
@@ -149,11 +152,13 @@ class Monitor:
             self._routes = {family: {} for family in Family}
         if self._underlay and not self._overrun:
             taken.append(UnderlayChanged())
+        if self._foreign and not self._overrun:
+            taken.append(ForeignRoutesChanged())
         self._forget()
         return taken
 
     def _forget(self) -> None:
-        self._links = self._underlay = self._overrun = False
+        self._links = self._underlay = self._foreign = self._overrun = False
         self._lost_interfaces.clear()
         self._next_hops.clear()
         for routes in self._routes.values():
@@ -209,6 +214,11 @@ class Monitor:
         """Interfaces that have been up: the first event that says "down" or "no carrier" is a change then."""
         self._up |= ifindexes
 
+    def set_pools(self, pools: Iterable[Prefix]) -> None:
+        """Where routes of others that go before ours are told of."""
+        cidrs = tuple(pools)
+        self._inside = {family: inside_of(family, cidrs) for family in Family}
+
     def _route(self, kind: int, data: bytes, start: int, end: int) -> None:
         family = FAMILY_OF.get(data[start])
         route = None if family is None else parse_route(family, data, start, end)
@@ -216,6 +226,8 @@ class Monitor:
             return
         if route.protocol != self._identity.protocol:
             self._underlay = True
+            if route.metric < self._identity.metric and family in self._inside:
+                self._foreign = self._foreign or self._inside[family](route.packed)
         if route.metric != self._identity.metric:
             return
         # A foreign route at a key of ours: on NEWROUTE it may have replaced ours, on DELROUTE it has made room.

@@ -125,6 +125,27 @@ def test_a_foreign_route_that_wins_and_one_that_is_in_the_way_are_named(lab: lab
         lab.run("n1", "ip", "route", "del", "10.244.255.7/32")
 
 
+def test_a_foreign_route_for_the_same_prefix_is_said_by_status_routes_and_explain_until_it_is_gone(
+    lab: labs.TestLab,
+) -> None:
+    def shadowed() -> list[str]:
+        found = lab.status("n1").get("problems", [])
+        return [one["reason"]["message"] for one in found if one["reason"]["code"] == "shadowed"]
+
+    assert shadowed() == []
+    lab.run("n1", "ip", "route", "add", SHARED, "via", "192.0.2.13", "proto", "static")
+    try:
+        why = "a route of protocol static with metric 0 goes before ours"
+        labs.wait_until(lambda: shadowed() == [f"{SHARED}: {why} (1 prefix)"], what="status says it")
+        assert f"({why})" in lab.run("n1", "calicopy", "routes", SHARED)
+        first, *_ = explain(lab, SHARED).splitlines()
+        assert " goes via 192.0.2.11 dev eth1: learned from r1" in first
+        assert "; BUT the kernel prefers another route for it, by metric: " in first
+    finally:
+        lab.run("n1", "ip", "route", "del", SHARED, "proto", "static")
+    labs.wait_until(lambda: shadowed() == [], what="status does not say it any more")
+
+
 def test_a_workload_and_a_free_address_of_the_own_block_are_told_apart(lab: labs.TestLab) -> None:
     address = lab.pod("n1", "web")
     assert explain(lab, address).startswith(f"{address} is workload web on this node: dev cali")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 from calicopy.core.core import Core
 from calicopy.core.peering.peer import Peer
-from calicopy.core.show import unprogrammed_view
+from calicopy.core.show import PROTOCOL_NAMES, unprogrammed_view
 from calicopy.core.views import AnnouncementView, HoldingView, HopView, KernelMatchView, ReasonView
 from calicopy.fib import Hop, KernelMatch, RouteKind, RouteTarget, Way, format_target
 from calicopy.ipam import BlockView
@@ -16,10 +16,6 @@ from calicopy.net import Encapsulation, EncapsulationMode, Prefix
 from calicopy.rib import ExportReason, Path
 
 MAIN_TABLE = 254  # linux/rtnetlink.h, RT_TABLE_MAIN
-_PROTOCOLS = {
-    0: "unspec", 1: "redirect", 2: "kernel", 3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp",
-    80: "Calico", 186: "bgp", 188: "ospf",
-}  # fmt: skip  # linux/rtnetlink.h and iproute2's rt_protos
 _DROPS = {
     errno.EINVAL: "a blackhole route",
     errno.EACCES: "a prohibit route",
@@ -151,7 +147,7 @@ def match_view(core: Core, match: KernelMatch, prefix: Prefix | None) -> KernelM
         return KernelMatchView(match.address, None, 0, 0, 0, ours, text)
     ours = (match.protocol, match.metric) == (agent.route_protocol, agent.route_metric)
     where = "local" if match.local or match.target is None else format_target(match.target, interface_names(core))
-    protocol = _PROTOCOLS.get(match.protocol, str(match.protocol))
+    protocol = PROTOCOL_NAMES.get(match.protocol, str(match.protocol))
     table = "" if match.table in (0, MAIN_TABLE) else f" table {match.table}"
     text = f"{match.prefix} {where} proto {protocol} metric {match.metric}{table}"
     return KernelMatchView(match.address, match.prefix, match.protocol, match.metric, match.table, ours, text)

@@ -1,6 +1,7 @@
 """The verdict of an explanation: the one sentence that somebody reads at 3 a.m., drawn from the explanation alone."""
 from __future__ import annotations
 
+from calicopy.core.show import SHADOWED
 from calicopy.core.views import ExplainedPathView, ExplainView, PathState
 
 MOST_REASONS = 3  # of refused paths, named in the verdict
@@ -78,7 +79,7 @@ def _reached(view: ExplainView, best: ExplainedPathView, count: int) -> str:
     source = f"from {best.path.peer}{owner}, {choice}{stale}"
     if view.kernel is None:
         return f"has a best path {source}, but is not in the kernel yet"
-    if view.kernel.installed and view.kernel.reason is None:
+    if view.kernel.installed and (view.kernel.reason is None or view.kernel.reason.code == SHADOWED):
         return f"goes {view.kernel.text}: learned {source}"
     if view.kernel.installed:
         return f"still goes {view.kernel.text} ({_kernel_reason(view)}): learned {source}"

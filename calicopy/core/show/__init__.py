@@ -5,7 +5,9 @@ from calicopy.core.show.node import address_view, address_views, block_views, po
 from calicopy.core.show.peer import peer_view, role, session_problems
 from calicopy.core.show.route import (
     PAGE,
+    PROTOCOL_NAMES,
     REASON_CODES,
+    SHADOWED,
     inside,
     kernel_view,
     local_path_view,
@@ -18,7 +20,9 @@ from calicopy.core.show.route import (
 
 __all__ = [
     "PAGE",
+    "PROTOCOL_NAMES",
     "REASON_CODES",
+    "SHADOWED",
     "address_view",
     "address_views",
     "block_views",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from calicopy.core.core import Core
 from calicopy.core.drain_state import DrainPhase
 from calicopy.core.show.peer import session_problems
+from calicopy.core.show.route import SHADOWED, described
 from calicopy.core.show.ways import foreign_sources, next_hop_views, tunnel_views
 from calicopy.core.views import (
     AddressView,
@@ -144,6 +145,7 @@ def problems(core: Core) -> Iterator[ProblemView]:
         text = f"no usable way for {_count(counts.unprogrammed, 'prefix', 'prefixes')} that others announce: "
         text += "`calicopy routes` says why"
         yield _problem("kernel", "", "routes-unprogrammed", text)
+    yield from _shadowed(core)
     if core.requests.store_error:
         yield _problem("ipam", "store", "store-failed", core.requests.store_error)
     for block in core.ipam.block_conflicts():
@@ -167,6 +169,17 @@ def _links(core: Core) -> Iterator[ProblemView]:
             state = "has no carrier" if holders[0].up else "is down"
             text = f"the interface of this node's address {own} {state}"
             yield _problem("kernel", holders[0].name, "link-down", text)
+
+
+def _shadowed(core: Core) -> Iterator[ProblemView]:
+    """Theirs is never touched, so packets go where it says until somebody takes it away."""
+    for family, foreign in core.host.foreign.items():
+        shadowed = foreign.keys() & core.fib.desired(family).keys()
+        if shadowed:
+            packed = min(shadowed, key=lambda one: (one[1:], one[0]))
+            prefix, count = Prefix(family, packed), _count(len(shadowed), "prefix", "prefixes")
+            text = f"{prefix}: {described(foreign[packed])} goes before ours ({count})"
+            yield _problem("fib", str(prefix), SHADOWED, text)
 
 
 def _drain_problem(core: Core) -> Iterator[ProblemView]:

@@ -22,7 +22,7 @@ from calicopy.core.views import (
     RouteQuery,
     RouteView,
 )
-from calicopy.fib import RouteOrigin, RouteStatus, Unprogrammed, UnprogrammedReason, format_target
+from calicopy.fib import ForeignRoute, RouteOrigin, RouteStatus, Unprogrammed, UnprogrammedReason, format_target
 from calicopy.net import Family, Packed, Prefix
 from calicopy.rib import DecisionStep, ImportReason, OutRoute, owner_community
 from calicopy.rib import PathState as RibState
@@ -31,6 +31,12 @@ from calicopy.rib import PathView as RibPath
 PAGE = 200  # some milliseconds
 REASON_CODES = ("pending", *(reason.value for reason in ImportReason), *(step.value for step in DecisionStep))
 """What a path's reason may be."""
+SHADOWED = "shadowed"
+"""The code of a route of ours that another program's goes before."""
+PROTOCOL_NAMES = {
+    0: "unspec", 1: "redirect", 2: "kernel", 3: "boot", 4: "static", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp",
+    80: "Calico", 186: "bgp", 188: "ospf",
+}  # fmt: skip  # linux/rtnetlink.h and iproute2's rt_protos
 _STATES = {
     RibState.BEST: PathState.BEST,
     RibState.MULTIPATH: PathState.MULTIPATH,
@@ -229,7 +235,7 @@ def kernel_view(core: Core, prefix: Prefix) -> KernelRouteView | None:
     return KernelRouteView(
         installed=status.actual is not None,
         text=format_target(shown, names) if shown is not None else "",
-        reason=_kernel_reason(status),
+        reason=_kernel_reason(status) or (_shadow_reason(core, prefix) if status.actual is not None else None),
         origin=_origin(status),
         next_hop_id=0 if shown is None else shown.next_hop_id,
     )
@@ -245,6 +251,17 @@ def _kernel_reason(status: RouteStatus) -> ReasonView | None:
     if status.reason is None:
         return None
     return unprogrammed_view(status.reason)
+
+
+def _shadow_reason(core: Core, prefix: Prefix) -> ReasonView | None:
+    foreign = core.host.foreign.get(prefix.family, {}).get(prefix.packed)
+    return None if foreign is None else ReasonView(SHADOWED, f"{described(foreign)} goes before ours")
+
+
+def described(foreign: ForeignRoute) -> str:
+    """A route of another program, in words."""
+    name = PROTOCOL_NAMES.get(foreign.protocol, str(foreign.protocol))
+    return f"a route of protocol {name} with metric {foreign.metric}"
 
 
 def unprogrammed_view(reason: Unprogrammed) -> ReasonView:
