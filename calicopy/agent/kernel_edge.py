@@ -14,6 +14,7 @@ import errno
 import logging
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -33,7 +34,7 @@ from calicopy.kernel.vxlan import VxlanSpec
 from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
-from calicopy.workload import is_host_interface
+from calicopy.workload import GUARD_TABLE, is_host_interface
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ RETRY_S = 1.0
 NFT_PACE_S = 0.2  # between two looks at the nft table, whatever changes it
 COUNT_AGAIN_S = 1.0  # counters of nft are this old at most; each reading starts a process
 COUNT_TIMEOUT_S = 2.0
+_PUT_RIGHT = "somebody changed or deleted it, and it is written again"
 PROTECTION_S = 5.0  # that a tunnel device waits for the nft table at most
 
 
@@ -255,21 +257,25 @@ class KernelEdge:
         again = self._kernel.nft_replaced > before and spec == self._nft_written
         self._nft_written = spec
         self.counters["nft.replaced"] = self._kernel.nft_replaced
-        put_right = {f"inet {TABLE}": "somebody changed or deleted it, and it is written again"} if again else {}
+        put_right = {f"inet {TABLE}": _PUT_RIGHT} if again else {}
         self._post(ev.HostChecked("nft", {one.object: one.message for one in found}, put_right))
 
-    async def watch_nft(self) -> None:
-        """Look at the nft table when somebody changed it, until cancelled; without CAP_NET_ADMIN at times alone."""
+    async def watch_nft(self, restore_guard: Callable[[], Awaitable[bool]]) -> None:
+        """Look at our nft tables when somebody changed them, until cancelled; without CAP_NET_ADMIN at times alone.
+        `restore_guard` brings back the one of the workloads, and says whether it had to.
+        """
         try:
-            watch = NftWatch()
+            watch = NftWatch((TABLE, GUARD_TABLE))
         except OSError as error:
             log.warning("changes of nft are not seen: %s", reason_of(error))
             await asyncio.Event().wait()
             return
         try:
-            async for _ in watch.changes():
-                if self._host is not None:
+            async for changed in watch.changes():
+                if TABLE in changed and self._host is not None:
                     self.nft.put(self._host)
+                if GUARD_TABLE in changed and await restore_guard():
+                    self._post(ev.HostChecked("workload nft", {}, {f"inet {GUARD_TABLE}": _PUT_RIGHT}))
                 await asyncio.sleep(NFT_PACE_S)
         finally:
             watch.close()
