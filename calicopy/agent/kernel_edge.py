@@ -29,7 +29,7 @@ from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nft import TABLE, NftSpec
 from calicopy.kernel.nft_watch import NftWatch
 from calicopy.kernel.sysctl import SysctlSpec
-from calicopy.kernel.tunnel import TunnelSpec
+from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus
 from calicopy.kernel.vxlan import VxlanSpec
 from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
@@ -81,6 +81,7 @@ class KernelEdge:
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
         self.nft: OrderedTask[do.SetHost] = OrderedTask("kernel nft", self._do_nft)
         self._nft_written: NftSpec | None = None
+        self._vxlan_written: tuple[VxlanSpec, int | None] | None = None
         self.counters: Counter[str] = Counter()
         self._counting: asyncio.Task[None] | None = None
         self._counted_at = -COUNT_AGAIN_S
@@ -236,6 +237,7 @@ class KernelEdge:
             case Encapsulation.VXLAN if command.local is not None:
                 vxlan = VxlanSpec(spec, command.vni, command.port, command.local, command.ends)
                 status = await self._kernel.ensure_vxlan(vxlan)
+                self._tell_entries(vxlan, status)
             case Encapsulation.UDP:
                 missing = await asyncio.to_thread(self._udp.prepare, command)
                 if missing:
@@ -248,6 +250,14 @@ class KernelEdge:
             self._lacking.add(command.encapsulation)
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(command.encapsulation, status.ifindex if status.up else None, error))
+
+    def _tell_entries(self, spec: VxlanSpec, status: TunnelStatus) -> None:
+        """Entries that were not as they were written before, on the same device, are what somebody else changed."""
+        before, self._vxlan_written = self._vxlan_written, (spec, status.ifindex)
+        if status.entries_changed and before == self._vxlan_written:
+            what = f"{status.entries_changed} of its neighbor and forwarding entries"
+            text = f"somebody else, or the kernel, changed {what}, and they are as before"
+            self._post(ev.HostChecked("tunnel", {}, {status.device: text}))
 
     async def _do_nft(self, command: do.SetHost) -> None:
         """It waits for a process, so nothing else waits for it; and no link takes it away."""
