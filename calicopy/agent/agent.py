@@ -188,7 +188,7 @@ class Agent:
             "kernel next hops": self.kernel.next_hops.run(),
             "kernel host": self.kernel.host.run(),
             "kernel nft": self.kernel.nft.run(),
-            "kernel nft events": self.kernel.watch_nft(),
+            "kernel nft events": self.kernel.watch_nft(calls.restore_guard),
             "store": self.store.task.run(),
             "udp": self.udp.watch(),
             "workloads": self._look_after(calls),

@@ -14,6 +14,7 @@ import errno
 import logging
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -35,12 +36,12 @@ from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.nft import TABLE, NftSpec
 from calicopy.kernel.nft_watch import NftWatch
 from calicopy.kernel.sysctl import SysctlSpec
-from calicopy.kernel.tunnel import TunnelSpec
+from calicopy.kernel.tunnel import TunnelSpec, TunnelStatus
 from calicopy.kernel.vxlan import VxlanSpec
 from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
-from calicopy.workload import is_host_interface
+from calicopy.workload import GUARD_TABLE, is_host_interface
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ FOREIGN_REST_MOST_S = 10.0
 NFT_PACE_S = 0.2  # between two looks at the nft table, whatever changes it
 COUNT_AGAIN_S = 1.0  # counters of nft are this old at most; each reading starts a process
 COUNT_TIMEOUT_S = 2.0
+_PUT_RIGHT = "somebody changed or deleted it, and it is written again"
 PROTECTION_S = 5.0  # that a tunnel device waits for the nft table at most
 
 
@@ -91,6 +93,7 @@ class KernelEdge:
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
         self.nft: OrderedTask[do.SetHost] = OrderedTask("kernel nft", self._do_nft)
         self._nft_written: NftSpec | None = None
+        self._vxlan_written: tuple[VxlanSpec, int | None] | None = None
         self.counters: Counter[str] = Counter()
         self._counting: asyncio.Task[None] | None = None
         self._counted_at = -COUNT_AGAIN_S
@@ -274,6 +277,7 @@ class KernelEdge:
             case Encapsulation.VXLAN if command.local is not None:
                 vxlan = VxlanSpec(spec, command.vni, command.port, command.local, command.ends)
                 status = await self._kernel.ensure_vxlan(vxlan)
+                self._tell_entries(vxlan, status)
             case Encapsulation.UDP:
                 missing = await asyncio.to_thread(self._udp.prepare, command)
                 if missing:
@@ -287,6 +291,14 @@ class KernelEdge:
         error = "; ".join(problem.message for problem in status.problems)
         self._post(ev.TunnelSet(command.encapsulation, status.ifindex if status.up else None, error))
 
+    def _tell_entries(self, spec: VxlanSpec, status: TunnelStatus) -> None:
+        """Entries that were not as they were written before, on the same device, are what somebody else changed."""
+        before, self._vxlan_written = self._vxlan_written, (spec, status.ifindex)
+        if status.entries_changed and before == self._vxlan_written:
+            what = f"{status.entries_changed} of its neighbor and forwarding entries"
+            text = f"somebody else, or the kernel, changed {what}, and they are as before"
+            self._post(ev.HostChecked("tunnel", {}, {status.device: text}))
+
     async def _do_nft(self, command: do.SetHost) -> None:
         """It waits for a process, so nothing else waits for it; and no link takes it away."""
         spec = NftSpec(command.nat_pools, command.nat_exempt, command.guarded, command.senders)
@@ -295,21 +307,25 @@ class KernelEdge:
         again = self._kernel.nft_replaced > before and spec == self._nft_written
         self._nft_written = spec
         self.counters["nft.replaced"] = self._kernel.nft_replaced
-        put_right = {f"inet {TABLE}": "somebody changed or deleted it, and it is written again"} if again else {}
+        put_right = {f"inet {TABLE}": _PUT_RIGHT} if again else {}
         self._post(ev.HostChecked("nft", {one.object: one.message for one in found}, put_right))
 
-    async def watch_nft(self) -> None:
-        """Look at the nft table when somebody changed it, until cancelled; without CAP_NET_ADMIN at times alone."""
+    async def watch_nft(self, restore_guard: Callable[[], Awaitable[bool]]) -> None:
+        """Look at our nft tables when somebody changed them, until cancelled; without CAP_NET_ADMIN at times alone.
+        `restore_guard` brings back the one of the workloads, and says whether it had to.
+        """
         try:
-            watch = NftWatch()
+            watch = NftWatch((TABLE, GUARD_TABLE))
         except OSError as error:
             log.warning("changes of nft are not seen: %s", reason_of(error))
             await asyncio.Event().wait()
             return
         try:
-            async for _ in watch.changes():
-                if self._host is not None:
+            async for changed in watch.changes():
+                if TABLE in changed and self._host is not None:
                     self.nft.put(self._host)
+                if GUARD_TABLE in changed and await restore_guard():
+                    self._post(ev.HostChecked("workload nft", {}, {f"inet {GUARD_TABLE}": _PUT_RIGHT}))
                 await asyncio.sleep(NFT_PACE_S)
         finally:
             watch.close()

@@ -31,6 +31,7 @@ from calicopy.workload import (
     WorkloadError,
     attach,
     detach,
+    ensure_guard,
     host_interface_name,
     inspect,
     least_mtu,
@@ -160,6 +161,12 @@ class Workloads:
                     self._ports.changed(_view(live), False)
         self._tell_routes()
         self._first_look.set()
+
+    async def restore_guard(self) -> bool:
+        """Bring back the anti-spoofing rules where there are workloads; whether they were gone."""
+        with suppress(WorkloadError):  # the next look at the workloads says it
+            return bool(self._live) and await asyncio.to_thread(ensure_guard, ipv4_only=False)
+        return False
 
     async def follow_mtu(self, mtu: int) -> None:
         """Bring all workloads to another MTU, in octets; the next look says of which that could not be done."""

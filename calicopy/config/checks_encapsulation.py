@@ -22,14 +22,10 @@ def check_encapsulation(
     at: Path = ("encapsulation",)
     twice = FirstUse("{} is there twice")
     for index, one in enumerate(section.decapsulate):
-        path: Path = (*at, "decapsulate", index)
-        if one is Encapsulation.NONE:
-            yield Problem(path, "found none, expected one of ipip, vxlan, udp")
-        else:
-            yield from twice.use(one.value, path)
+        yield from twice.use(one.value, (*at, "decapsulate", index))
     names = FirstUse("two tunnel devices have the name {!r}")
     for key, device in (("vxlan", section.vxlan.device), ("udp", section.udp.device)):
-        path = (*at, key, "device")
+        path: Path = (*at, key, "device")
         if device in (IPIP_DEVICE, "lo", "all", "default", ".", "..") or _WORKLOADS.fullmatch(device):
             yield Problem(path, f"found {device!r}, which is another interface's name, expected one of its own")
         yield from names.use(device, path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
 from typing import Annotated, NoReturn, TypeAlias
@@ -193,19 +194,16 @@ def _listen(value: object) -> Listen:
 
 
 class Choice:
-    """A text that is one of an enum's values."""
+    """A text that is the value of one of `members`."""
 
-    def __init__(self, kind: type[enum.Enum]) -> None:
-        self._kind = kind
+    def __init__(self, members: Iterable[enum.Enum]) -> None:
+        self._members = tuple(members)
 
     def __call__(self, value: object) -> enum.Enum:
-        if isinstance(value, self._kind):
-            return value
-        if isinstance(value, str):
-            for member in self._kind:
-                if member.value == value:
-                    return member
-        refuse(value, "one of " + ", ".join(str(member.value) for member in self._kind))
+        for member in self._members:
+            if value in (member, member.value):
+                return member
+        refuse(value, "one of " + ", ".join(str(member.value) for member in self._members))
 
 
 class DetectionMethod(enum.Enum):
@@ -268,9 +266,9 @@ _STRING = PlainSerializer(str, return_type=str)
 VALUE = PlainSerializer(lambda member: member.value, return_type=str)
 
 
-def one_of(kind: type[enum.Enum]) -> WithJsonSchema:
-    """The schema of a choice: the values of its enum."""
-    return WithJsonSchema({"type": "string", "enum": [member.value for member in kind]})
+def one_of(members: Iterable[enum.Enum]) -> WithJsonSchema:
+    """The schema of a choice: the values of `members`."""
+    return WithJsonSchema({"type": "string", "enum": [member.value for member in members]})
 
 
 Address: TypeAlias = Annotated[IPAddress, PlainValidator(_address), _STRING, WithJsonSchema({"type": "string"})]
@@ -345,6 +343,8 @@ FamilyField: TypeAlias = Annotated[
 EncapsulationField: TypeAlias = Annotated[
     Encapsulation, PlainValidator(Choice(Encapsulation)), VALUE, one_of(Encapsulation)
 ]
+_TUNNELS = tuple(one for one in Encapsulation if one is not Encapsulation.NONE)
+TunnelField: TypeAlias = Annotated[Encapsulation, PlainValidator(Choice(_TUNNELS)), VALUE, one_of(_TUNNELS)]
 ModeField: TypeAlias = Annotated[
     EncapsulationMode, PlainValidator(Choice(EncapsulationMode)), VALUE, one_of(EncapsulationMode)
 ]

@@ -36,6 +36,7 @@ from calicopy.config.fields import (
     RouterId,
     Switch,
     Text,
+    TunnelField,
 )
 from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress, Prefix
 from calicopy.net.tunnel import IPIP_DEVICE
@@ -188,7 +189,7 @@ class UdpSection(Section):
 class EncapsulationSection(Section):
     """The encapsulations of the cluster: what every node takes, and how."""
 
-    decapsulate: tuple[EncapsulationField, ...] = (Encapsulation.IPIP, Encapsulation.VXLAN)
+    decapsulate: tuple[TunnelField, ...] = (Encapsulation.IPIP, Encapsulation.VXLAN)
     """The encapsulations whose packets every node takes at all times, whatever its pools use: `ipip`, `vxlan`, `udp`.
     Those that pools use are always among them. Before a pool is switched to one, it has to be here on every node."""
     vxlan: VxlanSection = Field(default_factory=VxlanSection)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from calicopy.kernel.links import interfaces
@@ -52,6 +52,7 @@ class TunnelStatus:
     mtu: int = 0
     problems: tuple[KernelProblem, ...] = ()
     unsupported: bool = False  # the kernel has no such kind of device
+    entries_changed: int = field(default=0, compare=False)  # neighbor and forwarding entries that were brought to be so
 
 
 Find = Callable[[NetlinkSocket, LinkChanges], InterfaceFacts]

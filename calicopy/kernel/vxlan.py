@@ -83,10 +83,10 @@ def ensure_vxlan(socket: NetlinkSocket, spec: VxlanSpec) -> TunnelStatus:
     if status.ifindex is None:
         return status
     try:
-        set_neighbors(socket, status.ifindex, wanted_entries(spec))
+        changed = set_neighbors(socket, status.ifindex, wanted_entries(spec))
     except NetlinkError as error:
         return replace(status, problems=(*status.problems, not_set(status.device, error)))
-    return status
+    return replace(status, entries_changed=changed)
 
 
 def wanted_entries(spec: VxlanSpec) -> Iterator[Neighbor]:

@@ -75,7 +75,9 @@ def _try_option(of: socket.socket, level: int, option: int, value: int) -> bool:
 
 
 class Forwarder:
-    """Both directions. `resolve` gives the gateway of a destination. Does not own the descriptors."""
+    """Both directions. `resolve` gives the gateway of a destination; OSError: not known now. Does not own the
+    descriptors.
+    """
 
     def __init__(
         self,
@@ -154,7 +156,10 @@ class Forwarder:
             pass
         if len(self._ways) >= MOST_WAYS:
             self._ways.clear()
-        way = self._ways[destination] = self._find_way(destination)
+        try:
+            way = self._ways[destination] = self._find_way(destination)
+        except OSError:  # no answer is no node for now: the next packet asks again
+            return None
         return way
 
     def _find_way(self, destination: bytes) -> Way | None:

@@ -39,11 +39,8 @@ class Lookup:
 
     def gateway(self, destination: bytes) -> str | None:
         """The address of the node that `destination` (4 or 16 octets) is behind; None when no route over the device has
-        a gateway for it."""
-        try:
-            answer = self._ask(destination)
-        except OSError:  # no answer in time is no node: the next packet asks again
-            return None
+        a gateway for it. OSError when the kernel does not answer, TimeoutError when not within a second."""
+        answer = self._ask(destination)
         return _gateway(answer, self.ifindex) if answer is not None else None
 
     def _ask(self, destination: bytes) -> bytes | None:

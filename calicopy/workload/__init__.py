@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from calicopy.workload.attach import attach, detach, inspect, set_mtu
 from calicopy.workload.check import least_mtu
+from calicopy.workload.guard import TABLE as GUARD_TABLE
+from calicopy.workload.guard import ensure_guard
 from calicopy.workload.types import (
     GATEWAYS,
     HOST_MAC,
@@ -19,6 +21,7 @@ from calicopy.workload.types import (
 
 __all__ = [
     "GATEWAYS",
+    "GUARD_TABLE",
     "HOST_MAC",
     "AttachSpec",
     "Attached",
@@ -26,6 +29,7 @@ __all__ = [
     "WorkloadError",
     "attach",
     "detach",
+    "ensure_guard",
     "host_interface_name",
     "inspect",
     "is_host_interface",

@@ -56,19 +56,22 @@ _NFPROTO_INET = 1
 _lock = Lock()
 
 
-def ensure_guard(*, ipv4_only: bool) -> None:
-    """Put the rules in where one is missing. WorkloadError(nft-missing, nft-failed, no-permission) where that fails.
+def ensure_guard(*, ipv4_only: bool) -> bool:
+    """Put the rules in where one is missing; whether that was done. WorkloadError(nft-missing, nft-failed,
+    no-permission) where it fails.
 
     For IPv4 alone rp_filter does without it, so there its failing is no error.
     """
     with _lock:
         if is_guarded():
-            return
+            return False
         try:
             _install()
         except WorkloadError:
             if not ipv4_only:
                 raise
+            return False
+        return True
 
 
 def is_guarded() -> bool:

@@ -221,7 +221,7 @@ def test_a_peer_that_breaks_its_session_again_and_again_is_held_down_with_the_re
         session.update(body(ORIGIN + PATH + HOP, nlri=bytes((33, 10, 244, 0, 0, 0))))  # a prefix of 33 bits
         labs.wait_until(lambda peer=session.peer: peer.closed, within=10, what="the session is ended")
     labs.wait_until(lambda: peer(lab, "outside")["stop_code"] == "held-down", within=10, what="it is held down")
-    assert "held down for 30 s" in faults.problems(lab, "n1")
+    faults.wait_problem(lab, "n1", "held down for 30 s")
     refused = space.dial(N1, source=OUTSIDE, asn=65009)
     if refused is not None:
         labs.wait_until(lambda: refused.peer.closed, what="it is refused")
@@ -260,7 +260,7 @@ def test_one_prefix_too_many_stops_that_peer_until_it_is_reset(lab: labs.TestLab
     assert not in_kernel(lab, *blocks(LIMIT))
     shown = peer(lab, "small")
     assert (shown["stop_code"], shown["timers"]["stopped_until"]) == ("prefix-limit", None)
-    assert "more than 10 prefixes" in faults.problems(lab, "n1")
+    faults.wait_problem(lab, "n1", "more than 10 prefixes")
     lab.run("n1", "calicopy", "peers", "reset", "small")
     again = space.session(N1, source=SMALL, asn=65011)
     again.update(update(*blocks(1), next_hop=SMALL, path=(65011,)))

@@ -96,7 +96,7 @@ def test_a_key_that_differs_or_is_missing_never_gets_a_connection_and_status_say
 ) -> None:
     assert not comes_up(space, KEYED, 65009, key=key)
     assert peer(lab, "keyed")["state"] != "Established"
-    assert "a TCP MD5 key that differs from the peer's looks like this" in faults.problems(lab, "n1")
+    faults.wait_problem(lab, "n1", "a TCP MD5 key that differs from the peer's looks like this")
 
 
 def test_a_key_on_the_side_of_the_peer_alone_never_gets_a_connection(lab: labs.TestLab, space: Space) -> None:

@@ -85,7 +85,7 @@ def test_a_peer_that_never_answers_delays_the_first_claim_by_two_seconds_at_most
         assert (when(text, "is ours") - when(text, "agent is up")).total_seconds() < 3.0  # 2 s, on a busy machine
         peer = faults.peers(lab, node)["nobody"]
         assert peer["state"] in ("Idle", "Connect", "Active")
-        assert "192.0.2.99" in faults.problems(lab, node)
+        faults.wait_problem(lab, node, "192.0.2.99")
         routes = labs.wait_until(
             lambda node=node: len(held := lab.kernel_routes(node)) == 3 and held, what="the routes of the others"
         )
@@ -106,7 +106,7 @@ def test_a_wrong_key_is_named_and_costs_that_session_alone(lab: labs.TestLab) ->
             name = peer_name(node, peer)
             labs.wait_until(lambda node=node, name=name: name not in lab.established(node), what="the session ends")
         for node, peer in (("n1", "n3"), ("n3", "n1")):
-            assert re.search(rf"peer {peer_name(node, peer)}: .*MD5", faults.problems(lab, node))
+            faults.wait_problem(lab, node, f"peer {peer_name(node, peer)}: ", "MD5")
         assert {
             node: faults.peers(lab, node)[peer_name(node, peer)]["state_since"]
             for node, peer in (("n1", "n2"), ("n2", "n1"), ("n2", "n3"))
@@ -126,14 +126,14 @@ def test_a_key_file_that_is_missing_is_named_and_costs_that_session_alone(lab: l
         faults.kill_all(lab, "n3", words=("calicopy.speaker.unit",))  # nothing of the sessions is left
         (faults.inside(lab, "n3", "/run/calicopy") / "exabgp.conf").unlink()
         faults.restart_agent(lab, "n3")
-        labs.wait_until(lambda: f"{KEYS}/n1n3" in faults.problems(lab, "n3"), what="the status names the file")
+        faults.wait_problem(lab, "n3", f"{KEYS}/n1n3")
         lab.wait_established("n3", peer_name("n3", "n2"), within=60)
         assert peer_name("n3", "n1") not in lab.established("n3")
         assert f"{KEYS}/n1n3" in log(lab, "n3")
     finally:
         key.write_text(good)
     lab.wait_established("n3", peer_name("n3", "n1"), within=60)  # nobody restarted it
-    labs.wait_until(lambda: KEYS not in faults.problems(lab, "n3"), what="the problem is over")
+    faults.wait_problem(lab, "n3", KEYS, there=False)
 
 
 def test_a_block_that_two_files_pin_to_two_nodes_is_reported_and_goes_by_the_rule(lab: labs.TestLab) -> None:
@@ -155,14 +155,14 @@ def test_a_block_that_two_files_pin_to_two_nodes_is_reported_and_goes_by_the_rul
     (directory / "n1.yaml").write_text(cluster(pins={"n1": BLOCK}))
     faults.restart_agent(lab, "n1")
     for node in ("n1", "n2"):
-        labs.wait_until(lambda node=node: BLOCK in faults.problems(lab, node), what=f"the status of {node} names it")
+        faults.wait_problem(lab, node, BLOCK)
         assert re.search(rf"WARNING.*{re.escape(BLOCK)}", log(lab, node)), log(lab, node)[-3000:]
 
     # Once the file of n2 no longer says so, n1 wins, and what n2 uses is reached by itself.
     (directory / "n2.yaml").write_text(cluster())
     faults.restart_agent(lab, "n2")
     labs.wait_until(lambda: (BLOCK, "n2", "lost") in faults.blocks(lab, "n2"), what="n2 has lost the block")
-    assert BLOCK in faults.problems(lab, "n2")
+    faults.wait_problem(lab, "n2", BLOCK)
     for node in ("n1", "n3"):
         labs.wait_until(
             lambda node=node: lab.kernel_routes(node).get(f"{used}/32", {}).get("gateway") == "192.0.2.2",
@@ -184,5 +184,5 @@ def test_a_block_that_two_files_pin_to_two_nodes_is_reported_and_goes_by_the_rul
     labs.wait_until(lambda: (BLOCK, "n2", "lost") not in faults.blocks(lab, "n2"), what="n2 has given it up")
     assert (BLOCK, "n1", "reserved") in faults.blocks(lab, "n2")
     for node in ("n1", "n2"):
-        labs.wait_until(lambda node=node: BLOCK not in faults.problems(lab, node), what=f"{node} is content")
+        faults.wait_problem(lab, node, BLOCK, there=False)
     labs.wait_until(lambda: f"{used}/32" not in lab.kernel_routes("n3"), what="the route of the address goes")

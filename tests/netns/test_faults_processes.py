@@ -272,7 +272,7 @@ def test_a_node_without_power_is_gone_at_the_hold_time_and_comes_back_with_its_b
     peer = faults.peers(lab, "n1")["n3"]
     assert peer["state"] != "Established"
     assert "hold" in peer["last_error"].lower(), peer
-    assert "hold" in faults.problems(lab, "n1").lower()
+    faults.wait_problem(lab, "n1", "peer n3: ", "hold")
 
     # Its blocks are not free, not even when there is no other: of four, n1 has two at the end, n2 and n3 one each.
     taken = 0
@@ -298,7 +298,7 @@ def test_a_node_whose_address_is_taken_away_says_so_and_is_back_with_it(
 ) -> None:
     wanted = lab.kernel_routes("n3")
     lab.run("n3", "ip", "address", "del", "192.0.2.3/24", "dev", "eth1")
-    labs.wait_until(lambda: "192.0.2.3 is on no interface" in faults.problems(lab, "n3"), what="the status says so")
+    faults.wait_problem(lab, "n3", "192.0.2.3 is on no interface")
     labs.wait_until(lambda: "n3" not in lab.established("n1"), within=30, what="n1 has lost n3")
     lab.run("n3", "ip", "address", "add", "192.0.2.3/24", "dev", "eth1")
     lab.wait_healthy(*NODES, within=60)

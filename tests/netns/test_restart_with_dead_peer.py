@@ -91,4 +91,4 @@ def test_routes_are_in_and_out_within_five_seconds(lab: labs.TestLab, restarted:
         bound = bound_s()
     assert took <= bound
     print(f"{restarted}: in and out after {took:.2f} s, bound {bound:.2f} s")
-    labs.wait_until(lambda: "192.0.2.99" in faults.problems(lab, restarted), what="that nobody is there is shown")
+    faults.wait_problem(lab, restarted, "192.0.2.99")

@@ -129,10 +129,18 @@ def restart_agent(lab: labs.TestLab, node: str) -> None:
     labs.wait_until(lambda: lab.status(node), what=f"the agent of {node} answers", within=60)
 
 
-def problems(lab: labs.TestLab, node: str) -> str:
-    """Everything that the status of a node calls wrong, one line each; empty while the agent does not answer."""
-    status = lab.status(node)
-    if status is None:
-        return ""
-    lines = (f"{one['component']} {one['object']}: {one['reason']['message']}" for one in status["problems"])
-    return "\n".join(lines)
+def wait_problem(lab: labs.TestLab, node: str, *words: str, there: bool = True) -> None:
+    """Until the status of a node calls something wrong that has all the words, in any case, in its line; or, with
+    `there=False`, until it answers and calls nothing wrong that has. One look is not enough: on a busy machine an agent
+    may not answer in time."""
+
+    def as_expected() -> bool:
+        status = lab.status(node)
+        if status is None:
+            return False
+        lines = [
+            f"{one['component']} {one['object']}: {one['reason']['message']}".lower() for one in status["problems"]
+        ]
+        return any(all(word.lower() in line for word in words) for line in lines) == there
+
+    labs.wait_until(as_expected, what=f"the status of {node} says{'' if there else ' no more'}: {' '.join(words)}")

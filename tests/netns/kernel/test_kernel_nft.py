@@ -326,18 +326,20 @@ async def test_where_the_kernel_refuses_nat_the_protection_is_there_all_the_same
 
 async def test_a_change_of_our_table_is_noticed_and_one_of_another_is_not(netns, kernel) -> None:
     assert await kernel.ensure_nft(GUARD) == []
-    watch = NftWatch()
+    watch = NftWatch(("calicopy", "calicopy-workloads"))
     try:
         noticed = asyncio.create_task(anext(watch.changes()))
-        nft("add table inet calicopy-workloads; delete table inet calicopy-workloads; add table inet theirs")
-        done, _ = await asyncio.wait((noticed,), timeout=0.3)
-        assert not done
+        nft("add table inet calicopy-theirs; delete table inet calicopy-theirs; add table inet theirs")
+        assert not (await asyncio.wait((noticed,), timeout=0.3))[0]
+        nft("add table inet calicopy-workloads")
+        assert await asyncio.wait_for(noticed, 5) == {"calicopy-workloads"}
         nft("flush ruleset")
-        await asyncio.wait_for(noticed, 5)
-        many = asyncio.create_task(anext(watch.changes()))
+        seen: set[str] = set()
+        while seen != {"calicopy", "calicopy-workloads"}:
+            seen |= await asyncio.wait_for(anext(watch.changes()), 5)
         for _ in range(3):
             nft("add table inet calicopy; delete table inet calicopy")
-        await asyncio.wait_for(many, 5)
+        assert await asyncio.wait_for(anext(watch.changes()), 5) == {"calicopy"}
     finally:
         watch.close()
 

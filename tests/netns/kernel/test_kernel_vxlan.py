@@ -6,9 +6,14 @@ import socket
 import subprocess
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
+from calicopy.agent.kernel_edge import KernelEdge
+from calicopy.agent.udp_edge import UdpEdge
+from calicopy.core import commands as do
+from calicopy.core import events as ev
 from calicopy.kernel.kernel import Kernel
 from calicopy.kernel.problems import ProblemKind
 from calicopy.kernel.sysctl import SysctlSpec
@@ -99,6 +104,29 @@ async def test_entries_that_somebody_removed_changed_or_added_are_put_right(netn
     assert entries(netns) != WANTED
     await ensure(kernel)
     assert entries(netns) == WANTED
+
+
+async def test_what_others_do_to_the_entries_is_told_once_and_what_we_change_is_not(
+    netns, kernel: Kernel, tmp_path: Path
+) -> None:
+    posted: list[ev.CoreEvent] = []
+    edge = KernelEdge(kernel, POOLS, posted.append, udp=UdpEdge(tmp_path, posted.append))
+
+    async def told(*ends: TunnelEnd) -> list[str]:
+        posted.clear()
+        command = do.SetTunnel(Encapsulation.VXLAN, "calivx0", 1450, TUNNEL.addresses, SPEC.local, ends, 4789, 4096)
+        await edge._set_tunnel(command)
+        return [text for one in posted if isinstance(one, ev.HostChecked) for text in one.put_right.values()]
+
+    assert await told(SECOND) == []
+    assert await told(SECOND, THIRD) == []
+    assert await told(SECOND, THIRD) == []
+    netns.ip("neigh del 192.168.0.2 dev calivx0")
+    bridge("fdb del 02:ca:c0:a8:00:03 dev calivx0 self")
+    (text,) = await told(SECOND, THIRD)
+    assert "changed 2 of its neighbor and forwarding entries" in text
+    assert entries(netns) == WANTED
+    assert await told(SECOND, THIRD) == []
 
 
 def bridge(command: str) -> None:

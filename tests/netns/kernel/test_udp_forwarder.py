@@ -107,6 +107,27 @@ def test_a_packet_comes_out_at_the_node_as_it_is_and_an_answer_goes_in(
     assert scene.counters.out_octets == scene.counters.in_octets == len(packet)
 
 
+def test_a_kernel_that_does_not_answer_once_is_asked_again_by_the_next_packet(scene: Scene) -> None:
+    asked: list[bytes] = []
+
+    def resolve(destination: bytes) -> str | None:
+        asked.append(destination)
+        if len(asked) == 1:
+            raise TimeoutError
+        return scene.lookup.gateway(destination)
+
+    forwarder = Forwarder(
+        scene.tun, scene.sockets, port=PORT, mtu=1472, nodes={GATEWAY: NODE}, resolve=resolve, counters=scene.counters
+    )
+    target = socket.inet_aton("10.2.0.7")
+    assert forwarder._way(target) is None
+    found = forwarder._way(target)
+    assert found is not None
+    assert found[1] == (NODE, PORT)
+    assert forwarder._way(target) == found
+    assert asked == [target, target]
+
+
 def test_packets_of_any_sizes_keep_their_order_and_their_bounds(scene: Scene) -> None:
     sizes = [1400, 1400, 1400, 9, 1400, 1400, 700, 700, 8, 1000, 1200, 1, 1, 1, 1444, 1444]
     with scene.bound("10.1.0.1") as pod:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from calicopy.workload import WorkloadError, attach, inspect
-from calicopy.workload.guard import is_guarded
+from calicopy.workload.guard import ensure_guard, is_guarded
 
 if TYPE_CHECKING:
     from conftest import Host
@@ -111,6 +111,15 @@ def test_the_rule_stops_it_where_rp_filter_does_not_and_looking_puts_it_back(hos
         forge(pod, "10.9.0.1", "192.0.2.1", "own")
         assert heard_until(sock, b"own") == [b"own"]
     assert "counter packets 1 " in run("nft", "list", "table", "inet", "calicopy-workloads")
+
+
+def test_the_rules_are_put_back_once_and_that_is_said(host: Host) -> None:
+    host.attached(host.pod())
+    assert not ensure_guard(ipv4_only=False)
+    run("nft", "flush", "chain", "inet", "calicopy-workloads", "spoofed")
+    assert ensure_guard(ipv4_only=False)
+    assert is_guarded()
+    assert not ensure_guard(ipv4_only=False)
 
 
 def test_other_tables_and_other_interfaces_are_left_alone(host: Host) -> None:

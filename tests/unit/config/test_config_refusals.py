@@ -192,12 +192,17 @@ VALUES = [
         [("pools[0].encapsulation", 6, "one of none, ipip, vxlan, udp")],
     ),
     Case(
-        "decapsulate of what is no encapsulation, and one twice",
-        HEAD + "encapsulation:\n  decapsulate: [none, ipip, ipip]\n",
+        "decapsulate of what is no encapsulation",
+        HEAD + "encapsulation:\n  decapsulate: [none, gre]\n",
         [
-            ("encapsulation.decapsulate[0]", 7, "found none, expected one of ipip, vxlan, udp"),
-            ("encapsulation.decapsulate[2]", 7, "ipip is there twice (encapsulation.decapsulate[1], line 7)"),
+            ("encapsulation.decapsulate[0]", 7, "found the text 'none', expected one of ipip, vxlan, udp"),
+            ("encapsulation.decapsulate[1]", 7, "found the text 'gre', expected one of ipip, vxlan, udp"),
         ],
+    ),
+    Case(
+        "one encapsulation twice in decapsulate",
+        HEAD + "encapsulation:\n  decapsulate: [vxlan, ipip, ipip]\n",
+        [("encapsulation.decapsulate[2]", 7, "ipip is there twice (encapsulation.decapsulate[1], line 7)")],
     ),
     Case(
         "tunnel devices with names that stand for all devices in sysctls",
