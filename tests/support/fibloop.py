@@ -106,7 +106,8 @@ class FibLoop:
             due = min((one for one in times if one is not None), default=None)
             pause = None if due is None else max(0.0, due - now)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):  # not wait_for: Python 3.11's may swallow the cancellation
+                    await self._wake.wait()
             self._wake.clear()
 
     @contextlib.asynccontextmanager
