@@ -299,7 +299,8 @@ class Agent:
         await calls.free_leftovers(handles)
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._mtu_changed.wait(), INSPECT_WORKLOADS_S)
+                async with asyncio.timeout(INSPECT_WORKLOADS_S):
+                    await self._mtu_changed.wait()
             if self._mtu_changed.is_set():
                 self._mtu_changed.clear()
                 await calls.follow_mtu(self.core.host.workload_mtu)

@@ -265,7 +265,8 @@ class Changeover:
             if now >= change.until:
                 return f"it did not come up within {change.confirm_s} s"
             with suppress(TimeoutError):
-                await asyncio.wait_for(change.wake.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await change.wake.wait()
 
     def _hold(self, change: Change) -> ProgressView:
         """The change holds: keep its text, and make it the agent's own file. In a thread."""
