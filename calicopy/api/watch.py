@@ -103,7 +103,8 @@ class Watcher:
         if not self._queue and not self.over:
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):  # wait_for of Python 3.11 may lose the cancellation by `cut`
+                    await self._wake.wait()
         return self._queue.popleft() if self._queue and not self.over else None
 
 
