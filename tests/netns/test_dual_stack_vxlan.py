@@ -125,6 +125,10 @@ def test_a_killed_agent_costs_no_packet_and_changes_no_route(
 ) -> None:
     address = next(each for each in pods["n2"] if ":" in each)
     flood, monitor = tmp_path / "ping", tmp_path / "monitor"
+    labs.wait_until(  # the direct ways of before the switch are no route's any more, and go some 10 s later
+        lambda: "dev eth1" not in lab.run("n1", "ip", "nexthop", "show", "proto", "117"),
+        within=30, what="nexthop objects that no route uses are gone",
+    )
     watching = lab.spawn("n1", "ip", "monitor", "route", "nexthop", "link", output=monitor)
     pinging = lab.spawn(
         "n1", "ip", "netns", "exec", "pod", "ping", "-i", "0.01", "-w", "6", address, output=flood
