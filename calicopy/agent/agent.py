@@ -219,6 +219,8 @@ class Agent:
                 self.store.task.put(command)
             case do.Reply():
                 self.backend.reply(command)
+            case do.SetBfdSessions() | do.SetBfdTable() | do.AcknowledgeBfd():
+                pass
             case do.DrainProgress():
                 self.backend.drain_went_on(command)
             case do.Log():

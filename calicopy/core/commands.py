@@ -1,6 +1,7 @@
 """What the core wants done, in the imperative. The agent carries them out and answers with events."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -10,6 +11,7 @@ from calicopy.fib import NextHopChange, RouteBatch
 from calicopy.ipam import AddressRecord, Change, IpamError
 from calicopy.net import Decapsulation, Encapsulation, Family, IPAddress, Prefix
 from calicopy.net.tunnel import TunnelEnd
+from calicopy.seam.bfd import BfdSpec, BfdTable
 from calicopy.seam.speaker import AnnounceGroup, SessionSpec, WithdrawGroup
 
 
@@ -155,6 +157,27 @@ class DrainProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class SetBfdSessions:
+    """The whole set of BFD sessions to hold."""
+
+    sessions: tuple[BfdSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetBfdTable:
+    """All nexthop objects and groups that a BFD session going Down may have to take out of use."""
+
+    table: BfdTable
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeBfd:
+    """The core has taken these Downs (peer to `BfdState.downs`) as its own wish: the process need hold nothing more."""
+
+    downs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """A line for the event log and the watchers."""
 
@@ -178,5 +201,8 @@ Command: TypeAlias = (
     | Persist
     | Reply
     | DrainProgress
+    | SetBfdSessions
+    | SetBfdTable
+    | AcknowledgeBfd
     | Log
 )

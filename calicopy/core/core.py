@@ -188,7 +188,7 @@ class Core:
             case ev.WorkloadsChanged():
                 self._workloads_known = True
                 self.fib.set_workload_routes(dict(event.routes))
-            case ev.Ticked():
+            case ev.Ticked() | ev.BfdSeen():
                 pass
             case ev.DrainRequested() | ev.UndrainRequested():
                 self.drainer.request(event)

@@ -13,6 +13,7 @@ from calicopy.fib import ForeignRoute, KernelDump, NextHopObject, NextHopResult,
 from calicopy.net import Encapsulation, Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
+from calicopy.seam.bfd import BfdState
 from calicopy.seam.speaker import SpeakerEvent
 
 
@@ -237,6 +238,17 @@ class PeerResetRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class BfdSeen:
+    """All BFD sessions that the process holds, by peer, as they are now. `attached`: it is there and was asked; else
+    this is what it left behind when it was last seen, or nothing.
+    """
+
+    states: Mapping[str, BfdState]
+    attached: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigChanged:
     """The cluster file that counts from now on, as this node reads it: ready, with the same addresses and router id."""
 
@@ -280,6 +292,7 @@ OtherEvent: TypeAlias = (
     | WorkloadsChanged
     | PeerRefreshRequested
     | PeerResetRequested
+    | BfdSeen
     | ConfigChanged
 )
 
