@@ -13,7 +13,8 @@ DEFAULT_PROTOCOL = 117
 """rtm_protocol of our routes: free in /etc/iproute2/rt_protos and in no daemon's use that we know of."""
 HELD_PROTOCOL = 118
 """Protocol of the nexthop objects that the BFD process has replaced by blackholes: ours, and kept so until the core
-takes them over. The kernel takes the protocol of a replace for single objects, and not for groups (net/ipv4/nexthop.c)."""
+takes them over. The kernel takes the protocol of a replace for single objects, and not for groups
+(net/ipv4/nexthop.c)."""
 DEFAULT_METRIC = 1024
 """Priority of our routes: a key of our own, so that a replace never meets a foreign route (kernel: the key is prefix,
 tos and metric, not protocol)."""
