@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calicopy.agent.backend import AgentBackend
+from calicopy.agent.bfd_edge import BfdEdge
 from calicopy.agent.changeover import Changeover
 from calicopy.agent.changes import Changes
 from calicopy.agent.config_files import ConfigFiles
@@ -126,6 +127,7 @@ class Agent:
         control = SpeakerControl(self.client, config_path=str(run_dir / "exabgp.conf"))
         self.speaker = SpeakerEdge(self.client, control, self.loop.post)
         self.udp = UdpEdge(run_dir, self.loop.post)
+        self.bfd = BfdEdge(run_dir, self.loop.post, protocol=settings.route_protocol)
         self.kernel = KernelEdge(
             kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post, udp=self.udp
         )
@@ -191,6 +193,8 @@ class Agent:
             "kernel nft events": self.kernel.watch_nft(calls.restore_guard),
             "store": self.store.task.run(),
             "udp": self.udp.watch(),
+            "bfd files": self.bfd.write(),
+            "bfd states": self.bfd.listen(),
             "workloads": self._look_after(calls),
         }
 
@@ -220,7 +224,7 @@ class Agent:
             case do.Reply():
                 self.backend.reply(command)
             case do.SetBfdSessions() | do.SetBfdTable() | do.AcknowledgeBfd():
-                pass
+                self.bfd.put(command)
             case do.DrainProgress():
                 self.backend.drain_went_on(command)
             case do.Log():
@@ -260,6 +264,7 @@ class Agent:
             "api.watchers_dropped": self._server.hub.dropped if self._server is not None else 0,
             **self.kernel.counters,
             **self.udp.counters,
+            **self.bfd.counters,
         }
 
     async def _count_packets(self) -> None:
