@@ -248,7 +248,7 @@ class Session:
         if state is State.DOWN:
             self._go(state, Diagnostic.NEIGHBOR_SIGNALED_DOWN, now, failed=packet.state is not State.ADMIN_DOWN)
         elif state is not None:
-            self._go(state, Diagnostic.NONE, now)
+            self._go(state, Diagnostic.NONE if state is State.UP else self.diagnostic, now)  # why it failed, until Up
         if packet.flags & POLL and self.state is not State.ADMIN_DOWN:
             self._final = True
             self.deadline = AT_ONCE
