@@ -5,6 +5,7 @@ import asyncio
 import importlib
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from calicopy.agent.edges import SpeakerEdge, StoreEdge
 from calicopy.agent.ending import drain_to_stop
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.loop import CoreLoop
+from calicopy.agent.service import ServiceManager
 from calicopy.agent.startup import Startup, wait_for_address
 from calicopy.agent.udp_edge import UdpEdge
 from calicopy.agent.wishes import Wish, work_out
@@ -133,6 +135,7 @@ class Agent:
         )
         self.store = StoreEdge(store, self.loop.post)
         self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
+        self.service = ServiceManager(core, self.loop.post, changing=self.changeover.changing)
         self._mtu_changed = asyncio.Event()
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
         self._server: ApiServer | None = None
@@ -148,7 +151,7 @@ class Agent:
         self.backend.workload_calls = calls
         self.backend.config_calls = self.changeover
         self.backend.config_problems = self.changeover.problems
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.changeover.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self.udp.configure(wanted=Encapsulation.UDP in self.node.cluster.decapsulated)
         self.client.start()
         tasks = [asyncio.create_task(work, name=name) for name, work in self._works(calls).items()]
@@ -157,11 +160,13 @@ class Agent:
         server: ApiServer | None = None
         try:
             server = await self._serve(lock)
+            self.service.serving()
             log.info("node %s: agent is up, API on %s", self.node.name, self.node.cluster.agent.socket_path)
             done, _ = await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stop}:
                 task.result()
                 raise RuntimeError(f"the {task.get_name()} task ended by itself")
+            self.service.stopping()
             if hurry is not None:
                 await drain_to_stop(self.backend, self.speaker, hurry)
         finally:
@@ -196,7 +201,12 @@ class Agent:
             "bfd files": self.bfd.write(),
             "bfd states": self.bfd.listen(),
             "workloads": self._look_after(calls),
+            "service manager": self.service.run(),
         }
+
+    def _reload(self) -> None:
+        self.service.reloading()
+        self.changeover.reload()
 
     async def _serve(self, lock: SocketLock) -> ApiServer:
         """The API, started. gRPC is loaded beside the first steps of the core, so that routing does not wait for it."""
@@ -245,6 +255,7 @@ class Agent:
     def _after(self) -> None:
         self.changes.happened()
         self.changeover.stepped()
+        self.service.stepped(time.monotonic())
         if self._installing:
             still = []
             for prefix, future in self._installing:
