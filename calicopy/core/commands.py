@@ -157,6 +157,15 @@ class DrainProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeTunnels:
+    """The whole set of tunnel addresses of other nodes to ask, over and over, whether they answer; each with the
+    address to ask from.
+    """
+
+    targets: Mapping[IPAddress, IPAddress]
+
+
+@dataclass(frozen=True, slots=True)
 class SetBfdSessions:
     """The whole set of BFD sessions to hold."""
 
@@ -204,6 +213,7 @@ Command: TypeAlias = (
     | Persist
     | Reply
     | DrainProgress
+    | ProbeTunnels
     | SetBfdSessions
     | SetBfdTable
     | AcknowledgeBfd
