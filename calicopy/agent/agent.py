@@ -87,6 +87,11 @@ async def run_agent(
             if startup.own:
                 await asyncio.to_thread(_keep, files, startup.text)
             agent = Agent(core, store, kernel, files=files, text=startup.text, readyz_listen=readyz_listen)
+            if settings.journal is not None:
+                from calicopy.agent.journal import recording  # most agents have no use for it
+
+                beginning = (node, stored.ipam, stored.drain)
+                agent.loop.journal = stack.enter_context(recording(beginning, now=now, began_at=began_at))
             await agent.run(stored.workloads, stopping, hurry=hurry)
 
 
