@@ -99,6 +99,12 @@ class Fib:
         """
         self._next_hops.set_dead(addresses)
 
+    def abandon_holds(self) -> bool:
+        """What the BFD process holds now is to be what is wanted again: it is not there any more, or not asked to be.
+        Whether there was such a hold; cheap when not. One that is seen later counts again.
+        """
+        return False  # TODO: branch bedge has it
+
     def set_tunnels(self, ifindexes: Mapping[Encapsulation, int]) -> None:
         """The interface index of each tunnel device that works."""
         if self._underlay.tunnels != ifindexes:
