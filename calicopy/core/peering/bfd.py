@@ -249,7 +249,7 @@ class Bfd:
     def deadline(self, now: float) -> float | None:
         """When something becomes due."""
         away = self._away_since
-        times = [None if away is None or now >= away + ABANDON_S else away + ABANDON_S]
+        times = [away + ABANDON_S if self.watches and away is not None and now < away + ABANDON_S else None]
         for key, watch in self._open.items():
             if watch.out and (peer := self._peers.get(key)) is not None:
                 times += [self._back_at(peer, watch, now), watch.ended_at + REPEAT_S if peer.ends_for_bfd else None]

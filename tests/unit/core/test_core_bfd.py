@@ -19,7 +19,7 @@ from calicopy.rib import DecisionStep, PathState
 from calicopy.seam import speaker as sp
 from calicopy.seam.bfd import BfdState, HopMode, SessionState
 
-OURS, THEIRS, OTHERS, SHARED = "10.244.0.0/26", "10.244.1.0/26", "10.244.2.0/26", "10.244.1.9/32"
+OURS, THEIRS, OTHERS, SHARED = "10.244.0.0/26", "10.244.1.0/26", "10.244.2.0/26", "10.244.2.9/32"
 UP = SessionState.UP
 DOWN = SessionState.DOWN
 BROKEN = sp.PeerDown(N2, "connection reset")
