@@ -28,10 +28,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "version": ("calicopy.cli.version:version", "Versions of calicopy and what it runs on."),
     "completion": ("calicopy.cli.completion:completion", "Print the completion script of a shell."),
     "lab": ("calicopy.cli.lab:lab", "Run containerlab topologies in network namespaces."),
-    "node": ("calicopy.cli.processes:node", "Run speaker, agent and udp, and restart each when it ends."),
+    "node": ("calicopy.cli.processes:node", "Run speaker, agent, udp and bfd, and restart each when it ends."),
     "agent": ("calicopy.cli.processes:agent", "Run the agent."),
     "speaker": ("calicopy.cli.processes:speaker", "Run ExaBGP for the agent."),
     "udp": ("calicopy.cli.processes:udp", "Forward packets of pools with encapsulation udp."),
+    "bfd-process": ("calicopy.cli.processes:bfd_process", "Hold the BFD sessions that the agent asks for."),
 }
 
 

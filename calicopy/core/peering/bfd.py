@@ -80,6 +80,7 @@ class Watch:
     out: str = ""
     out_at: float = 0.0
     up_since: float = 0.0
+    detection_us: int = 0  # as long as it was Up: what is Down has none
     ended_at: float = 0.0
     forgiven: str = ""
     fell_at: list[float] = field(default_factory=list)
@@ -172,6 +173,8 @@ class Bfd:
         before, watch.state = watch.state, state
         if state is None:
             return
+        if state.state is SessionState.UP:
+            watch.detection_us = state.detection_time_us
         if state.state is SessionState.UP and (before is None or before.ups != state.ups or not watch.up_since):
             watch.up_since = min(state.changed_at, now)
         if watch.downs is None or state.downs < watch.downs:  # the first look, at this session or at a new count
@@ -190,7 +193,7 @@ class Bfd:
             self._moved(peer, watch, state)
 
     def _fell(self, peer: Peer, watch: Watch, state: BfdState, now: float) -> None:
-        name, why = peer.configured.name, why_down(state)
+        name, why = peer.configured.name, why_down(state, watch.detection_us or state.detection_time_us)
         watch.forgiven = ""
         if peer.stale_until is not None and not peer.is_up and not state.remote_independent:
             watch.forgiven = "its BFD falls when it restarts (C bit clear), and it does: its routes are kept"

@@ -32,7 +32,7 @@ def bfd(state: SessionState = UP, *, at: float = 1000.0, peer: str = N2, **field
         "remote_state": UP if state is UP else DOWN, "diagnostic": 0 if state is UP else 1, "remote_diagnostic": 0,
         "local_discriminator": 1, "remote_discriminator": 2, "remote_independent": True, "hop": HopMode.MULTI,
         "ups": 1, "downs": 0 if state is UP else 1, "heard": state is UP, "changed_at": at, "tx_interval_us": 100_000,
-        "detection_time_us": 300_000, "remote_detect_mult": 3, "holding": state is DOWN, **fields,
+        "detection_time_us": 300_000 if state is UP else 0, "remote_detect_mult": 3, "holding": state is DOWN, **fields,
     }  # fmt: skip
     return BfdState(peer=peer, state=state, **there)  # type: ignore[arg-type]  # a test's own
 
