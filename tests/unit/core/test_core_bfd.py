@@ -12,6 +12,7 @@ from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
+from calicopy.core.explain import explain
 from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, BfdEffect
 from calicopy.fib import NextHopOp
 from calicopy.net import Prefix
@@ -179,6 +180,9 @@ def test_the_routes_come_back_when_both_are_up_again() -> None:
     assert script.way() is None
     (view,) = script.core.rib.lookup(*family_and_packed(THEIRS))
     assert (view.state, view.step) == (PathState.LOSING, DecisionStep.BFD_DOWN)
+    (told,) = explain(script.core, Prefix.parse(THEIRS)).paths
+    words = "lost at bfd-down: 10.0.0.2 is out of use (RFC 5882 4.2); BFD: no packet from it for 300 ms"
+    assert told.why == words
     script.wait(60)
     assert script.way() is None
     script.rise()
