@@ -123,6 +123,7 @@ class Bfd:
         self.dead: frozenset[IPAddress] = frozenset()
         self.out_of_use: frozenset[IPAddress] = frozenset()
         self._away_since: float | None = now  # the process
+        self._look_over = True  # for marks that a Down of before has left in the kernel
         self._letting_go: frozenset[IPAddress] = frozenset()  # of peers that are watched no more
 
     def configure(self, node: NodeConfig) -> None:
@@ -153,6 +154,7 @@ class Bfd:
         if self.watches and (event.attached, event.reason) != (self.attached, self.reason):
             text = "attached to the BFD process" if event.attached else f"no BFD process: {event.reason}"
             self._say("", "attached" if event.attached else "detached", text)
+        self._look_over = self._look_over or not self.attached
         self.attached, self.reason = event.attached, event.reason
         if event.attached:
             self._away_since = None
@@ -275,12 +277,22 @@ class Bfd:
         return self.dead is not before
 
     def abandons(self, now: float) -> bool:
-        """Whether what the process may hold counts no more: it is away for long, or nobody is watched."""
+        """Whether marks of holds that are in the kernel count no more: the process is away for long, nobody is watched,
+        or every Down that it told of is taken, and this is the first round since then, or since the kernel was read.
+        """
+        if self._look_over and self.attached and all(watch.taking is None for watch in self._open.values()):
+            self._look_over = False
+            return True
         return not self.watches or (self._away_since is not None and now >= self._away_since + ABANDON_S)
+
+    def look_over(self) -> None:
+        """The kernel was read: what is marked there, and nobody holds any more, is to be let go of."""
+        self._look_over = True
 
     def _collect(self) -> None:
         for key in [key for key, watch in self._open.items() if not watch.out and watch.taking is None]:
             del self._open[key]
+            self._look_over = True
         out = {one for watch in self._open.values() if watch.out for one in watch.next_hops}
         dead = self._letting_go.union(*(watch.next_hops for watch in self._open.values()))
         if out != self.out_of_use:

@@ -12,7 +12,7 @@ from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
-from calicopy.core.explain import explain
+from calicopy.core.explain.explain import explain
 from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, BfdEffect
 from calicopy.fib import NextHopOp
 from calicopy.net import Prefix
@@ -381,6 +381,23 @@ def test_a_new_agent_does_not_take_an_old_down_for_a_new_one() -> None:
     script.fall(holding=False).attach(N2).hear(N2, THEIRS).end_of_rib(N2)
     assert script.way() == {N2}
     assert not script.seen(do.ResetPeer)
+
+
+@pytest.mark.parametrize("holding", [True, False])
+def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: bool) -> None:
+    """Seen in a lab: the agent is killed, n2 falls; the new agent has no route to n2, and so no object to write."""
+    script = settled()
+    ours = script.next_hops.ours
+    assert ours is not None
+    (number,) = (one.id for one in ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
+    new = BfdScript(node(), snapshot(OURS))
+    new.next_hops, new.kernel = script.next_hops, script.kernel
+    ours[number] = replace(ours[number], hop=None, held=True)
+    new.boot()
+    new.fall(holding=holding).say(bfd(DOWN, holding=False))
+    new.up(N2)
+    new.rise().hear(N2, THEIRS).end_of_rib(N2)
+    assert new.way() == {N2}
 
 
 def test_a_process_that_forgot_everything_begins_anew() -> None:
