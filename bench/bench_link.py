@@ -13,7 +13,7 @@ from bench.fabric import Fabric, wait_for
 from bench.report import Row, row, say, spread
 from bench.routers import AS, POOL, Bird, Node, blocks
 
-RUNS = int(os.environ.get("BENCH_LINK_RUNS", "5"))
+RUNS = int(os.environ.get("BENCH_LINK_RUNS", "3"))
 COUNTS = (1, 1_000)
 OTHER_AS = 64999
 SUBNET = "198.51.100"
@@ -30,7 +30,7 @@ def measure(directory: Path) -> list[Row]:
             middle = fabric.address("middle")
             _lead_back(fabric)
             tor = Bird(fabric, "tor", [middle], address=there, statics={"st": blocks(count, first=64)}, kernel=False,
-                       enabled=True, local_as=OTHER_AS, further=" multihop; error wait time 1, 2;")  # fmt: skip
+                       enabled=True, local_as=OTHER_AS, further="multihop;")  # fmt: skip
             client = Bird(fabric, "client", [middle], kernel=False)
             tor.start()
             client.start()

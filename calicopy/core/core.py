@@ -38,6 +38,7 @@ from calicopy.core.host import Host
 from calicopy.core.host_log import HostLog
 from calicopy.core.kernel_events import KERNEL_EVENTS, host_checked, kernel_said
 from calicopy.core.kernel_routes import KernelRoutes
+from calicopy.core.peering.bfd_wanted import WantedBfd
 from calicopy.core.peering.limits import PeerLimits
 from calicopy.core.peering.linger import Linger
 from calicopy.core.peering.peer import Peer
@@ -100,6 +101,7 @@ class Core:
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
         self.kernel = KernelRoutes(self.fib, self.counters, emit=emit, now=now)
         self.wanted = WantedSessions(self.peers, self.limits, self.host, emit=emit)
+        self.wanted_bfd = WantedBfd(self.peers, self.limits, emit=emit)
         self.linger = Linger(self.rib, self.peers)
         self.linger.configure(node)
         self._spoken: deque[ev.OtherEvent] = deque()
@@ -290,6 +292,7 @@ class Core:
         self.limits.expire(now)
         if self.kernel.dumped:
             self.wanted.advance(self.node)
+        self.wanted_bfd.advance(self.node)
         self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)
@@ -308,6 +311,7 @@ class Core:
         decisions = self.rib.decide(DECIDE_SLICE)
         self._undecided = decisions.more or bool(self._spoken)
         self.blocks.heard(decisions)
+        self.host.probes.heard(decisions)
         self.exports.decided(decisions)
         for family, runs in decisions.changes.items():
             self.fib.apply_decisions(family, runs)
@@ -337,7 +341,7 @@ class Core:
         announced, blackholes = self.ipam.announcements(), self.ipam.blackholes()
         for prefix in sorted(announced - self.exports.prefixes):
             self._log("ipam", str(prefix), "block-confirmed", f"{prefix} is ours, and announced")
-        self.exports.set_prefixes(announced)
+        self.exports.set_prefixes(announced, self.host.tunnels.own_addresses(self.ipam))
         self.fib.set_blackholes(blackholes)
         self.blocks.own_changed()
         self.blocks.report()
