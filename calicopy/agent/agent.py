@@ -219,6 +219,7 @@ class Agent:
             "kernel events": self.kernel.listen(),
             "kernel routes": self.kernel.routes.run(),
             "kernel next hops": self.kernel.next_hops.run(),
+            "kernel looks": self.kernel.looks.run(),
             "kernel host": self.kernel.host.run(),
             "kernel nft": self.kernel.nft.run(),
             "kernel nft events": self.kernel.watch_nft(calls.restore_guard),
@@ -253,7 +254,9 @@ class Agent:
                 self.kernel.put_routes(command)
             case do.WriteNextHops():
                 return self.kernel.put_next_hops(command)
-            case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
+            case do.ResolveNextHops():
+                self.kernel.looks.put(command)
+            case do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
             case do.SetWorkloadMtu():
                 self._mtu_changed.set()
