@@ -8,10 +8,13 @@ import click
 
 from calicopy.cli.errors import CliError, ExitCode
 from calicopy.cli.options import Output, with_output
-from calicopy.cli.output import Column, print_plain, print_table
+from calicopy.cli.output import Column, print_plain, printable, table_lines
+from calicopy.cli.paint import Tone, paint
 from calicopy.cli.quick import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from calicopy.config.resolve import NodeConfig
     from calicopy.doctor import Finding
 
@@ -19,7 +22,6 @@ COLUMNS: tuple[Column[Finding], ...] = (
     Column("CHECK", lambda finding: finding.name),
     Column("VERDICT", lambda finding: finding.verdict.value),
     Column("FOUND", lambda finding: finding.found),
-    Column("DO", lambda finding: finding.advice),
 )
 
 
@@ -50,9 +52,22 @@ def doctor(output: Output, config: Path | None, name: str | None, everything: bo
         print_plain({"items": items}, output)
     else:
         shown = [one for one in findings if everything or one.verdict is not Verdict.OK]
-        print_table(shown, COLUMNS, output, empty="all is well: --all shows what was looked at")
+        _print(shown)
     if any(one.verdict is Verdict.FAIL for one in findings):
         click.get_current_context().exit(int(ExitCode.UNHEALTHY))
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    """A table with what to do below each line."""
+    if not findings:
+        click.echo("all is well: --all shows what was looked at", err=True)
+        return
+    header, *lines = table_lines(findings, COLUMNS)
+    click.echo(header)
+    for line, finding in zip(lines, findings, strict=True):
+        click.echo(line)
+        if finding.advice:
+            click.echo(f"    {paint('do:', Tone.HEADER)} {printable(finding.advice)}")
 
 
 def _node(path: Path, name: str | None) -> NodeConfig:

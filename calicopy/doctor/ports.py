@@ -9,6 +9,7 @@ from calicopy.doctor.result import Finding, Setting, fail, ok
 from calicopy.net import Encapsulation
 
 BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 179, 3784, 4784
+SHOWN = 60  # characters of a process
 _LISTEN = "0A"  # TCP_LISTEN of linux/tcp_states.h
 
 
@@ -26,8 +27,8 @@ def ports(setting: Setting) -> Iterator[Finding]:
         holders = holders_of(protocol, port)
         strangers = sorted(who for who in holders if "calicopy" not in who)
         if strangers:
-            who = ", ".join(strangers)
-            yield fail(name, f"{who} listens there", f"end it, or give it another port: {purpose} needs this one")
+            who = ", ".join(one[:SHOWN] for one in strangers)
+            yield fail(name, f"taken by {who}", f"end it, or give it another port: {purpose} needs this one")
         else:
             yield ok(name, "calicopy has it" if holders else "free")
 
@@ -60,8 +61,8 @@ def _process_of(inode: str) -> str:
         try:
             for descriptor in (process / "fd").iterdir():
                 if os.readlink(descriptor) == f"socket:[{inode}]":  # noqa: PTH115 - it is no path
-                    words = (process / "cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-                    return f"{' '.join(words[:4]).strip()} (process {process.name})"
+                    words = (process / "cmdline").read_bytes().decode("utf-8", "replace").replace("\0", " ").strip()
+                    return f"process {process.name}: {words}"
         except OSError:
             continue
     return "a process that is not to be seen from here"
