@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calicopy.agent.backend import AgentBackend
+from calicopy.agent.bfd_edge import BfdEdge
 from calicopy.agent.changeover import Changeover
 from calicopy.agent.changes import Changes
 from calicopy.agent.config_files import ConfigFiles
@@ -19,6 +20,9 @@ from calicopy.agent.edges import SpeakerEdge, StoreEdge
 from calicopy.agent.ending import drain_to_stop
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.loop import CoreLoop
+from calicopy.agent.probe_edge import ProbeEdge
+from calicopy.agent.readiness import Readiness
+from calicopy.agent.readyz import ReadyzServer
 from calicopy.agent.service import ServiceManager
 from calicopy.agent.startup import Startup, wait_for_address
 from calicopy.agent.udp_edge import UdpEdge
@@ -26,6 +30,7 @@ from calicopy.agent.wishes import Wish, work_out
 from calicopy.agent.workloads import WorkloadPorts, Workloads
 from calicopy.api.backend import AddressWishes, RefusalKind, RefusedError
 from calicopy.api.sockets import SocketLock, hold_sockets
+from calicopy.config.fields import Listen
 from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
 from calicopy.core import events as ev
@@ -55,11 +60,12 @@ async def run_agent(
     config_file: Path,
     stopping: asyncio.Event,
     hurry: asyncio.Event | None = None,
+    readyz_listen: Listen | None = None,
     began_at: float,
 ) -> None:
     """Run the agent of node `name` until `stopping` is set; sessions and routes then stay as they are. With `hurry` the
     node is drained first, until that is set too. `began_at`: the start of the process, monotonic seconds. SIGHUP is
-    ignored until the core runs.
+    ignored until the core runs. `readyz_listen` goes before the one of the cluster file.
 
     Raises StoreError when the state directory cannot be used or another agent holds it, OSError for sockets.
     """
@@ -80,7 +86,12 @@ async def run_agent(
             files = ConfigFiles(config_file, Path(settings.state_dir))
             if startup.own:
                 await asyncio.to_thread(_keep, files, startup.text)
-            agent = Agent(core, store, kernel, files=files, text=startup.text)
+            agent = Agent(core, store, kernel, files=files, text=startup.text, readyz_listen=readyz_listen)
+            if settings.journal is not None:
+                from calicopy.agent.journal import recording  # most agents have no use for it
+
+                beginning = (node, stored.ipam, stored.drain)
+                agent.loop.journal = stack.enter_context(recording(beginning, now=now, began_at=began_at))
             await agent.run(stored.workloads, stopping, hurry=hurry)
 
 
@@ -108,13 +119,23 @@ async def _unless(
 class Agent:
     """One node: core, edges, API."""
 
-    def __init__(self, core: Core, store: Store, kernel: Kernel, *, files: ConfigFiles, text: bytes) -> None:
+    def __init__(
+        self,
+        core: Core,
+        store: Store,
+        kernel: Kernel,
+        *,
+        files: ConfigFiles,
+        text: bytes,
+        readyz_listen: Listen | None = None,
+    ) -> None:
         node = core.node
         settings = node.cluster.agent
         run_dir = Path(settings.run_dir)
         self.node = node
         self.core = core
         self.loop = CoreLoop(self.core, self._dispatch, self._after)
+        self.probes = ProbeEdge(self.loop.post)
         self.backend = AgentBackend(
             self.core,
             self.loop.post,
@@ -122,12 +143,15 @@ class Agent:
             edge_counters=self._counters,
             match_route=kernel.match,
             count_packets=self._count_packets,
+            round_trips=self.probes.round_trips,
         )
+        self.readiness = Readiness(self.backend.readiness)
         self.changes = Changes(self.core, self.backend)
         self.client = SpeakerClient(str(run_dir / "speaker.sock"))
         control = SpeakerControl(self.client, config_path=str(run_dir / "exabgp.conf"))
         self.speaker = SpeakerEdge(self.client, control, self.loop.post)
         self.udp = UdpEdge(run_dir, self.loop.post)
+        self.bfd = BfdEdge(run_dir, self.loop.post, protocol=settings.route_protocol)
         self.kernel = KernelEdge(
             kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post, udp=self.udp
         )
@@ -137,6 +161,7 @@ class Agent:
         self._mtu_changed = asyncio.Event()
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
         self._server: ApiServer | None = None
+        self._readyz_listen = readyz_listen or settings.readyz_listen
 
     async def run(
         self, workloads: Sequence[WorkloadRecord], stopping: asyncio.Event, *, hurry: asyncio.Event | None = None
@@ -156,7 +181,9 @@ class Agent:
         self.loop.post(ev.Ticked())
         stop = asyncio.create_task(stopping.wait())
         server: ApiServer | None = None
+        readyz = ReadyzServer(self.readiness.now, self.node.cluster.agent, listen=self._readyz_listen)
         try:
+            await readyz.start()
             server = await self._serve(lock)
             self.service.serving()
             log.info("node %s: agent is up, API on %s", self.node.name, self.node.cluster.agent.socket_path)
@@ -168,6 +195,7 @@ class Agent:
             if hurry is not None:
                 await drain_to_stop(self.backend, self.speaker, hurry)
         finally:
+            await readyz.stop()
             if server is not None:
                 await server.stop()
             lock.release()
@@ -196,6 +224,10 @@ class Agent:
             "kernel nft events": self.kernel.watch_nft(calls.restore_guard),
             "store": self.store.task.run(),
             "udp": self.udp.watch(),
+            "bfd files": self.bfd.write(),
+            "bfd states": self.bfd.listen(),
+            "probes": self.probes.run(),
+            "readiness": self.readiness.watch(self._set_ready),
             "workloads": self._look_after(calls),
             "service manager": self.service.run(),
         }
@@ -230,7 +262,9 @@ class Agent:
             case do.Reply():
                 self.backend.reply(command)
             case do.SetBfdSessions() | do.SetBfdTable() | do.AcknowledgeBfd():
-                pass
+                self.bfd.put(command)
+            case do.ProbeTunnels():
+                self.probes.set(command)
             case do.DrainProgress():
                 self.backend.drain_went_on(command)
             case do.Log():
@@ -271,7 +305,12 @@ class Agent:
             "api.watchers_dropped": self._server.hub.dropped if self._server is not None else 0,
             **self.kernel.counters,
             **self.udp.counters,
+            **self.bfd.counters,
         }
+
+    async def _set_ready(self, ready: bool) -> None:
+        if self._server is not None:
+            await self._server.set_ready(ready)
 
     async def _count_packets(self) -> None:
         await self.kernel.count_packets()

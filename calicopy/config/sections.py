@@ -236,12 +236,19 @@ class AgentSection(Section):
     """`debug`, `info`, `warning` or `error`."""
     api: ApiSection | None = None
     """The API over TCP. Default: unix sockets only."""
+    readyz_listen: ListenField | None = None
+    """Address of this host and port for `/readyz` over HTTP without TLS, such as 127.0.0.1:9099, besides the unix
+    socket readyz.sock in `run_dir`. It says whether the node is ready, and why not. Default: the unix socket only."""
     route_protocol: RouteProtocol = 117
     """The protocol number that marks our routes in the kernel; no other program may use it."""
     route_metric: Annotated[StrictInt, Field(ge=1, le=4294967294)] = 1024
     """The metric of our routes, so that they never replace a route of another program."""
     resync_interval_s: Annotated[StrictInt, Field(ge=1, le=3600)] = 30
     """How often the kernel's routes are read back and drift is healed, besides on events; in seconds."""
+    journal: FilePath | None = None
+    """A file that all is written to that the agent's core is told, for `calicopy replay`. Default: none."""
+    journal_limit_mib: Annotated[StrictInt, Field(ge=1, le=4096)] = 64
+    """How long the journal may become; it ends there. In MiB."""
 
     @property
     def socket_path(self) -> str:
