@@ -157,6 +157,21 @@ class Fabric:
         port = f"p{self.hosts.index(host) + 1}"
         run("ip", "-n", _namespace(SWITCH), "link", "set", port, "up" if up else "down")
 
+    def set_reached(self, host: str, *, reached: bool) -> None:
+        """Cut a host off in silence, or bring it back: its port leaves the switch, and its interface keeps its carrier.
+        """
+        port = f"p{self.hosts.index(host) + 1}"
+        run("ip", "-n", _namespace(SWITCH), "link", "set", port, *(("master", "br0") if reached else ("nomaster",)))
+
+    def cut_from(self, host: str) -> None:
+        """Drop what a host sends, at the switch; what it is sent arrives."""
+        hook = f"type filter hook ingress device p{self.hosts.index(host) + 1} priority 0; policy drop;"
+        run("ip", "netns", "exec", _namespace(SWITCH), "nft", f"table netdev cut {{\nchain cut {{ {hook} }}\n}}")
+
+    def join_again(self) -> None:
+        """No longer drop anything."""
+        run("ip", "netns", "exec", _namespace(SWITCH), "nft", "delete table netdev cut")
+
     def spawn(self, host: str, *words: str, log: str = "") -> subprocess.Popen[bytes]:
         """Start a process in a host. Its output goes into `log`; with none, stderr is a pipe."""
         command = ("ip", "netns", "exec", _namespace(host), *words)

@@ -68,6 +68,13 @@ class Node:
                     self.up = now
                 self.log.append((now, line.decode(errors="replace").rstrip()))
 
+    def start_again(self) -> None:
+        """Start it once more after its supervisor was killed: it takes over what runs."""
+        if self.process is not None:
+            self.process.wait()
+            self.stop()
+        self.start()
+
     def stop(self) -> None:
         """End it and wait for that."""
         if self.process is not None:
@@ -170,7 +177,8 @@ class Bird:
     def __init__(
         self, fabric: Fabric, host: str, neighbors: Sequence[str], *, name: str = "", address: str = "",
         statics: Mapping[str, Sequence[str]] | None = None, kernel: bool = True, passive: bool = False,
-        enabled: bool = False, reflector: bool = False, graceful_restart: bool = True,
+        enabled: bool = False, reflector: bool = False, graceful_restart: bool = True, hold_time_s: int = 9,
+        bfd: bool = False,
     ) -> None:  # fmt: skip
         self.fabric, self.host, self.name = fabric, host, name or host
         self.address = address or fabric.address(host)
@@ -183,14 +191,17 @@ class Bird:
         parts = [f"router id {self.address};\nprotocol device {{}}\nprotocol direct {{ ipv4; }}\n"]
         if kernel:
             parts.append("protocol kernel { ipv4 { import none; export where source ~ [RTS_STATIC, RTS_BGP]; }; }\n")
+        if bfd:
+            parts.append("protocol bfd { multihop { interval 100 ms; multiplier 3; }; }\n")
         for title, routes in (statics or {}).items():
             lines = "".join(f"  route {route} blackhole;\n" for route in routes)
             disabled = "" if enabled else "  disabled yes;\n"
             parts.append(f"protocol static {title} {{\n{disabled}  ipv4;\n{lines}}}\n")
         for number, neighbor in enumerate(neighbors, 1):
-            options = "passive on;" if passive else "connect delay time 1; connect retry time 1;"
+            options = "passive on;" if passive else "connect delay time 1; connect retry time 1; error wait time 1, 2;"
             body = (f"local {self.address} as {AS}; neighbor {neighbor} as {AS}; strict bind on; {options}\n"
-                    f"hold time 9; keepalive time 3; graceful restart {'on' if graceful_restart else 'off'};\n"
+                    f"hold time {hold_time_s}; keepalive time {hold_time_s // 3};\n"
+                    f"graceful restart {'on' if graceful_restart else 'off'}; bfd {'on' if bfd else 'off'};\n"
                     + ("rr client;\nipv4 { import all; export where source = RTS_BGP; };" if reflector else
                        "ipv4 { import all; export where source = RTS_STATIC; next hop self; };"))  # fmt: skip
             parts.append(f"protocol bgp peer{number} {{\n{indent(body, '  ')}\n}}\n")

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import signal
@@ -30,6 +31,7 @@ def main(config: Path, node: str | None = None, *, drain: bool = False, readyz_l
     # The heavy parts are imported here, so that `calicopy --help` does not wait for them. They make no garbage to
     # speak of, and looking for it takes a fifth of the start.
     gc.disable()
+    faulthandler.enable()  # a watchdog ends a loop that hangs by SIGABRT: the log then shows where it hung
     sys.setswitchinterval(SWITCH_S)
     began_at = time.monotonic()
     from calicopy.agent.agent import run_agent

@@ -5,12 +5,14 @@ import asyncio
 import importlib
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calicopy.agent.backend import AgentBackend
+from calicopy.agent.bfd_edge import BfdEdge
 from calicopy.agent.changeover import Changeover
 from calicopy.agent.changes import Changes
 from calicopy.agent.config_files import ConfigFiles
@@ -21,6 +23,7 @@ from calicopy.agent.loop import CoreLoop
 from calicopy.agent.probe_edge import ProbeEdge
 from calicopy.agent.readiness import Readiness
 from calicopy.agent.readyz import ReadyzServer
+from calicopy.agent.service import ServiceManager
 from calicopy.agent.startup import Startup, wait_for_address
 from calicopy.agent.udp_edge import UdpEdge
 from calicopy.agent.wishes import Wish, work_out
@@ -84,6 +87,11 @@ async def run_agent(
             if startup.own:
                 await asyncio.to_thread(_keep, files, startup.text)
             agent = Agent(core, store, kernel, files=files, text=startup.text, readyz_listen=readyz_listen)
+            if settings.journal is not None:
+                from calicopy.agent.journal import recording  # most agents have no use for it
+
+                beginning = (node, stored.ipam, stored.drain)
+                agent.loop.journal = stack.enter_context(recording(beginning, now=now, began_at=began_at))
             await agent.run(stored.workloads, stopping, hurry=hurry)
 
 
@@ -143,11 +151,13 @@ class Agent:
         control = SpeakerControl(self.client, config_path=str(run_dir / "exabgp.conf"))
         self.speaker = SpeakerEdge(self.client, control, self.loop.post)
         self.udp = UdpEdge(run_dir, self.loop.post)
+        self.bfd = BfdEdge(run_dir, self.loop.post, protocol=settings.route_protocol)
         self.kernel = KernelEdge(
             kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post, udp=self.udp
         )
         self.store = StoreEdge(store, self.loop.post)
         self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
+        self.service = ServiceManager(core, self.loop.post, changing=self.changeover.changing)
         self._mtu_changed = asyncio.Event()
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
         self._server: ApiServer | None = None
@@ -164,7 +174,7 @@ class Agent:
         self.backend.workload_calls = calls
         self.backend.config_calls = self.changeover
         self.backend.config_problems = self.changeover.problems
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.changeover.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self.udp.configure(wanted=Encapsulation.UDP in self.node.cluster.decapsulated)
         self.client.start()
         tasks = [asyncio.create_task(work, name=name) for name, work in self._works(calls).items()]
@@ -175,11 +185,13 @@ class Agent:
         try:
             await readyz.start()
             server = await self._serve(lock)
+            self.service.serving()
             log.info("node %s: agent is up, API on %s", self.node.name, self.node.cluster.agent.socket_path)
             done, _ = await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stop}:
                 task.result()
                 raise RuntimeError(f"the {task.get_name()} task ended by itself")
+            self.service.stopping()
             if hurry is not None:
                 await drain_to_stop(self.backend, self.speaker, hurry)
         finally:
@@ -212,10 +224,17 @@ class Agent:
             "kernel nft events": self.kernel.watch_nft(calls.restore_guard),
             "store": self.store.task.run(),
             "udp": self.udp.watch(),
+            "bfd files": self.bfd.write(),
+            "bfd states": self.bfd.listen(),
             "probes": self.probes.run(),
             "readiness": self.readiness.watch(self._set_ready),
             "workloads": self._look_after(calls),
+            "service manager": self.service.run(),
         }
+
+    def _reload(self) -> None:
+        self.service.reloading()
+        self.changeover.reload()
 
     async def _serve(self, lock: SocketLock) -> ApiServer:
         """The API, started. gRPC is loaded beside the first steps of the core, so that routing does not wait for it."""
@@ -243,7 +262,7 @@ class Agent:
             case do.Reply():
                 self.backend.reply(command)
             case do.SetBfdSessions() | do.SetBfdTable() | do.AcknowledgeBfd():
-                pass
+                self.bfd.put(command)
             case do.ProbeTunnels():
                 self.probes.set(command)
             case do.DrainProgress():
@@ -266,6 +285,7 @@ class Agent:
     def _after(self) -> None:
         self.changes.happened()
         self.changeover.stepped()
+        self.service.stepped(time.monotonic())
         if self._installing:
             still = []
             for prefix, future in self._installing:
@@ -285,6 +305,7 @@ class Agent:
             "api.watchers_dropped": self._server.hub.dropped if self._server is not None else 0,
             **self.kernel.counters,
             **self.udp.counters,
+            **self.bfd.counters,
         }
 
     def _readiness_now(self) -> ReadinessView:

@@ -15,10 +15,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from calicopy.core.commands import Command
 from calicopy.core.core import Core
 from calicopy.core.events import CoreEvent, Ticked
+
+if TYPE_CHECKING:
+    from calicopy.agent.journal import Journal  # loads what most agents have no use for
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +33,8 @@ PATIENCE_S = 0.05  # for urgent commands; then the loop goes on without
 
 class CoreLoop:
     """Runs `core`. `dispatch` carries a command to its edge and returns at once; what it gives back is urgent, and the
-    next step comes when that is done. `after` is called after each step.
+    next step comes when that is done. `after` is called after each step. Each step
+    goes into the `journal`, if there is one.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class CoreLoop:
         self.core = core
         self._dispatch = dispatch
         self._after = after
+        self.journal: Journal | None = None
         self._events: deque[CoreEvent] = deque()
         self._urgent: list[asyncio.Future[object]] = []
         self._wake = asyncio.Event()
@@ -66,7 +72,11 @@ class CoreLoop:
 
     def _step(self, events: list[CoreEvent]) -> None:
         began = time.perf_counter()
-        for command in self.core.handle(events, time.monotonic()):
+        now = time.monotonic()
+        commands = self.core.handle(events, now)
+        if self.journal is not None:
+            self.journal.step(now, events, commands)
+        for command in commands:
             urgent = self._dispatch(command)
             if urgent is not None:
                 self._urgent.append(asyncio.ensure_future(urgent))

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "config": ("calicopy.cli.config:config", "Check a cluster file; show, confirm and roll back what runs."),
     "drain": ("calicopy.cli.drain:drain", "Take this node out of service, without a loss."),
     "undrain": ("calicopy.cli.drain:undrain", "Bring it back into service."),
+    "replay": ("calicopy.cli.replay:replay", "Play an agent's journal again, and say what came of it."),
     "version": ("calicopy.cli.version:version", "Versions of calicopy and what it runs on."),
     "completion": ("calicopy.cli.completion:completion", "Print the completion script of a shell."),
     "lab": ("calicopy.cli.lab:lab", "Run containerlab topologies in network namespaces."),

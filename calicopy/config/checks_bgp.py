@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from calicopy.config.checks_bfd import check_bfd
 from calicopy.config.checks_peers import check_peer, check_timers
 from calicopy.config.checks_policy import check_policy
 from calicopy.config.errors import Path
@@ -34,6 +35,7 @@ def check_bgp(
         for key, chain in (("mesh_import", bgp.mesh_import), ("mesh_export", bgp.mesh_export)):
             if chain:
                 yield Problem((*at, key), "has no effect: the mesh is off", ((*at, "mesh"),), warning=True)
+    yield from check_bfd(bgp)
     yield from _names(bgp, nodes)
     for index, peer in enumerate(bgp.peers):
         yield from check_peer(peer, (*at, "peers", index), bgp, nodes, cluster_as=cluster_as)

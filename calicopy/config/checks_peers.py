@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from calicopy.config.checks_bfd import check_peer_bfd
 from calicopy.config.errors import Path
 from calicopy.config.problems import FirstUse, Problem, did_you_mean, few, matches_nothing
 from calicopy.config.sections import NodeEntry, selects
@@ -32,6 +33,7 @@ def check_peer(
     if peer.add_path and bgp.multipath_max_paths == 1:
         message = "brings nothing: `multipath_max_paths` is 1, so one path of each prefix is used"
         yield Problem((*at, "add_path"), message, (("bgp", "multipath_max_paths"),), warning=True)
+    yield from check_peer_bfd(peer, at, bgp, is_node=any(peer.address in node.addresses for node in nodes))
     holders = [index for index, node in enumerate(nodes) if peer.held_by(node.name, node.labels)]
     if peer.peer_selector is not None:
         if not any(peer.picks(node.labels) for node in nodes):

@@ -20,7 +20,7 @@ RESET_FIELDS = (
 IN_PLACE_FIELDS = (
     "name", "node", "mesh", "client", "advertise", "next_hop", "next_hops", "allow_own_as", "trust_owner",
     "prefix_limit", "prefix_limit_action", "prefix_limit_restart_s", "flush_on_hold_expiry", "keepalive_s",
-    "import_filters", "export_filters",
+    "import_filters", "export_filters", "bfd",
 )  # fmt: skip
 """The fields of SessionConfig that change while the session stays."""
 ROUTER_ID = "router_id"

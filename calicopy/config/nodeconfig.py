@@ -9,8 +9,10 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 from calicopy.bgp.attributes import LargeCommunity
 from calicopy.config.fields import IPInterface
 from calicopy.config.model import AddressDetection, ClusterConfig, PoolEntry
+from calicopy.config.sections_bfd import interval_text
 from calicopy.net import Family, IPAddress, Prefix
 from calicopy.policy import AdvertiseScope, Filter, LimitAction, NextHopMode
+from calicopy.seam.bfd import BfdAuth, HopMode
 
 BGP_PORT = 179
 
@@ -35,6 +37,25 @@ class ClusterNode:
     def addresses(self) -> tuple[IPAddress, ...]:
         """Its addresses, IPv4 first."""
         return tuple(interface.ip for interface in self.interfaces)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BfdConfig:
+    """How a peer is watched by BFD."""
+
+    hop: HopMode
+    interval_s: float
+    multiplier: int
+    min_ttl: int
+    """Least TTL of what is taken, multihop only."""
+    auth: BfdAuth | None = None
+
+    def __str__(self) -> str:
+        """As `plan` shows it."""
+        ttl = f", TTL {self.min_ttl} at least" if self.min_ttl > 1 and self.hop is not HopMode.SINGLE else ""
+        auth = self.auth
+        key = "" if auth is None else f", {auth.type.value} with key {auth.key_id} of {auth.key_file}"
+        return f"{interval_text(self.interval_s)} x {self.multiplier}, {self.hop.value} hop{ttl}{key}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +107,8 @@ class SessionConfig:
     import_filters: tuple[Filter, ...] = ()
     """The chain for what the peer sends, in order."""
     export_filters: tuple[Filter, ...] = ()
+    bfd: BfdConfig | None = None
+    """How the peer is watched by BFD; None: not at all."""
 
     @property
     def ibgp(self) -> bool:

@@ -12,9 +12,11 @@ from typing import TypedDict
 from calicopy.config.chains import Chains
 from calicopy.config.fields_bgp import HoldExpiry
 from calicopy.config.model import BgpSection, ClusterConfig, PeerEntry
-from calicopy.config.nodeconfig import BGP_PORT, ClusterNode, SessionConfig
+from calicopy.config.nodeconfig import BGP_PORT, BfdConfig, ClusterNode, SessionConfig
+from calicopy.config.sections_bfd import PeerBfdSection
 from calicopy.net import Family, IPAddress
 from calicopy.policy import AdvertiseScope, LimitAction, NextHopMode
+from calicopy.seam.bfd import BfdAuth, HopMode
 
 _DEFAULTS = PeerEntry()
 """What a session of the mesh has besides what `bgp` says."""
@@ -79,9 +81,10 @@ class _Common(TypedDict):
     prefix_limit: int
     prefix_limit_action: LimitAction
     prefix_limit_restart_s: int
+    bfd: BfdConfig | None
 
 
-def _common(bgp: BgpSection, peer: PeerEntry) -> _Common:
+def _common(bgp: BgpSection, peer: PeerEntry, *, between_nodes: bool) -> _Common:
     hold, restart = peer.hold_time_s, peer.graceful_restart_time_s
     return _Common(
         hold_time_s=bgp.hold_time_s if hold is None else hold,
@@ -96,6 +99,23 @@ def _common(bgp: BgpSection, peer: PeerEntry) -> _Common:
         prefix_limit=peer.prefix_limit or bgp.prefix_limit,
         prefix_limit_action=peer.prefix_limit_action or bgp.prefix_limit_action,
         prefix_limit_restart_s=peer.prefix_limit_restart_s or bgp.prefix_limit_restart_s,
+        bfd=_bfd(bgp, peer, between_nodes=between_nodes),
+    )
+
+
+def _bfd(bgp: BgpSection, peer: PeerEntry, *, between_nodes: bool) -> BfdConfig | None:
+    """Between nodes on by default, and always multihop: both ends work it out by themselves, and have to agree."""
+    own = peer.bfd or PeerBfdSection(enabled=between_nodes and bgp.bfd.enabled)
+    if not own.enabled:
+        return None
+    auth = own.auth or (bgp.bfd.auth if between_nodes else None)
+    ttl = bgp.bfd.min_ttl if peer.ttl_security is None else 256 - peer.ttl_security
+    return BfdConfig(
+        hop=HopMode.MULTI if between_nodes else own.hop or HopMode.AUTO,
+        interval_s=own.interval or bgp.bfd.interval,
+        multiplier=own.multiplier or bgp.bfd.multiplier,
+        min_ttl=own.min_ttl or ttl,
+        auth=None if auth is None else BfdAuth(type=auth.type, key_id=auth.key_id, key_file=auth.key_file),
     )
 
 
@@ -128,7 +148,7 @@ def _node_session(
         ttl=None if ibgp else peer.multihop,
         import_filters=chains.chain(bgp.mesh_import if entry is None else peer.import_filters, bgp.import_filters),
         export_filters=chains.chain(bgp.mesh_export if entry is None else peer.export_filters, bgp.export_filters),
-        **_common(bgp, peer),
+        **_common(bgp, peer, between_nodes=True),
     )
 
 
@@ -178,5 +198,5 @@ def _peer_session(
         ttl=None if peer.asn == local_asn else peer.multihop or (1 if node is None else None),
         import_filters=chains.chain(peer.import_filters, config.bgp.import_filters),
         export_filters=chains.chain(peer.export_filters, config.bgp.export_filters),
-        **_common(config.bgp, peer),
+        **_common(config.bgp, peer, between_nodes=node is not None),
     )

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from calicopy.config import model, sections, sections_bgp, sections_policy
+from calicopy.config import model, sections, sections_bfd, sections_bgp, sections_policy
 from calicopy.config.model import ClusterConfig
 from calicopy.config.sections import Section
 
@@ -33,7 +33,7 @@ def schema_text() -> str:
 
 def _describe(schema: dict[str, Any]) -> None:
     """Give each property the string below its field as its description, in place."""
-    for module in (sections, sections_policy, sections_bgp, model):
+    for module in (sections, sections_policy, sections_bfd, sections_bgp, model):
         for node in ast.parse(inspect.getsource(module)).body:
             if not isinstance(node, ast.ClassDef):
                 continue

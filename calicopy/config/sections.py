@@ -245,6 +245,10 @@ class AgentSection(Section):
     """The metric of our routes, so that they never replace a route of another program."""
     resync_interval_s: Annotated[StrictInt, Field(ge=1, le=3600)] = 30
     """How often the kernel's routes are read back and drift is healed, besides on events; in seconds."""
+    journal: FilePath | None = None
+    """A file that all is written to that the agent's core is told, for `calicopy replay`. Default: none."""
+    journal_limit_mib: Annotated[StrictInt, Field(ge=1, le=4096)] = 64
+    """How long the journal may become; it ends there. In MiB."""
 
     @property
     def socket_path(self) -> str:

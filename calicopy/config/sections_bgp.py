@@ -22,6 +22,7 @@ from calicopy.config.fields_bgp import (
     RestartTime,
 )
 from calicopy.config.sections import Section, Selector, selects
+from calicopy.config.sections_bfd import BfdField, BfdSection, PeerBfdField
 from calicopy.config.sections_policy import CommunitiesEntry, FilterEntry
 from calicopy.policy import LimitAction
 
@@ -100,6 +101,9 @@ class PeerEntry(Section):
     """Filters for what this peer sends, asked before the global ones."""
     export_filters: Chain = Field(default=(), validation_alias="export", serialization_alias="export")
     """Filters for what this peer hears, asked before the global ones."""
+    bfd: PeerBfdField | None = None
+    """Whether the peer is watched by BFD, and how: `true`, `false`, or a mapping. Default: between nodes of this file
+    as `bgp.bfd` says, else no."""
 
     @property
     def label(self) -> str:
@@ -166,6 +170,8 @@ class BgpSection(Section):
     """Whether paths over different neighbour ASes may be used together."""
     multipath_max_paths: Annotated[StrictInt, Field(ge=1, le=256)] = 16
     """Most next hops of one route; 1 turns multipath off."""
+    bfd: BfdField = BfdSection()
+    """How peers are watched by BFD (RFC 5880): a mapping, or `true` or `false` for its `enabled`."""
 
 
 __all__ = ["BgpSection", "PeerEntry"]

@@ -174,9 +174,12 @@ class SetBfdSessions:
 
 @dataclass(frozen=True, slots=True)
 class SetBfdTable:
-    """All nexthop objects and groups that a BFD session going Down may have to take out of use."""
+    """All nexthop objects and groups that a BFD session going Down may have to take out of use. Not `complete`: what an
+    agent of before has told may have to be taken out too.
+    """
 
     table: BfdTable
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from calicopy.core.host import Host
 from calicopy.core.host_log import HostLog
 from calicopy.core.kernel_events import KERNEL_EVENTS, host_checked, kernel_said
 from calicopy.core.kernel_routes import KernelRoutes
+from calicopy.core.peering.bfd_wanted import WantedBfd
 from calicopy.core.peering.limits import PeerLimits
 from calicopy.core.peering.linger import Linger
 from calicopy.core.peering.peer import Peer
@@ -100,6 +101,7 @@ class Core:
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
         self.kernel = KernelRoutes(self.fib, self.counters, emit=emit, now=now)
         self.wanted = WantedSessions(self.peers, self.limits, self.host, emit=emit)
+        self.wanted_bfd = WantedBfd(self.peers, self.limits, emit=emit)
         self.linger = Linger(self.rib, self.peers)
         self.linger.configure(node)
         self._spoken: deque[ev.OtherEvent] = deque()
@@ -290,6 +292,7 @@ class Core:
         self.limits.expire(now)
         if self.kernel.dumped:
             self.wanted.advance(self.node)
+        self.wanted_bfd.advance(self.node)
         self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)

@@ -163,7 +163,8 @@ def _fields(change: SessionChange, old: NodeConfig, new: NodeConfig) -> Iterator
             if name == "router_id"
             else (getattr(change.old, name), getattr(change.new, name))
         )
-        yield FieldChange(file_key(name), _text(before), _text(after), resets=name in change.resets)
+        was, becomes = ("off" if name == "bfd" and value is None else _text(value) for value in (before, after))
+        yield FieldChange(file_key(name), was, becomes, resets=name in change.resets)
 
 
 def _text(value: object) -> str:

@@ -9,11 +9,12 @@ import pytest
 
 from calicopy.config.diff import IN_PLACE_FIELDS, RESET_FIELDS, diff_sessions, file_key
 from calicopy.config.load import load_text
-from calicopy.config.nodeconfig import NodeConfig, SessionConfig
+from calicopy.config.nodeconfig import BfdConfig, NodeConfig, SessionConfig
 from calicopy.config.resolve import resolve
 from calicopy.core.peering.session_spec import session_spec
 from calicopy.net import Family
 from calicopy.policy import AdvertiseScope, Filter, LimitAction, NextHopMode
+from calicopy.seam.bfd import HopMode
 
 BASE = """
 nodes:
@@ -90,6 +91,7 @@ def test_what_the_session_is_made_of_resets_it(keys: str, field: str) -> None:
         (", on_hold_expiry: keep", "flush_on_hold_expiry"),
         (", import: [f]", "import_filters"),
         (", export: [f]", "export_filters"),
+        (", bfd: true", "bfd"),
     ],
 )
 def test_what_is_judged_by_the_routes_changes_in_place(keys: str, field: str) -> None:
@@ -159,6 +161,7 @@ OTHER: dict[str, object] = {
     "flush_on_hold_expiry": False,
     "import_filters": (Filter("f"),),
     "export_filters": (Filter("f"),),
+    "bfd": BfdConfig(hop=HopMode.AUTO, interval_s=1.0, multiplier=3, min_ttl=1),
 }
 
 

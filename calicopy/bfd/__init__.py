@@ -1,0 +1,1 @@
+"""BFD: packets, authentication and sessions (pure), and the process that runs them."""

@@ -1,0 +1,237 @@
+"""`calicopy bfd-process`: the loop around the sessions.
+
+Theory of operation: whoever starts processes may start this one at any time, also before the agent. A round waits for
+packets or for what is due; then lets a little time pass where there are many sessions, so that a wake-up is worth it;
+then looks at the clock, reads the sockets, and only then asks what is due at that time. So a process that was stopped,
+or got no processor, finds the packets that came meanwhile before it takes any session for dead. Reading is bounded in
+each round, and a flood that is faster than it holds no timer up: what was in a socket at some time is known to be read
+once as many datagrams have been read as it can keep.
+"""
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from _random import Random  # without the time that loading `random` takes
+from collections.abc import Sequence
+
+from calicopy.bfd.process import SESSIONS_FILE, SOCKET_FILE, STATE_FILE, TABLE_FILE, realtime
+from calicopy.bfd.process.control import Control
+from calicopy.bfd.process.engine import Engine
+from calicopy.bfd.process.listeners import Listeners
+from calicopy.bfd.process.settings import parse_sessions, parse_table
+from calicopy.bfd.process.state import StateFile
+
+DEFAULT_RUN_DIR = "/run/calicopy"
+USAGE = "usage: calicopy bfd-process [--run-dir DIR]\n"
+LOOK_S = 1.0  # how often the files are looked at without a poke, and counters told
+BUSY_SESSIONS = 8
+PAUSE_S = 0.002  # what a round waits for more packets, from so many sessions on
+LATE_S = 0.01  # a round that begins so late was kept from running: the kernel's own work may be behind too
+STOP_PACKETS, STOP_PAUSE_S = 3, 0.005
+LOCK_AFTER_S = 0.5
+
+
+class Unit:
+    """The process: settings, state, control socket and the loop."""
+
+    def __init__(self, run_dir: str) -> None:
+        self._run_dir = run_dir
+        self._paths = {name: f"{run_dir}/{name}" for name in (SESSIONS_FILE, TABLE_FILE)}
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._problem = self._said = ""
+        self._dropped: dict[str, int] = {}
+        self._stopping = False
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._realtime = realtime.schedule()
+        self._poller = select.epoll()
+        self._poller.register(self._wake_reader, select.EPOLLIN)
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT."""
+        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        state = self._open_state()
+        if state is None:
+            return 0
+        self._listeners = Listeners(self._poller)
+        self._engine = Engine(state, random=Random().random, now=time.monotonic())
+        self._listeners.open(self._engine.problems, time.monotonic())
+        self._look()
+        self._engine.advance(time.monotonic())
+        self._control: Control | None = None
+        realtime.keep_garbage_collection_away()
+        self._loop()
+        for _ in range(STOP_PACKETS):
+            self._engine.stop(time.monotonic())
+            time.sleep(STOP_PAUSE_S)
+        if self._control is not None:
+            self._tell()
+            self._control.close()
+        return 0
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _open_state(self) -> StateFile | None:
+        """The file of what was; waits while another process has it. None when told to stop."""
+        while not self._stopping:
+            try:
+                return StateFile(f"{self._run_dir}/{STATE_FILE}")
+            except BlockingIOError:
+                self._say("another process holds the sessions")
+            except OSError as error:
+                self._say(f"{self._run_dir}/{STATE_FILE}: {error.strerror}")
+            select.select([self._wake_reader], [], [], 0.1)
+        return None
+
+    # The loop
+
+    def _loop(self) -> None:
+        engine, poller, listeners = self._engine, self._poller, self._listeners
+        look_at = 0.0
+        lock_at = time.monotonic() + LOCK_AFTER_S
+        while not self._stopping:
+            now = time.monotonic()
+            if now >= look_at:
+                look_at = now + LOOK_S
+                self._slow()
+            if now >= lock_at:
+                lock_at = float("inf")
+                realtime.lock_memory()
+            due = min(engine.wheel.next_due(), engine.holds.retry_at, look_at)
+            ready = poller.poll(0.0 if listeners.behind else max(0.0, due - now))
+            if len(engine.runners) >= BUSY_SESSIONS and not listeners.behind:
+                time.sleep(PAUSE_S)
+            began = time.monotonic()
+            if began > due + LATE_S:
+                time.sleep(PAUSE_S)
+            engine.advance(listeners.read(engine, began))
+            self._clients(ready)
+            self._tell()
+
+    def _slow(self) -> None:
+        """What has time: files, listening again, counters."""
+        self._look()
+        self._listeners.open(self._engine.problems, time.monotonic())
+        if self._engine.problems.get("address"):
+            self._engine.find_addresses()
+        self._attend()
+        if self._control is not None and self._control.clients:
+            self._engine.changed.update(self._engine.runners)
+            for name, count in self._engine.dropped.items():
+                if self._dropped.get(name) != count:
+                    self._dropped[name] = count
+                    self._control.tell(f"drop {name} {count}\n")
+        self._say_problem()
+
+    # The files
+
+    def _look(self) -> None:
+        """Take over what is new in the files; what cannot be read leaves what was."""
+        for name in (TABLE_FILE, SESSIONS_FILE):
+            path = self._paths[name]
+            try:
+                found = os.stat(path)  # noqa: PTH116 - pathlib is slow to load
+                seen = (found.st_mtime_ns, found.st_ino)
+                if seen == self._seen.get(name):
+                    continue
+                with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as above
+                    text = file.read()
+                now = time.monotonic()
+                if name == SESSIONS_FILE:
+                    self._engine.use_sessions(parse_sessions(text), now)
+                else:
+                    self._engine.use_table(parse_table(text), now)
+                self._seen[name] = seen
+                self._engine.problems[name] = ""
+            except FileNotFoundError:
+                if name == SESSIONS_FILE and not self._engine.runners:
+                    self._engine.problems[name] = f"waiting for {path}"
+            except (OSError, ValueError) as error:
+                self._engine.problems[name] = f"{path}: {error}"
+
+    # The agent
+
+    def _attend(self) -> None:
+        """Have a control socket."""
+        if self._control is None:
+            try:
+                self._control = Control(f"{self._run_dir}/{SOCKET_FILE}")
+                self._poller.register(self._control.fileno(), select.EPOLLIN)
+                self._engine.problems["control"] = ""
+            except OSError as error:
+                self._engine.problems["control"] = f"{self._run_dir}/{SOCKET_FILE}: {error.strerror}"
+
+    def _clients(self, ready: list[tuple[int, int]]) -> None:
+        control = self._control
+        if control is None:
+            return
+        for descriptor, _ in ready:
+            if descriptor == control.fileno():
+                new = control.accept(self._whole)
+                if new is not None:
+                    self._poller.register(new, select.EPOLLIN)
+            elif descriptor in control.clients:
+                for line in control.lines(descriptor):
+                    self._hear(line)
+
+    def _whole(self) -> list[str]:
+        head = [f"process {os.getpid()} {int(self._realtime)}\n", f"problem {self._engine.problem()}\n"]
+        return [*head, *self._engine.whole()]
+
+    def _hear(self, line: str) -> None:
+        """What a client says; anything else than these is nothing."""
+        match line.split(" "):
+            case ["poke"]:
+                self._seen = {}  # keys may be other ones too
+                self._look()
+                self._say_problem()
+            case ["ack", peer, downs] if downs.isascii() and downs.isdigit():
+                self._engine.acknowledge(peer, int(downs))
+
+    def _tell(self) -> None:
+        control = self._control
+        if control is None:
+            return
+        if self._engine.changed or self._engine.gone:
+            control.tell("".join(self._engine.news()))
+        for descriptor in [one for one in control.clients if control.waiting(one)]:
+            control.flush(descriptor)
+
+    def _say_problem(self) -> None:
+        problem = self._engine.problem()
+        if problem != self._problem:
+            self._problem = problem
+            if self._control is not None:
+                self._control.tell(f"problem {problem}\n")
+        self._say(problem)
+
+    def _say(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            if text:
+                sys.stderr.write(f"calicopy bfd: {text}\n")
+                sys.stderr.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point: `[--run-dir DIR]`. Exit codes: 0 stopped by signal, 2 usage."""
+    match list(sys.argv[1:] if argv is None else argv):
+        case []:
+            return Unit(DEFAULT_RUN_DIR).run()
+        case ["--run-dir", run_dir]:
+            return Unit(run_dir).run()
+        case ["-h" | "--help"]:
+            sys.stdout.write(USAGE)
+            return 0
+    sys.stderr.write(USAGE)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
