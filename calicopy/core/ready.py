@@ -70,7 +70,10 @@ def _starting(core: Core) -> Iterator[ProblemView]:
 
 
 def is_serving(core: Core, peer: Peer) -> bool:
-    """Whether the session does its work: it is up, or what it brought is kept (RFC 4724)."""
+    """Whether the session does its work: it is up, or what it brought is kept (RFC 4724).
+
+    The one place that says so: a peer that BFD has taken out of use belongs here.
+    """
     return peer.is_up or peer.stale_until is not None
 
 
