@@ -5,12 +5,14 @@ import asyncio
 import importlib
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calicopy.agent.backend import AgentBackend
+from calicopy.agent.bfd_edge import BfdEdge
 from calicopy.agent.changeover import Changeover
 from calicopy.agent.changes import Changes
 from calicopy.agent.config_files import ConfigFiles
@@ -18,12 +20,17 @@ from calicopy.agent.edges import SpeakerEdge, StoreEdge
 from calicopy.agent.ending import drain_to_stop
 from calicopy.agent.kernel_edge import KernelEdge
 from calicopy.agent.loop import CoreLoop
+from calicopy.agent.probe_edge import ProbeEdge
+from calicopy.agent.readiness import Readiness
+from calicopy.agent.readyz import ReadyzServer
+from calicopy.agent.service import ServiceManager
 from calicopy.agent.startup import Startup, wait_for_address
 from calicopy.agent.udp_edge import UdpEdge
 from calicopy.agent.wishes import Wish, work_out
 from calicopy.agent.workloads import WorkloadPorts, Workloads
 from calicopy.api.backend import AddressWishes, RefusalKind, RefusedError
 from calicopy.api.sockets import SocketLock, hold_sockets
+from calicopy.config.fields import Listen
 from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
 from calicopy.core import events as ev
@@ -53,11 +60,12 @@ async def run_agent(
     config_file: Path,
     stopping: asyncio.Event,
     hurry: asyncio.Event | None = None,
+    readyz_listen: Listen | None = None,
     began_at: float,
 ) -> None:
     """Run the agent of node `name` until `stopping` is set; sessions and routes then stay as they are. With `hurry` the
     node is drained first, until that is set too. `began_at`: the start of the process, monotonic seconds. SIGHUP is
-    ignored until the core runs.
+    ignored until the core runs. `readyz_listen` goes before the one of the cluster file.
 
     Raises StoreError when the state directory cannot be used or another agent holds it, OSError for sockets.
     """
@@ -78,7 +86,7 @@ async def run_agent(
             files = ConfigFiles(config_file, Path(settings.state_dir))
             if startup.own:
                 await asyncio.to_thread(_keep, files, startup.text)
-            agent = Agent(core, store, kernel, files=files, text=startup.text)
+            agent = Agent(core, store, kernel, files=files, text=startup.text, readyz_listen=readyz_listen)
             if settings.journal is not None:
                 from calicopy.agent.journal import recording  # most agents have no use for it
 
@@ -111,13 +119,23 @@ async def _unless(
 class Agent:
     """One node: core, edges, API."""
 
-    def __init__(self, core: Core, store: Store, kernel: Kernel, *, files: ConfigFiles, text: bytes) -> None:
+    def __init__(
+        self,
+        core: Core,
+        store: Store,
+        kernel: Kernel,
+        *,
+        files: ConfigFiles,
+        text: bytes,
+        readyz_listen: Listen | None = None,
+    ) -> None:
         node = core.node
         settings = node.cluster.agent
         run_dir = Path(settings.run_dir)
         self.node = node
         self.core = core
         self.loop = CoreLoop(self.core, self._dispatch, self._after)
+        self.probes = ProbeEdge(self.loop.post)
         self.backend = AgentBackend(
             self.core,
             self.loop.post,
@@ -125,20 +143,25 @@ class Agent:
             edge_counters=self._counters,
             match_route=kernel.match,
             count_packets=self._count_packets,
+            round_trips=self.probes.round_trips,
         )
+        self.readiness = Readiness(self.backend.readiness)
         self.changes = Changes(self.core, self.backend)
         self.client = SpeakerClient(str(run_dir / "speaker.sock"))
         control = SpeakerControl(self.client, config_path=str(run_dir / "exabgp.conf"))
         self.speaker = SpeakerEdge(self.client, control, self.loop.post)
         self.udp = UdpEdge(run_dir, self.loop.post)
+        self.bfd = BfdEdge(run_dir, self.loop.post, protocol=settings.route_protocol)
         self.kernel = KernelEdge(
             kernel, tuple(pool.cidr for pool in node.cluster.pools), self.loop.post, udp=self.udp
         )
         self.store = StoreEdge(store, self.loop.post)
         self.changeover = Changeover(core, files, self.loop.post, text=text, changed=self._configured)
+        self.service = ServiceManager(core, self.loop.post, changing=self.changeover.changing)
         self._mtu_changed = asyncio.Event()
         self._installing: list[tuple[Prefix, asyncio.Future[None]]] = []
         self._server: ApiServer | None = None
+        self._readyz_listen = readyz_listen or settings.readyz_listen
 
     async def run(
         self, workloads: Sequence[WorkloadRecord], stopping: asyncio.Event, *, hurry: asyncio.Event | None = None
@@ -151,23 +174,28 @@ class Agent:
         self.backend.workload_calls = calls
         self.backend.config_calls = self.changeover
         self.backend.config_problems = self.changeover.problems
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.changeover.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self.udp.configure(wanted=Encapsulation.UDP in self.node.cluster.decapsulated)
         self.client.start()
         tasks = [asyncio.create_task(work, name=name) for name, work in self._works(calls).items()]
         self.loop.post(ev.Ticked())
         stop = asyncio.create_task(stopping.wait())
         server: ApiServer | None = None
+        readyz = ReadyzServer(self.readiness.now, self.node.cluster.agent, listen=self._readyz_listen)
         try:
+            await readyz.start()
             server = await self._serve(lock)
+            self.service.serving()
             log.info("node %s: agent is up, API on %s", self.node.name, self.node.cluster.agent.socket_path)
             done, _ = await asyncio.wait((stop, *tasks), return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stop}:
                 task.result()
                 raise RuntimeError(f"the {task.get_name()} task ended by itself")
+            self.service.stopping()
             if hurry is not None:
                 await drain_to_stop(self.backend, self.speaker, hurry)
         finally:
+            await readyz.stop()
             if server is not None:
                 await server.stop()
             lock.release()
@@ -196,8 +224,17 @@ class Agent:
             "kernel nft events": self.kernel.watch_nft(calls.restore_guard),
             "store": self.store.task.run(),
             "udp": self.udp.watch(),
+            "bfd files": self.bfd.write(),
+            "bfd states": self.bfd.listen(),
+            "probes": self.probes.run(),
+            "readiness": self.readiness.watch(self._set_ready),
             "workloads": self._look_after(calls),
+            "service manager": self.service.run(),
         }
+
+    def _reload(self) -> None:
+        self.service.reloading()
+        self.changeover.reload()
 
     async def _serve(self, lock: SocketLock) -> ApiServer:
         """The API, started. gRPC is loaded beside the first steps of the core, so that routing does not wait for it."""
@@ -225,7 +262,9 @@ class Agent:
             case do.Reply():
                 self.backend.reply(command)
             case do.SetBfdSessions() | do.SetBfdTable() | do.AcknowledgeBfd():
-                pass
+                self.bfd.put(command)
+            case do.ProbeTunnels():
+                self.probes.set(command)
             case do.DrainProgress():
                 self.backend.drain_went_on(command)
             case do.Log():
@@ -246,6 +285,7 @@ class Agent:
     def _after(self) -> None:
         self.changes.happened()
         self.changeover.stepped()
+        self.service.stepped(time.monotonic())
         if self._installing:
             still = []
             for prefix, future in self._installing:
@@ -265,7 +305,12 @@ class Agent:
             "api.watchers_dropped": self._server.hub.dropped if self._server is not None else 0,
             **self.kernel.counters,
             **self.udp.counters,
+            **self.bfd.counters,
         }
+
+    async def _set_ready(self, ready: bool) -> None:
+        if self._server is not None:
+            await self._server.set_ready(ready)
 
     async def _count_packets(self) -> None:
         await self.kernel.count_packets()

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from calicopy import __version__
@@ -26,6 +26,7 @@ from calicopy.core.core import Core
 from calicopy.core.drain_state import DrainStep
 from calicopy.core.explain.explain import explain
 from calicopy.core.peering.peer import Peer
+from calicopy.core.ready import readiness
 from calicopy.core.requests import StoreFailedError
 from calicopy.core.views import (
     AddressView,
@@ -37,6 +38,7 @@ from calicopy.core.views import (
     PeerView,
     PoolView,
     ProblemView,
+    ReadinessView,
     ReasonView,
     RouteQuery,
     RouteView,
@@ -61,7 +63,7 @@ REQUEST_TIMEOUT_S = 15.0
 class AgentBackend:
     """Implements `calicopy.api.backend.Backend`. `edge_counters` gives the edges' counters for the status,
     `match_route` the kernel's own answer for an address (OSError when there is none); `count_packets` brings those
-    counters up to date that are not read without need.
+    counters up to date that are not read without need. `round_trips`: of tunnel addresses, in seconds, as they are now.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class AgentBackend:
         edge_counters: Callable[[], dict[str, int]],
         match_route: Callable[[IPAddress], Awaitable[KernelMatch]],
         count_packets: Callable[[], Awaitable[None]],
+        round_trips: Mapping[IPAddress, float],
     ) -> None:
         self._core = core
         self._post = post
@@ -80,6 +83,7 @@ class AgentBackend:
         self._edge_counters = edge_counters
         self._match_route = match_route
         self._count_packets = count_packets
+        self._round_trips = round_trips
         self._started_at = time.time()
         self._epoch = self._started_at - time.monotonic()
         self._requests: dict[int, asyncio.Future[Reply]] = {}
@@ -117,12 +121,17 @@ class AgentBackend:
             counters=self._edge_counters(),
             more=self.config_problems(),
             ways=ways,
+            round_trips=self._round_trips,
         )
 
-    def peers(self) -> Sequence[PeerView]:
-        """All peers, in order of name."""
+    def readiness(self) -> ReadinessView:
+        """Whether the node is ready, and why not, from memory."""
+        return readiness(self._core, (*show.problems(self._core), *self.config_problems()))
+
+    def peers(self, *, timed: bool = True) -> Sequence[PeerView]:
+        """All peers, in order of name; with the round-trip times of their tunnels unless not `timed`."""
         peers = sorted(self._core.peers.values(), key=lambda peer: peer.configured.name)
-        return [show.peer_view(self._core, peer, self.clock) for peer in peers]
+        return [show.peer_view(self._core, peer, self.clock, self._round_trips if timed else {}) for peer in peers]
 
     def _peer(self, name: str) -> Peer:
         for peer in self._core.peers.values():

@@ -103,6 +103,10 @@ class Changeover:
         """The core has made a step."""
         self._stepped.set()
 
+    def changing(self) -> bool:
+        """Whether a file is being read at a SIGHUP, or a change is under way."""
+        return bool(self._tasks)
+
     # -- reading ------------------------------------------------------------------------------------------------
 
     async def plan(self, text: bytes, filename: str) -> PlanView:

@@ -69,7 +69,7 @@ class Changes:
         changes: list[ChangeView] = []
         changes += self._compare("status", {0: backend.status()}, lambda view: ChangeView(view))
         changes += self._compare(
-            "peers", {str(view.address): view for view in backend.peers()}, lambda view: ChangeView(view)
+            "peers", {str(view.address): view for view in backend.peers(timed=False)}, lambda view: ChangeView(view)
         )
         blocks = backend.blocks(include_reserved=True)
         changes += self._compare("blocks", {view.cidr: view for view in blocks}, lambda view: ChangeView(view))

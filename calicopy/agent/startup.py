@@ -21,6 +21,7 @@ from calicopy.config.model import AddressDetection, ClusterConfig
 from calicopy.config.resolve import NodeConfig, find_node, resolve
 from calicopy.kernel.kernel import KernelPort
 from calicopy.net import Family
+from calicopy.notify import notify
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ async def wait_for_address(config: ClusterConfig, name: str, kernel: KernelPort)
         if found.reason != said:
             said = found.reason
             log.warning("waiting for the node's address: %s", said)
+            notify(f"STATUS=waiting for the node's address: {said}")
         await asyncio.sleep(LOOK_AGAIN_S)
 
 

@@ -1,7 +1,7 @@
 """Views to proto messages, one function per view. Addresses and prefixes become text, enums their proto numbers."""
 from __future__ import annotations
 
-from calicopy.api.convert_peer import peer
+from calicopy.api.convert_peer import peer, tunnel_answer
 from calicopy.api.scalars import FAMILIES, text, timestamp
 from calicopy.core.drain_state import DrainPhase, DrainStep, DrainView
 from calicopy.core.views import (
@@ -19,6 +19,7 @@ from calicopy.core.views import (
     PathView,
     PeerView,
     PoolView,
+    ProblemView,
     ReasonView,
     RouteView,
     TunnelView,
@@ -71,10 +72,10 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
         version=view.version,
         started_at=timestamp(view.started_at),
         health=HEALTHS[view.health],
-        problems=[
-            node_pb2.Problem(component=problem.component, object=problem.object, reason=reason(problem.reason))
-            for problem in view.problems
-        ],
+        problems=map(_problem, view.problems),
+        ready=view.readiness.ready,
+        reasons=map(_problem, view.readiness.reasons),
+        degraded=map(_problem, view.readiness.degraded),
         speaker=node_pb2.SpeakerStatus(
             attached=speaker.attached, instance=speaker.instance, pid=speaker.pid, last_error=speaker.last_error
         ),
@@ -98,6 +99,10 @@ def node_status(view: NodeStatusView) -> node_pb2.NodeStatus:
         next_hops=[_next_hop(one) for one in view.next_hops],
         workload_mtu=view.workload_mtu,
     )
+
+
+def _problem(view: ProblemView) -> node_pb2.Problem:
+    return node_pb2.Problem(component=view.component, object=view.object, reason=reason(view.reason))
 
 
 def _fib(view: FibView) -> node_pb2.FibStatus:
@@ -154,6 +159,7 @@ def _next_hop(view: NextHopView) -> node_pb2.NextHopStatus:
         mtu=view.mtu,
         pod_mtu=view.pod_mtu,
         pools=view.pools,
+        answers=map(tunnel_answer, view.answers),
     )
 
 

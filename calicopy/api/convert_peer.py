@@ -11,9 +11,10 @@ from calicopy.core.views import (
     PeerView,
     RestartView,
     TimersView,
+    TunnelAnswerView,
 )
 from calicopy.seam.speaker import FsmState
-from calicopy.v1 import peer_pb2
+from calicopy.v1 import peer_pb2, types_pb2
 
 SESSION_STATES = {
     FsmState.IDLE: peer_pb2.SESSION_STATE_IDLE,
@@ -40,6 +41,7 @@ def peer(view: PeerView) -> peer_pb2.Peer:
     return peer_pb2.Peer(
         name=view.name,
         address=str(view.address),
+        tunnels=map(tunnel_answer, view.tunnels),
         asn=view.asn,
         local_asn=view.local_as,
         local_address=text(view.local_address),
@@ -152,3 +154,9 @@ def notification(view: NotificationView) -> peer_pb2.PeerNotification:
         sent_by_us=view.sent,
         at=timestamp(view.at),
     )
+
+
+def tunnel_answer(view: TunnelAnswerView) -> types_pb2.TunnelAnswer:
+    """Whether a tunnel address answers."""
+    millis = None if view.round_trip_s is None else view.round_trip_s * 1000
+    return types_pb2.TunnelAnswer(address=str(view.address), answers=view.answers, round_trip_ms=millis)

@@ -91,11 +91,16 @@ class ApiServer:
                 self.tcp_port = _listen(full, self._settings.api)
             for server in self._servers:
                 await server.start()
-            for name in ("", *SERVICES):
-                await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self.set_ready(self._backend.status().readiness.ready)
         except BaseException:
             await self.stop()
             raise
+
+    async def set_ready(self, ready: bool) -> None:
+        """What the health service says of every service, and of the whole: SERVING or NOT_SERVING."""
+        answer = health_pb2.HealthCheckResponse
+        for name in ("", *SERVICES):
+            await self._health.set(name, answer.SERVING if ready else answer.NOT_SERVING)
 
     def _server(self, *interceptors: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
         server = grpc.aio.server(interceptors=interceptors, options=OPTIONS, maximum_concurrent_rpcs=MOST_CALLS)

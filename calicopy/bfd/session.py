@@ -17,7 +17,7 @@ the address. `receive` takes only datagrams whose Your Discriminator is 0 or the
 ports are the runner's to check; `dropped` has places for what it refuses.
 
 What is cheap. A peer that is Up says the same octets again and again: those are compared, and only the detection time
-moves. Ours are built once and kept. Only with SHA1 each packet is computed.
+moves. Ours are built once and kept; with SHA1, that is the header, and each packet has a new digest.
 
 What is seen of it: the attributes. `changes` grows with each change of anything but the counters and the time of the
 last packet. `downs` counts the times that Up was left although nobody asked for it, `ups` the times that it was
@@ -106,7 +106,7 @@ class Session:
         self._auth = auth
         self._random = random
         self._final = False  # a poll of the peer's wants its answer
-        self._octets = _NOTHING  # the packet to send, when it can be sent as often as one likes
+        self._octets = _NOTHING  # the packet to send, or with sequence numbers its header, until something changes
         self._repeat: bytes | None = None  # what came last, when hearing it again changes nothing
         self._repeat_header: bytes | None = None  # its header, when each packet has another number
         self._detection_s = 0.0
@@ -139,7 +139,7 @@ class Session:
         if self._final:
             self._final = False
             self.sent += 1
-            octets = self._build(final=True)
+            octets = self._signed(self._header(final=True))
             if not self.timers.polling and self._next_tx <= now:  # it says all that was to be said
                 self._next_tx = now + self._interval_s()
         elif now >= self._next_tx:
@@ -173,10 +173,12 @@ class Session:
     def packet(self) -> bytes:
         """The packet to send now, whether one is due or not: for a runner that ends, and says so more than once."""
         self.sent += 1
-        octets = self._octets or self._build(final=False)
-        if self._auth is None or not self._auth.sequenced:
-            self._octets = octets
-        return octets
+        auth = self._auth
+        if auth is None or not auth.sequenced:
+            self._octets = self._octets or self._signed(self._header(final=False))
+            return self._octets
+        self._octets = self._octets or self._header(final=False)
+        return self._signed(self._octets)
 
     def tx_interval_us(self) -> int:
         """The negotiated interval between our packets, before jitter; 0: the peer wants none."""
@@ -186,7 +188,7 @@ class Session:
         """After how much silence the session is Down (section 6.8.4); 0 when nothing was heard yet."""
         return self.timers.detection_time_us()
 
-    def _build(self, *, final: bool) -> bytes:
+    def _header(self, *, final: bool) -> bytes:
         timers, auth = self.timers, self._auth
         flags = INDEPENDENT | (FINAL if final else POLL if timers.polling else 0)
         header = Packet(
@@ -195,10 +197,11 @@ class Session:
             your_discriminator=self.remote_discriminator, desired_min_tx_us=timers.desired_tx_us,
             required_min_rx_us=timers.required_rx_us,
         )
-        if auth is None:
-            return encode_header(header)
-        number = self.sequence.next() if auth.sequenced else 0
-        return auth.sign(encode_header(header, length=HEADER_LENGTH + auth.length), number)
+        return encode_header(header, length=HEADER_LENGTH + auth.length if auth else HEADER_LENGTH)
+
+    def _signed(self, header: bytes) -> bytes:
+        auth = self._auth
+        return header if auth is None else auth.sign(header, self.sequence.next() if auth.sequenced else 0)
 
     def _interval_s(self) -> float:
         """Until the next packet; NEVER while the peer wants none (section 6.8.7)."""
@@ -248,7 +251,7 @@ class Session:
         if state is State.DOWN:
             self._go(state, Diagnostic.NEIGHBOR_SIGNALED_DOWN, now, failed=packet.state is not State.ADMIN_DOWN)
         elif state is not None:
-            self._go(state, Diagnostic.NONE, now)
+            self._go(state, Diagnostic.NONE if state is State.UP else self.diagnostic, now)  # why it failed, until Up
         if packet.flags & POLL and self.state is not State.ADMIN_DOWN:
             self._final = True
             self.deadline = AT_ONCE
@@ -271,7 +274,7 @@ class Session:
         self._octets = _NOTHING
         self._sooner(now)
 
-    def _go(self, state: State, diagnostic: Diagnostic, now: float, *, failed: bool = False) -> None:
+    def _go(self, state: State, diagnostic: int, now: float, *, failed: bool = False) -> None:
         self.ups += state is State.UP
         self.downs += failed and self.state is State.UP
         self.state = state

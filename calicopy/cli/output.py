@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from google.protobuf.timestamp_pb2 import Timestamp
 
+    from calicopy.v1.types_pb2 import TunnelAnswer
+
 Plain: TypeAlias = bool | int | float | str | Sequence["Plain"] | Mapping[str, "Plain"] | None
 Row = TypeVar("Row")
 STATE_WORDS = {  # as operators know them from every BGP speaker
@@ -119,6 +121,15 @@ def duration(seconds: int) -> str:
     if hours:
         return f"{hours}h{minute:02}m"
     return f"{minutes}m{second:02}s" if minutes else f"{second}s"
+
+
+def answer_text(answer: TunnelAnswer) -> str:
+    """Whether a tunnel address answers: the round-trip time, `no`, or `-` while it is not known."""
+    if not answer.HasField("answers"):
+        return "-"
+    if not answer.answers:
+        return "no"
+    return f"{answer.round_trip_ms:.1f} ms" if answer.HasField("round_trip_ms") else "yes"
 
 
 def print_plain(value: Plain, output: Output) -> None:

@@ -11,6 +11,7 @@ from calicopy.cli.options import Target
 from calicopy.cli.output import (
     Column,
     age,
+    answer_text,
     duration,
     enum_word,
     print_message,
@@ -62,6 +63,8 @@ def _state(peer: Peer) -> Iterator[tuple[str, object]]:
         yield "Routes kept", f"as stale, for {_left(timers.stale_until)} more at most"
     if timers.HasField("lingering_since"):
         yield "Not configured", f"since {age(timers.lingering_since)}; {peer.lingering}"
+    for one in peer.tunnels:
+        yield "Tunnel address", f"{one.address}, answers: {answer_text(one)}"
     yield "Router id", peer.router_id
     yield "Local", f"{peer.local_address or '-'}, AS {peer.local_asn}{', passive' if peer.passive else ''}"
     if timers.hold_time_s:

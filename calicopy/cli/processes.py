@@ -21,12 +21,16 @@ _config = click.option("--config", "config", type=click.Path(dir_okay=False), de
 _node = click.option("--node", "name", metavar="NAME", help="Which node of the file this is.  [default: the hostname]")
 _drain = click.option("--drain", is_flag=True, help="SIGTERM drains the node first; a second one ends at once.")
 
+_readyz = click.option("--readyz-listen", metavar="ADDRESS:PORT",
+                       help="Serve /readyz over HTTP on this address of this host too, such as 127.0.0.1:9099.")
+
 
 @click.command()
 @_config
 @_node
 @_drain
-def agent(config: str, name: str | None, *, drain: bool) -> None:
+@_readyz
+def agent(config: str, name: str | None, *, drain: bool, readyz_listen: str | None) -> None:
     """Run the agent until SIGTERM. Routes and sessions stay when it ends; with --drain its routes are withdrawn first.
 
     \b
@@ -36,15 +40,16 @@ def agent(config: str, name: str | None, *, drain: bool) -> None:
     """
     from calicopy.agent import main
 
-    click.get_current_context().exit(main(Path(config), name, drain=drain))
+    click.get_current_context().exit(main(Path(config), name, drain=drain, readyz_listen=readyz_listen))
 
 
 @click.command()
 @_config
 @_node
 @_drain
+@_readyz
 @click.option("--run-dir", metavar="DIR", help="For locks and sockets.  [default: that of the cluster file]")
-def node(config: str, name: str | None, *, drain: bool, run_dir: str | None) -> None:
+def node(config: str, name: str | None, *, drain: bool, readyz_listen: str | None, run_dir: str | None) -> None:
     """Run speaker, agent and, where the cluster file wants it, udp; start each again when it ends. Fit to be PID 1.
 
     \b
@@ -53,6 +58,7 @@ def node(config: str, name: str | None, *, drain: bool, run_dir: str | None) -> 
       calicopy node --config cluster.yaml --node node1
     """
     arguments = ["--config", config] + (["--node", name] if name is not None else []) + ["--drain"] * drain
+    arguments += ["--readyz-listen", readyz_listen] if readyz_listen is not None else []
     place = run_dir if run_dir is not None else _run_dir(config)
     _become("calicopy.node", *(["--run-dir", place] if place else []), *arguments)
 

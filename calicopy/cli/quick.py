@@ -47,24 +47,30 @@ def plain_options(
 
 
 def _agent(words: Sequence[str]) -> int | None:
-    options = plain_options(words, ("config", "node"), ("drain",))
+    options = plain_options(words, ("config", "node", "readyz-listen"), ("drain",))
     if options is None or os.path.isdir(options.get("config", DEFAULT_CONFIG)):  # noqa: PTH112 - pathlib loads slowly
         return None
     from pathlib import Path
 
     from calicopy.agent import main
 
-    return main(Path(options.get("config", DEFAULT_CONFIG)), options.get("node"), drain="drain" in options)
+    return main(
+        Path(options.get("config", DEFAULT_CONFIG)),
+        options.get("node"),
+        drain="drain" in options,
+        readyz_listen=options.get("readyz-listen"),
+    )
 
 
 def _node(words: Sequence[str]) -> int | None:
-    options = plain_options(words, ("config", "node", "run-dir"), ("drain",))
+    options = plain_options(words, ("config", "node", "readyz-listen", "run-dir"), ("drain",))
     if options is None:
         return None
     config = options.get("config", DEFAULT_CONFIG)
     arguments = ["--config", config]
-    if "node" in options:
-        arguments += ["--node", options["node"]]
+    for name in ("node", "readyz-listen"):
+        if name in options:
+            arguments += [f"--{name}", options[name]]
     if "drain" in options:
         arguments.append("--drain")
     if "run-dir" in options:

@@ -9,7 +9,7 @@ import click
 from calicopy.cli.client import call, connect
 from calicopy.cli.errors import ExitCode
 from calicopy.cli.options import Target, with_target
-from calicopy.cli.output import Column, age, print_message, print_pairs, printable, table_lines, when, word
+from calicopy.cli.output import Column, age, answer_text, print_message, print_pairs, printable, table_lines, when, word
 from calicopy.cli.paint import Tone, paint
 from calicopy.cli.peers import PEER_COLUMNS
 
@@ -47,12 +47,13 @@ NEXT_HOP_COLUMNS: tuple[Column[NextHopStatus], ...] = (
     Column("MTU", lambda way: way.mtu or "-"),
     Column("ENCAPSULATION", lambda way: way.encapsulation),
     Column("MTU OF PODS", lambda way: way.pod_mtu or "-"),
+    Column("ANSWERS", lambda way: ", ".join(dict.fromkeys(map(answer_text, way.answers))) or "-"),
     Column("POOLS", lambda way: ", ".join(way.pools), wide=True),
 )
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Exit with 5 unless the node is healthy.")
+@click.option("--check", is_flag=True, help="Exit with 5 and the reasons on stderr unless it is ready and healthy.")
 @with_target
 def status(target: Target, check: bool) -> None:
     """How this node is: health, what is wrong and why, peers, routes in the kernel, addresses.
@@ -74,7 +75,9 @@ def status(target: Target, check: bool) -> None:
         print_message(node, target.output)
     else:
         _print(node, found, wide=target.output.value == "wide")
-    if check and node.health != node_pb2.HEALTH_OK:
+    if check and not (node.ready and node.health == node_pb2.HEALTH_OK):
+        for line in _reasons(node):
+            click.echo(line, err=True)
         click.get_current_context().exit(int(ExitCode.UNHEALTHY))
 
 
@@ -96,6 +99,14 @@ def _print(node: NodeStatus, peers: Sequence[Peer], *, wide: bool) -> None:
         _print_table("Ways to other nodes", lines)
     if wide and node.counters:
         _print_table("Counters", [f"{name}  {value}" for name, value in sorted(node.counters.items())])
+
+
+def _reasons(node: NodeStatus) -> Iterator[str]:
+    yield f"calicopy: the node is {'ready, and degraded' if node.ready else 'not ready'}"
+    for problem in node.reasons:
+        yield f"  {_problem(problem)} ({printable(problem.reason.code)})"
+    for problem in node.degraded:
+        yield f"  degraded: {_problem(problem)} ({printable(problem.reason.code)})"
 
 
 def _print_table(title: str, lines: Sequence[str]) -> None:
@@ -121,6 +132,7 @@ def _pairs(node: NodeStatus) -> Iterator[tuple[str, object]]:
     yield "Node", f"{node.node}, AS {node.asn}, router id {node.router_id}"
     yield "Addresses", ", ".join(node.addresses)
     yield "Health", word(node, "health")
+    yield "Ready", "yes" if node.ready else f"no: {_problem(node.reasons[0])}" if node.reasons else "no"
     if node.HasField("drain"):
         yield "Drain", _drain(node)
     yield "Agent", f"calicopy {node.version}, up {age(node.started_at)}, {node.config_file}"

@@ -294,6 +294,8 @@ def _agent(agent: AgentSection) -> Iterator[Problem]:
             "is the same as `state_dir`: expected another one, it does not outlive a boot",
             (("agent", "state_dir"),),
         )
+    if agent.readyz_listen is not None and not agent.readyz_listen.host.is_loopback:
+        yield Problem(("agent", "readyz_listen"), "is not of this host alone: expected 127.0.0.1:PORT or [::1]:PORT")
     if len(agent.read_only_socket_path.encode()) > 107:
         key = "socket" if agent.socket is not None else "run_dir"
         yield Problem(("agent", key), "too long: the path of a unix socket has at most 107 bytes")

@@ -193,6 +193,17 @@ def _listen(value: object) -> Listen:
     return Listen(address, int(port))
 
 
+def parse_readyz_listen(text: str) -> Listen:
+    """ADDRESS:PORT of this host alone, as `/readyz` listens on it. ValueError says what was expected."""
+    try:
+        found = _listen(text)
+    except PydanticCustomError as error:
+        raise ValueError(error.message()) from None
+    if not found.host.is_loopback:
+        raise ValueError(f"{text} is not of this host alone: expected 127.0.0.1:PORT or [::1]:PORT")
+    return found
+
+
 class Choice:
     """A text that is the value of one of `members`."""
 

@@ -236,6 +236,9 @@ class AgentSection(Section):
     """`debug`, `info`, `warning` or `error`."""
     api: ApiSection | None = None
     """The API over TCP. Default: unix sockets only."""
+    readyz_listen: ListenField | None = None
+    """Address of this host and port for `/readyz` over HTTP without TLS, such as 127.0.0.1:9099, besides the unix
+    socket readyz.sock in `run_dir`. It says whether the node is ready, and why not. Default: the unix socket only."""
     route_protocol: RouteProtocol = 117
     """The protocol number that marks our routes in the kernel; no other program may use it."""
     route_metric: Annotated[StrictInt, Field(ge=1, le=4294967294)] = 1024

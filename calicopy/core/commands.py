@@ -157,6 +157,15 @@ class DrainProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeTunnels:
+    """The whole set of tunnel addresses of other nodes to ask, over and over, whether they answer; each with the
+    address to ask from.
+    """
+
+    targets: Mapping[IPAddress, IPAddress]
+
+
+@dataclass(frozen=True, slots=True)
 class SetBfdSessions:
     """The whole set of BFD sessions to hold."""
 
@@ -165,9 +174,12 @@ class SetBfdSessions:
 
 @dataclass(frozen=True, slots=True)
 class SetBfdTable:
-    """All nexthop objects and groups that a BFD session going Down may have to take out of use."""
+    """All nexthop objects and groups that a BFD session going Down may have to take out of use. Not `complete`: what an
+    agent of before has told may have to be taken out too.
+    """
 
     table: BfdTable
+    complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +213,7 @@ Command: TypeAlias = (
     | Persist
     | Reply
     | DrainProgress
+    | ProbeTunnels
     | SetBfdSessions
     | SetBfdTable
     | AcknowledgeBfd

@@ -311,6 +311,7 @@ class Core:
         decisions = self.rib.decide(DECIDE_SLICE)
         self._undecided = decisions.more or bool(self._spoken)
         self.blocks.heard(decisions)
+        self.host.probes.heard(decisions)
         self.exports.decided(decisions)
         for family, runs in decisions.changes.items():
             self.fib.apply_decisions(family, runs)
@@ -340,7 +341,7 @@ class Core:
         announced, blackholes = self.ipam.announcements(), self.ipam.blackholes()
         for prefix in sorted(announced - self.exports.prefixes):
             self._log("ipam", str(prefix), "block-confirmed", f"{prefix} is ours, and announced")
-        self.exports.set_prefixes(announced)
+        self.exports.set_prefixes(announced, self.host.tunnels.own_addresses(self.ipam))
         self.fib.set_blackholes(blackholes)
         self.blocks.own_changed()
         self.blocks.report()

@@ -249,6 +249,13 @@ class BfdSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class TunnelsAnswered:
+    """Which of the tunnel addresses of `ProbeTunnels` answer, and which do not: those of which it is known."""
+
+    answers: Mapping[IPAddress, bool]
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigChanged:
     """The cluster file that counts from now on, as this node reads it: ready, with the same addresses and router id."""
 
@@ -278,6 +285,7 @@ KernelSaid: TypeAlias = (
     | LinksLost
     | NextHopsResolved
     | TunnelSet
+    | TunnelsAnswered
 )
 """What `kernel_events` takes."""
 

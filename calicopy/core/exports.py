@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from calicopy.bgp import PathAttributes, RawAttribute, SessionOptions, attribute_list
+from calicopy.bgp import LargeCommunity, PathAttributes, RawAttribute, SessionOptions, attribute_list
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Advertise, Command, SendEndOfRib
 from calicopy.core.drain_state import DrainPhase
@@ -32,6 +32,7 @@ from calicopy.rib import (
     OwnCommunities,
     Rib,
     RibContext,
+    tunnel_community,
 )
 from calicopy.seam.speaker import AnnounceGroup, WithdrawGroup
 
@@ -64,15 +65,18 @@ class Exports:
         self._age_at = 0.0
         self.out = AdjRibOut(rib)
         self.prefixes: frozenset[Prefix] = frozenset()
+        self._tunnels: frozenset[IPAddress] = frozenset()
         self.hold_end_of_rib: frozenset[str] = frozenset()
         self.more = False  # whether `advance` has more to do at once
 
     # -- what is announced
 
-    def set_prefixes(self, prefixes: frozenset[Prefix]) -> None:
-        """The whole set that this node announces from now on."""
-        if prefixes != self.prefixes:
-            self.prefixes = prefixes
+    def set_prefixes(self, prefixes: frozenset[Prefix], tunnels: frozenset[IPAddress] = frozenset()) -> None:
+        """The whole set that this node announces from now on. `tunnels`: addresses of its tunnel devices, which the
+        blocks that hold them name, so that others can ask whether they answer.
+        """
+        if (prefixes, tunnels) != (self.prefixes, self._tunnels):
+            self.prefixes, self._tunnels = prefixes, tunnels
             self._set_own()
 
     def _set_own(self) -> None:
@@ -85,8 +89,13 @@ class Exports:
         entries = [entry for entry in self._node.communities if prefix in entry[0]]
         return OwnCommunities(
             tuple(dict.fromkeys(one for _, plain, _ in entries for one in plain)),
-            tuple(dict.fromkeys(one for _, _, large in entries for one in large)),
+            (*self._named(prefix), *dict.fromkeys(one for _, _, large in entries for one in large)),
         )
+
+    def _named(self, prefix: Prefix) -> list[LargeCommunity]:
+        """The tunnel addresses that lie in a block of ours."""
+        places = (int(address) - prefix.first for address in self._tunnels if Prefix.host(address) in prefix)
+        return [tunnel_community(self._context, place) for place in sorted(places) if place < 1 << 32]
 
     def decided(self, decisions: Decisions) -> None:
         """The RIB came to other outcomes, and may come to more."""

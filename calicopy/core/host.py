@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from calicopy.config.resolve import NodeConfig
 from calicopy.core.commands import Command, ResolveNextHops, SetHost, SetWorkloadMtu
+from calicopy.core.tunnel_probes import TunnelProbes
 from calicopy.core.tunnels import Tunnels
 from calicopy.fib import ForeignRoute
 from calicopy.ipam import Ipam
@@ -31,6 +32,7 @@ class Host:
         self.foreign: Mapping[Family, Mapping[Packed, ForeignRoute]] = {}  # what goes before ours, if we have it
         self.had_routes = False
         self.tunnels = Tunnels(node, emit=emit)
+        self.probes = TunnelProbes(node, emit=emit)
         self._resolving: frozenset[IPAddress] | None = None
         self._asked: SetHost | None = None
         self._mtu: int | None = None  # of workloads, as asked for last
@@ -47,6 +49,7 @@ class Host:
             address for other in node.nodes if other.name != node.name for address in other.addresses
         )
         self.tunnels.configure(node)
+        self.probes.configure(node)
         pools = node.cluster.pools
         self._settings = SetHost(
             underlay=(),
@@ -91,6 +94,7 @@ class Host:
             self._resolving = wanted
             self._emit(ResolveNextHops(wanted))
         self._set_host()
+        self.probes.advance(self.tunnels.own_addresses(ipam))
         mtus = self._mtus()
         if self.interfaces and self._complete:
             # before the way to the nodes is known, a start would set an MTU that is not the right one

@@ -13,6 +13,7 @@ KERNEL_EVENTS = (
     ev.RoutesWritten, ev.NextHopsWritten, ev.NextHopsChanged,
     ev.KernelDumped, ev.KernelDumpFailed, ev.RoutesChanged, ev.ForeignRoutesRead, ev.KernelEventsLost,
     ev.InterfacesChanged, ev.LinksLost, ev.NextHopsResolved, ev.TunnelSet,
+    ev.TunnelsAnswered,
 )  # fmt: skip
 
 
@@ -54,6 +55,8 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
         case ev.TunnelSet():
             _tunnel_set(core, event)
             core.fib.set_tunnels(core.host.tunnels.ifindexes)
+        case ev.TunnelsAnswered():
+            core.host.probes.answered(event)
 
 
 def host_checked(core: Core, event: ev.HostChecked) -> None:

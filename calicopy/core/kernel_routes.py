@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from errno import EINVAL
 
-from calicopy.core.commands import Command, DumpRoutes, Log, WriteNextHops, WriteRoutes
+from calicopy.core.commands import Command, DumpRoutes, Log, SetBfdTable, WriteNextHops, WriteRoutes
 from calicopy.core.events import KernelDumped, NextHopsWritten, RoutesWritten
 from calicopy.core.views import LogView
 from calicopy.fib import Fib
@@ -96,6 +96,8 @@ class KernelRoutes:
     def write_next_hops(self, now: float) -> bool:
         """Begin the next changes of nexthop objects; whether there were any."""
         changes = self._fib.next_hop_delta(now) if self.dumped else []
+        if (table := self._fib.bfd_table()) is not None:  # before the objects are there
+            self._emit(SetBfdTable(table, complete=self._fib.sweeping))
         if changes:
             self._emit(WriteNextHops(tuple(changes)))
         return bool(changes)

@@ -99,6 +99,13 @@ class Tunnels:
         """The kernel's tunnel devices that have to take no packet, since nobody keeps strangers out of them."""
         return tuple(self.device(one) for one in (Encapsulation.IPIP, Encapsulation.VXLAN) if one not in self.taken)
 
+    def own_addresses(self, ipam: Ipam) -> frozenset[IPAddress]:
+        """The addresses of our devices that pools use, as far as they are on disk."""
+        handles = (TUNNEL_HANDLES[one] for one in self.used)
+        return frozenset(
+            record.address for handle in handles if handle not in self._assigned for record in ipam.held_by(handle)
+        )
+
     def tunnel_set(self, event: TunnelSet) -> None:
         """The answer to `SetTunnel`."""
         if event.encapsulation in self.taken:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from calicopy.fib.census import PAUSE_S, Census
+from calicopy.fib.holds import unexpected
 from calicopy.fib.learned import FamilyRoutes
 from calicopy.fib.objects import NextHops
 from calicopy.fib.resolution import Underlay, Way, ways_of
@@ -36,10 +37,11 @@ from calicopy.fib.types import (
     object_target,
     workload_target,
 )
-from calicopy.fib.views import FibCounts, RouteStatus, status_of
+from calicopy.fib.views import FibCounts, RouteStatus, counts_of, led, status_of
 from calicopy.net import Encapsulation, Family, IPAddress, Packed, Prefix
 from calicopy.net.interface import InterfaceFacts
 from calicopy.net.nexthop import NextHopFacts
+from calicopy.seam.bfd import BfdTable
 
 _VISIT_AT_ONCE = 5_000
 """Learned prefixes looked at per `delta` while targets are found anew: a few milliseconds."""
@@ -62,7 +64,7 @@ class Fib:
         self._workloads: dict[Prefix, int] = {}
         self._dump_seen = False
         self._underlay_changed = False
-        self._sweeping = False
+        self.sweeping = False
         self._census: Census | None = None
         self._census_wanted = False
         self._census_from = 0.0
@@ -98,6 +100,16 @@ class Fib:
         dropped from the next `next_hop_delta` on, whatever number of routes that is. Not without nexthop objects.
         """
         self._next_hops.set_dead(addresses)
+
+    def abandon_holds(self) -> bool:
+        """What the BFD process holds now is to be what is wanted again: it is not there any more, or not asked to be.
+        Whether there was such a hold; cheap when not. One that is seen later counts again.
+        """
+        return self._next_hops.abandon_holds()
+
+    def bfd_table(self) -> BfdTable | None:
+        """The objects and groups that lead to next hops, when that is another table than last time; else None."""
+        return self._next_hops.new_table()
 
     def set_tunnels(self, ifindexes: Mapping[Encapsulation, int]) -> None:
         """The interface index of each tunnel device that works."""
@@ -178,9 +190,9 @@ class Fib:
     def next_hops_changed(self, changes: Mapping[int, NextHopObject | None]) -> list[int]:
         """What an event said of single objects: ours is now this one, or is gone (None), and its routes with it.
 
-        Gives the ids of those that were there otherwise.
+        Gives the ids of those that were there otherwise, and that nobody of us changed.
         """
-        drifted = [number for number, now in changes.items() if self._next_hops.actual.get(number, now) != now]
+        drifted = unexpected(changes, self._next_hops.actual)
         self._forget_led(self._next_hops.changed(changes))
         self._next_hops_seen()
         return drifted
@@ -228,7 +240,7 @@ class Fib:
 
     def allow_sweep(self, allowed: bool) -> None:
         """Whether routes and objects of ours that were there before us, and that nobody wants, may be deleted."""
-        self._sweeping = self._census_wanted = allowed
+        self.sweeping = self._census_wanted = self._next_hops.table_changed = allowed
         for tracker in self._trackers.values():
             tracker.allow_sweep(allowed)
 
@@ -302,7 +314,7 @@ class Fib:
 
     def led(self, target: RouteTarget) -> RouteTarget:
         """Where a target leads: its own hops, or what its nexthop object is wanted to be."""
-        return self._next_hops.led(target, wanted=True) if target.next_hop_id else target
+        return led(self._next_hops, target, wanted=True) if target.next_hop_id else target
 
     @property
     def underlay(self) -> Underlay:
@@ -348,15 +360,8 @@ class Fib:
 
     def counts(self) -> FibCounts:
         """Numbers over both families. `unprogrammed` are learned prefixes that have no usable target."""
-        trackers = self._trackers.values()
-        return FibCounts(
-            desired=sum(len(tracker.desired) for tracker in trackers),
-            installed=sum(len(tracker.actual) for tracker in trackers),
-            pending=sum(tracker.pending for tracker in trackers),
-            failed=sum(len(tracker.failures) for tracker in trackers) + len(self._next_hops.failures),
-            unprogrammed=sum(routes.unprogrammed() for routes in self._routes.values()),
-            in_sync=self.in_sync,
-        )
+        unprogrammed = sum(routes.unprogrammed() for routes in self._routes.values())
+        return counts_of(self._trackers.values(), self._next_hops, unprogrammed=unprogrammed, in_sync=self.in_sync)
 
     # Inside
 
@@ -384,8 +389,8 @@ class Fib:
         used = self._census.used | self._targets.touched
         self._census, self._census_from = None, now + PAUSE_S
         led = {one.next_hop_id for one in self._targets if id(one) in used}
-        self._next_hops.release(led, sweep=self._sweeping)
-        self._targets.keep(lambda one: id(one) in used or self._next_hops.wanted(one) is not None)
+        self._next_hops.release(led, sweep=self.sweeping)
+        self._targets.keep(lambda one: id(one) in used or self._next_hops.wanted(one.next_hop_id) is not None)
         self._census_at_size = max(_CENSUS_AT, 2 * (len(self._targets) + sum(map(_size, self._routes.values()))))
 
 

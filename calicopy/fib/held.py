@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from calicopy.fib.types import NextHopObject
+from calicopy.fib.types import NextHopChange, NextHopObject, NextHopOp
 
 
 def take_away(held: dict[int, NextHopObject], numbers: Iterable[int]) -> tuple[set[int], set[int]]:
@@ -42,3 +42,28 @@ def is_like(held: NextHopObject | None, wanted: NextHopObject) -> bool:
     if held.members:
         return set(held.members) <= set(wanted.members)
     return held.hop is None or (wanted.hop is not None and held.hop.gateway == wanted.hop.gateway)
+
+
+def adoptable(
+    held: Mapping[int, NextHopObject], wanted: NextHopObject, likely: int, *, taken: Collection[int]
+) -> int | None:
+    """The id of an object of before that may stand for what is wanted: the `likely` one, or one with that content."""
+
+    def fits(number: int) -> bool:
+        return number not in taken and replace(held[number], id=wanted.id) == wanted
+
+    if likely in held and (fits(likely) or (likely not in taken and is_like(held[likely], wanted))):
+        return likely
+    return None if wanted.is_blackhole else next(filter(fits, held), None)
+
+
+def leave_groups(
+    held: Mapping[int, NextHopObject], leaving: Collection[int], *, but: Collection[int]
+) -> list[NextHopChange]:
+    """Groups of several, `but` for these, without members that are about to drop packets."""
+    changes = []
+    for group in groups_with(held, leaving):
+        if group.id not in but and len(group.members) > 1:
+            rest = tuple(one for one in group.members if one[0] not in leaving) or group.members[:1]
+            changes.append(NextHopChange(NextHopOp.REPLACE, replace(group, members=rest)))
+    return changes

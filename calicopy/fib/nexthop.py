@@ -11,6 +11,7 @@ from zlib import crc32
 from calicopy.fib.resolution import NextHopKey
 from calicopy.fib.types import NEXT_HOP_IDS, Hop, RouteTarget
 from calicopy.net import Family
+from calicopy.seam.bfd import BfdTable
 
 
 @dataclass(slots=True, eq=False)
@@ -41,3 +42,14 @@ def free_id(likely: int, is_free: Callable[[int], bool]) -> int | None:
     first = NEXT_HOP_IDS.index(likely)
     turns = (NEXT_HOP_IDS[(first + turn) % len(NEXT_HOP_IDS)] for turn in range(len(NEXT_HOP_IDS)))
     return next((turn for turn in turns if is_free(turn)), None)
+
+
+def table_of(wanted: Iterable[NextHop]) -> BfdTable:
+    """What leads to which next hop: single objects, and the groups with all that are meant to be their members."""
+    table = BfdTable(objects := {}, groups := {})
+    for one in wanted:
+        if one.members:
+            groups[one.id] = one.family, tuple(member.id for member in one.members)
+        else:
+            objects[one.id] = one.family, one.keys[0].next_hop
+    return table

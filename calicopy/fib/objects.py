@@ -10,6 +10,8 @@ The kernel's rules (net/ipv4/nexthop.c), which decide on the order of `delta`: a
 groups are written between hops and blackholes; groups and single objects do not become each other; an object that is
 deleted takes its routes along, and its places in groups, and so does a link that goes down, without a word.
 
+What BFD holds (`calicopy.fib.holds`) is not written to until its next hop is dead, and is in no group meanwhile.
+
 An id follows from its key where it can, so that an agent that starts finds its objects of before (`_choose`): one with
 the content that is wanted is taken as it is. Ids that others hold are left alone.
 """
@@ -19,8 +21,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from errno import ENOENT
 
-from calicopy.fib.held import groups_with, is_like, over, take_away
-from calicopy.fib.nexthop import NextHop, free_id, likely_id
+from calicopy.fib.held import adoptable, leave_groups, over, take_away
+from calicopy.fib.holds import Holds, crossed
+from calicopy.fib.nexthop import NextHop, free_id, likely_id, table_of
 from calicopy.fib.resolution import Found, NextHopKey
 from calicopy.fib.retries import Failure, Retries
 from calicopy.fib.types import (
@@ -29,11 +32,11 @@ from calicopy.fib.types import (
     NextHopObject,
     NextHopOp,
     NextHopResult,
-    RouteKind,
     RouteTarget,
     object_target,
 )
 from calicopy.net import IPAddress
+from calicopy.seam.bfd import BfdTable
 
 NO_IDS: frozenset[int] = frozenset()
 
@@ -46,6 +49,8 @@ class NextHops:
         self.actual: dict[int, NextHopObject] = {}
         self.moved = False  # whether one had to take another id: all that leads to it is to be found anew
         self.confirmed: set[int] = set()  # ids that came to be there; the reader empties it
+        self.holds = Holds(self.actual)
+        self.table_changed = True  # since `new_table` was asked
         self._intern = intern
         self._wanted: dict[int, NextHop] = {}
         self._by_keys: dict[tuple[NextHopKey, ...], NextHop] = {}
@@ -96,28 +101,18 @@ class NextHops:
     def _choose(self, one: NextHop) -> bool:
         """Give it an id: that of an object of ours from before with the same content, or a free one; False for none."""
         likely = likely_id(one.keys)
-        number = self._adoptable(one, likely) or free_id(likely, self._is_free)
+        number = None
+        if one.hop is not None or one.members:  # else it needs none yet
+            taken = self._wanted.keys() | self._in_flight.keys()
+            number = adoptable(self.actual, self.whole(one), likely, taken=taken)
+        number = number or free_id(likely, self._is_free)
         if number is None:
             return False
         one.id, one.target = number, self._intern(object_target(number))
-        self._wanted[number] = one
+        self._wanted[number], self.table_changed = one, True
         self._unwanted.pop(number, None)
         self._touch(one)
         return True
-
-    def _adoptable(self, one: NextHop, likely: int) -> int | None:
-        if one.hop is None and not one.members:
-            return None  # it needs none yet
-        wanted = self._content(one, frozenset(member.id for member in one.members))
-
-        free = self.actual.keys() - self._wanted.keys() - self._in_flight.keys()
-
-        def fits(number: int) -> bool:
-            return number in free and replace(self.actual[number], id=wanted.id) == wanted
-
-        if fits(likely) or (likely in free and is_like(self.actual.get(likely), wanted)):
-            return likely
-        return None if wanted.is_blackhole else next(filter(fits, free), None)
 
     def _is_free(self, number: int) -> bool:
         taken = (self.actual, self._wanted, self._foreign, self._in_flight)
@@ -148,18 +143,38 @@ class NextHops:
 
     def is_dead(self, one: NextHop) -> bool:
         """Whether packets that are led there are dropped although somebody wants them led there."""
-        return all(self._hop(single) is None for single in one.members or (one,))
+        return all(self.way(single) is None for single in one.members or (one,))
 
-    def _hop(self, one: NextHop) -> Hop | None:
+    def is_held(self, one: NextHop) -> bool:
+        """Whether packets that are led there are dropped since BFD holds all that is not dead."""
+        return all(self.way(single) is None or single.id in self.holds for single in one.members or (one,))
+
+    def abandon_holds(self) -> bool:
+        """What is held now is brought to what is wanted; whether there was something."""
+        ids = self.holds.let_go()
+        for number in ids:
+            if number in self._wanted:
+                self._touch(self._wanted[number])
+        return bool(ids)
+
+    def new_table(self) -> BfdTable | None:
+        """The objects and groups that lead to next hops, when they are others than last time."""
+        if not self.table_changed:
+            return None
+        self.table_changed = False
+        return table_of(self._wanted.values())
+
+    def way(self, one: NextHop) -> Hop | None:
+        """The hop that a single one should have; None for a blackhole."""
         return None if one.keys[0].next_hop in self._dead else one.hop
 
     def _content(self, one: NextHop, written: Collection[int] = NO_IDS) -> NextHopObject:
         """What it should be, when those just `written` are what they should be too."""
         if not one.members:
-            return NextHopObject(one.id, one.family, self._hop(one))
+            return NextHopObject(one.id, one.family, self.way(one))
         in_use: dict[Hop, int] = {}
         for member in one.members:
-            hop, held = self._hop(member), self.actual.get(member.id)
+            hop, held = self.way(member), self.actual.get(member.id)
             if hop is not None and (member.id in written or (held is not None and held.hop == hop)):
                 in_use.setdefault(hop, member.id)
         numbers = list(in_use.values()) or [one.id for one in one.members if one.id in self.actual][:1]
@@ -213,7 +228,7 @@ class NextHops:
         ]
         # A member that drops packets must have left all groups of several: it is in none that is about to be written.
         drops = [change for change in singles if change is not None and change.object.is_blackhole]
-        changes += self._old_groups({change.object.id for change in drops}) + drops
+        changes += leave_groups(self.actual, {change.object.id for change in drops}, but=self._wanted) + drops
         changes += self._deletes(number for number in waiting if number in self._unwanted)
         self._in_flight = {change.object.id: change for change in changes}
         return changes
@@ -223,16 +238,12 @@ class NextHops:
         if held == wanted or (wanted.is_blackhole and (one.members or (held is None and one.hop is None))):
             self._retries.forget(wanted.id)
             return None  # there is no group of nothing, and what has no way needs no blackhole before it had one
-        return NextHopChange(NextHopOp.ADD if held is None else NextHopOp.REPLACE, wanted)
-
-    def _old_groups(self, leaving: Collection[int]) -> list[NextHopChange]:
-        """Groups that nobody wants any more, or not yet, without members that are about to drop packets."""
-        old = [one for one in groups_with(self.actual, leaving) if one.id not in self._wanted and len(one.members) > 1]
-        rest = [tuple(one for one in group.members if one[0] not in leaving) or group.members[:1] for group in old]
-        return [
-            NextHopChange(NextHopOp.REPLACE, replace(group, members=members))
-            for group, members in zip(old, rest, strict=True)
-        ]
+        is_dead = not one.members and one.keys[0].next_hop in self._dead
+        if wanted.id in self.holds and not is_dead:
+            self._retries.forget(wanted.id)
+            return None
+        op = NextHopOp.ADD if held is None else NextHopOp.REPLACE
+        return NextHopChange(op, wanted, over_hold=is_dead or (held is not None and held.held))
 
     def _deletes(self, numbers: Iterable[int]) -> list[NextHopChange]:
         """Groups go before their members: what is in a group that the kernel holds, stays."""
@@ -255,6 +266,8 @@ class NextHops:
             self._since_dump.add(number)
             if result.foreign:
                 self._taken_by_others(number)
+            elif result.held:
+                self._see({number: NextHopObject(number, result.change.object.family, held=True)}, NO_IDS)
             elif result.errno == 0 or (result.change.op is NextHopOp.DELETE and result.errno == ENOENT):
                 gone |= self._done(result.change)
             elif result.change.op is NextHopOp.REPLACE and result.errno == ENOENT:
@@ -275,6 +288,7 @@ class NextHops:
             return set()
         members = tuple(member for member in change.object.members if member[0] in self.actual)
         self.actual[number] = replace(change.object, members=members)
+        self.holds.note(number)
         if number in self._doubted or (change.object.members and not members):
             return self.gone([number])
         self.confirmed.add(number)
@@ -283,7 +297,7 @@ class NextHops:
             self._dirty[number] = None  # something else is wanted by now
         self._refresh_groups(number)
         for member in one.members if one is not None else ():
-            if member.id in self.failures and self._hop(member) is None:  # it had to leave the group first
+            if member.id in self.failures and self.way(member) is None:  # it had to leave the group first
                 self._dirty[member.id] = None
         return set()
 
@@ -320,6 +334,7 @@ class NextHops:
         gone = {number for number, now in changes.items() if now is None}
         self._since_dump |= changes.keys()
         self._doubted |= gone & self._in_flight.keys()
+        self._doubted |= crossed(changes, self._in_flight)
         gone -= self._in_flight.keys()
         self._see({number: now for number, now in changes.items() if now is not None}, self._in_flight.keys())
         return frozenset(self.gone(gone) | gone)
@@ -332,6 +347,7 @@ class NextHops:
                 del self.actual[number]
             else:
                 self.actual[number] = now
+                self.holds.note(number)
                 self.confirmed.add(number)
             self._dirty[number] = None
             self._refresh_groups(number)
@@ -364,6 +380,7 @@ class NextHops:
             if one.id in used or one.groups:
                 continue
             del self._wanted[one.id], self._by_keys[one.keys]
+            self.table_changed = True
             self._retries.forget(one.id)
             for member in one.members:
                 member.groups.remove(one)
@@ -374,24 +391,10 @@ class NextHops:
 
     # -- views
 
-    def wanted(self, target: RouteTarget) -> NextHop | None:
-        """The wanted object that a target leads to."""
-        return self._wanted.get(target.next_hop_id)
+    def wanted(self, number: int) -> NextHop | None:
+        """The wanted object with this id."""
+        return self._wanted.get(number)
 
-    def led(self, target: RouteTarget, *, wanted: bool = False) -> RouteTarget:
-        """A target with what its object is in the kernel now, or is `wanted` to be: hops, or a blackhole."""
-        one, held = self._wanted.get(target.next_hop_id), self.actual.get(target.next_hop_id)
-        if one is not None and (wanted or held is None):
-            held = self._content(one, frozenset(member.id for member in one.members))
-        if held is None:
-            return target
-        hops = [held.hop] if not held.members else [self._member_hop(number, wanted) for number, _ in held.members]
-        there = tuple(sorted((hop for hop in hops if hop is not None), key=Hop.order))
-        kind = RouteKind.UNICAST if there else RouteKind.BLACKHOLE
-        return RouteTarget(kind, there, next_hop_id=target.next_hop_id)
-
-    def _member_hop(self, number: int, wanted: bool) -> Hop | None:
-        one, held = self._wanted.get(number), self.actual.get(number)
-        if one is not None and (wanted or held is None):
-            return self._hop(one)
-        return None if held is None else held.hop
+    def whole(self, one: NextHop) -> NextHopObject:
+        """What it should be, once all members are what they should be."""
+        return self._content(one, frozenset(member.id for member in one.members))

@@ -118,13 +118,15 @@ class NextHopObject:
     """A nexthop object of the kernel (linux/nexthop.h, since 5.3), which routes of its family name by `id`.
 
     It is one hop, or a group (`members`: id and weight of each, in the order of the ids), or with neither a blackhole.
-    A group's members are no groups, and a blackhole is member of no group with others.
+    A group's members are no groups, and a blackhole is member of no group with others. `held`: the BFD process made it
+    a blackhole (`HELD_PROTOCOL`), and keeps it so.
     """
 
     id: int
     family: Family
     hop: Hop | None = None
     members: tuple[tuple[int, int], ...] = ()
+    held: bool = False
 
     @property
     def is_blackhole(self) -> bool:
@@ -144,20 +146,24 @@ class NextHopOp(enum.Enum):
 class NextHopChange:
     """One operation. An ADD that meets an object of ours brings it to this; a REPLACE of what is not there fails.
 
-    Objects of others are touched by none.
+    Objects of others are touched by none, and one that BFD holds only with `over_hold`, or to delete it.
     """
 
     op: NextHopOp
     object: NextHopObject
+    over_hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NextHopResult:
-    """What became of a change: done when `errno` is 0. `foreign`: the id is held by an object that is not ours."""
+    """What became of a change: done when `errno` is 0. `foreign`: the id is held by an object that is not ours; `held`:
+    it is one that BFD holds. Both were left alone.
+    """
 
     change: NextHopChange
     errno: int = 0
     foreign: bool = False
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +261,7 @@ class UnprogrammedReason(enum.Enum):
     FOREIGN_ROUTE = "foreign-route"
     KERNEL_ERROR = "kernel-error"
     NEXT_HOP_GONE = "next-hop-gone"
+    NEXT_HOP_HELD = "next-hop-held"
     WAITING = "waiting"
 
 
@@ -285,6 +292,7 @@ _MESSAGES = {
     UnprogrammedReason.FOREIGN_ROUTE: "a route that is not ours holds this prefix with our metric",
     UnprogrammedReason.KERNEL_ERROR: "the kernel refused the route with errno {errno}",
     UnprogrammedReason.NEXT_HOP_GONE: "no session brings a path over next hop {next_hop} any more: packets are dropped",
+    UnprogrammedReason.NEXT_HOP_HELD: "BFD has taken next hop {next_hop} out of use: packets are dropped",
     UnprogrammedReason.WAITING: "not written to the kernel yet",
 }
 

@@ -1,7 +1,7 @@
 """What the FIB shows of itself."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from calicopy.fib.objects import NextHops
@@ -69,8 +69,8 @@ def status_of(
         origin = None if resolution is None else RouteOrigin.BGP
         excluded = () if resolution is None else resolution.excluded
     return RouteStatus(
-        desired=None if desired is None else next_hops.led(desired, wanted=True),
-        actual=None if actual is None else next_hops.led(actual),
+        desired=None if desired is None else led(next_hops, desired, wanted=True),
+        actual=None if actual is None else led(next_hops, actual),
         installed=desired is not None and desired is actual,
         pending=tracker.is_pending(packed),
         reason=_reason(packed, tracker, next_hops, excluded),
@@ -85,17 +85,54 @@ def _reason(
     desired, actual = tracker.desired.get(packed), tracker.actual.get(packed)
     if desired is None:
         return excluded[0] if excluded else None
-    led = next_hops.wanted(desired)
-    if led is not None and next_hops.is_dead(led):
-        return Unprogrammed(UnprogrammedReason.NEXT_HOP_GONE, led.keys[0].next_hop)
+    one = next_hops.wanted(desired.next_hop_id)
+    if one is not None and next_hops.is_dead(one):
+        return Unprogrammed(UnprogrammedReason.NEXT_HOP_GONE, one.keys[0].next_hop)
+    if one is not None and next_hops.is_held(one):
+        return Unprogrammed(UnprogrammedReason.NEXT_HOP_HELD, one.keys[0].next_hop)
     failure = tracker.failures.get(packed)
-    if led is not None:
-        failure = failure or next_hops.failures.get(led.id)
+    if one is not None:
+        failure = failure or next_hops.failures.get(one.id)
     if failure is not None and failure.errno:
         return Unprogrammed(UnprogrammedReason.KERNEL_ERROR, errno=failure.errno)
     if failure is not None and desired is not actual:
         return Unprogrammed(UnprogrammedReason.FOREIGN_ROUTE)
     return None if desired is actual else Unprogrammed(UnprogrammedReason.WAITING)
+
+
+def counts_of(
+    trackers: Collection[RouteTracker], next_hops: NextHops, *, unprogrammed: int, in_sync: bool
+) -> FibCounts:
+    """The numbers over all families."""
+    return FibCounts(
+        desired=sum(len(tracker.desired) for tracker in trackers),
+        installed=sum(len(tracker.actual) for tracker in trackers),
+        pending=sum(tracker.pending for tracker in trackers),
+        failed=sum(len(tracker.failures) for tracker in trackers) + len(next_hops.failures),
+        unprogrammed=unprogrammed,
+        in_sync=in_sync,
+    )
+
+
+def led(next_hops: NextHops, target: RouteTarget, *, wanted: bool = False) -> RouteTarget:
+    """A target with what its object is in the kernel now, or is `wanted` to be: hops, or a blackhole."""
+    one, held = next_hops.wanted(target.next_hop_id), next_hops.actual.get(target.next_hop_id)
+    if one is not None and (wanted or held is None):
+        held = next_hops.whole(one)
+    if held is None:
+        return target
+    members = [number for number, _ in held.members]
+    hops = [_member_hop(next_hops, number, wanted) for number in members] if members else [held.hop]
+    there = tuple(sorted((hop for hop in hops if hop is not None), key=Hop.order))
+    kind = RouteKind.UNICAST if there else RouteKind.BLACKHOLE
+    return RouteTarget(kind, there, next_hop_id=target.next_hop_id)
+
+
+def _member_hop(next_hops: NextHops, number: int, wanted: bool) -> Hop | None:
+    one, held = next_hops.wanted(number), next_hops.actual.get(number)
+    if one is not None and (wanted or held is None):
+        return next_hops.way(one)
+    return None if held is None else held.hop
 
 
 def format_target(target: RouteTarget, names: Mapping[int, str]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from calicopy.fib.types import (
     DEFAULT_METRIC,
     DEFAULT_PROTOCOL,
+    HELD_PROTOCOL,
     NEXT_HOP_IDS,
     KernelDump,
     KernelRoute,
@@ -98,13 +99,19 @@ class FakeKernel:
         if not self.has_objects:
             return KernelDump(routes, strays)
         foreign = frozenset(
-            number for number, held in self.objects.items() if number in NEXT_HOP_IDS and held.protocol != self.protocol
+            number
+            for number, held in self.objects.items()
+            if number in NEXT_HOP_IDS and held.protocol not in (self.protocol, HELD_PROTOCOL)
         )
         return KernelDump(routes, strays, self.our_objects(), foreign)
 
     def our_objects(self) -> dict[int, NextHopObject]:
         """Our nexthop objects by id."""
-        return {number: held.object for number, held in self.objects.items() if held.protocol == self.protocol}
+        return {
+            number: replace(held.object, held=held.protocol == HELD_PROTOCOL)
+            for number, held in self.objects.items()
+            if held.protocol in (self.protocol, HELD_PROTOCOL)
+        }
 
     def write_now(self, batches: Iterable[RouteBatch]) -> list[WriteResult]:
         """What `write` does."""
@@ -170,8 +177,11 @@ class FakeKernel:
         self.writes += 1
         if not self.has_objects:
             return NextHopResult(change, errno.EOPNOTSUPP)
-        if held is not None and held.protocol != self.protocol:
+        if held is not None and held.protocol not in (self.protocol, HELD_PROTOCOL):
             return NextHopResult(change, 0 if change.op is NextHopOp.DELETE else errno.EEXIST, foreign=True)
+        is_held = held is not None and held.protocol == HELD_PROTOCOL
+        if is_held and not change.over_hold and change.op is not NextHopOp.DELETE:
+            return NextHopResult(change, errno.EBUSY, held=True)
         if change.op is NextHopOp.DELETE:
             self.remove_object(wanted.id)
             return NextHopResult(change)
@@ -199,6 +209,18 @@ class FakeKernel:
     def _groups(self, number: int) -> list[NextHopObject]:
         groups = [held.object for held in self.objects.values() if held.object.members]
         return [group for group in groups if number in dict(group.members)]
+
+    def hold(self, number: int) -> set[int]:
+        """Do as the BFD process does when the way behind this object failed; gives the ids that changed."""
+        changed = {number}
+        for group in self._groups(number):
+            rest = tuple(member for member in group.members if member[0] != number) or group.members[:1]
+            if rest != group.members:
+                self.objects[group.id].object = replace(group, members=rest)
+                changed.add(group.id)
+        family = self.objects[number].object.family
+        self.objects[number] = HeldObject(HELD_PROTOCOL, NextHopObject(number, family))
+        return changed
 
     def remove_object(self, number: int) -> None:
         """Take an object away, and with it its routes and its places in groups; an empty group goes too."""

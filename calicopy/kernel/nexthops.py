@@ -3,7 +3,8 @@
 Theory of operation: an id belongs to whoever made it, and the kernel guards it for nobody: a replace overwrites an
 object of any protocol, and a delete takes it away with all its routes. So an add carries NLM_F_EXCL, and before a
 replace or a delete the object is read, and left alone where its protocol is not ours. An add that meets an object of
-ours (one that survived what we took as its end) brings it to what is wanted. Several changes go out in one send, as
+ours (one that survived what we took as its end) brings it to what is wanted. What BFD holds (`HELD_PROTOCOL`) is ours,
+and overwritten only by a change that says so. Several changes go out in one send, as
 routes do. A group's message does not tell its family, so that is taken from its members.
 """
 from __future__ import annotations
@@ -12,7 +13,15 @@ import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from calicopy.fib.types import NEXT_HOP_IDS, Hop, NextHopChange, NextHopObject, NextHopOp, NextHopResult
+from calicopy.fib.types import (
+    HELD_PROTOCOL,
+    NEXT_HOP_IDS,
+    Hop,
+    NextHopChange,
+    NextHopObject,
+    NextHopOp,
+    NextHopResult,
+)
 from calicopy.kernel.encode import Identity
 from calicopy.kernel.netlink import (
     ADDRESS_FAMILY,
@@ -77,9 +86,18 @@ class HeldNextHop:
     hop: Hop | None
     members: tuple[tuple[int, int], ...]
 
+    def is_ours(self, identity: Identity) -> bool:
+        """Whether we or the BFD process made it."""
+        return self.protocol in (identity.protocol, HELD_PROTOCOL)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the BFD process keeps it a blackhole."""
+        return self.protocol == HELD_PROTOCOL and self.hop is None and not self.members
+
     def as_object(self, family: Family) -> NextHopObject:
         """The same as the FIB knows it; `family` is for a group."""
-        return NextHopObject(self.id, self.family or family, self.hop, self.members)
+        return NextHopObject(self.id, self.family or family, self.hop, self.members, held=self.is_held)
 
 
 def parse_next_hop(data: bytes, start: int, end: int) -> HeldNextHop:
@@ -153,7 +171,7 @@ def dump_next_hops(socket: NetlinkSocket, identity: Identity) -> HeldNextHops | 
             socket.drain()
         else:
             held = {one.id: one for one in found}
-            foreign = {one.id for one in found if one.id in NEXT_HOP_IDS and one.protocol != identity.protocol}
+            foreign = {one.id for one in found if one.id in NEXT_HOP_IDS and not one.is_ours(identity)}
             return HeldNextHops(_ours(held, held, identity), frozenset(foreign))
     raise NetlinkError(errno.EINTR, "dump of next hops: the table does not hold still")
 
@@ -165,7 +183,7 @@ def _ours(
     ours: dict[int, NextHopObject] = {}
     for number in wanted:
         one = held.get(number)
-        if one is not None and one.protocol == identity.protocol and number in NEXT_HOP_IDS:
+        if one is not None and one.is_ours(identity) and number in NEXT_HOP_IDS:
             first = held.get(one.members[0][0]) if one.members else None
             ours[number] = one.as_object((first and first.family) or Family.IPV4)
     return ours
@@ -209,9 +227,9 @@ class NextHopWriter:
         one = held.get(change.object.id)
         if one is None:
             return NextHopResult(change, 0 if change.op is NextHopOp.DELETE else errno.ENOENT)
-        if one.protocol != self._identity.protocol:  # a delete has nothing to do: there is none of ours
+        if not one.is_ours(self._identity):  # a delete has nothing to do: there is none of ours
             return NextHopResult(change, 0 if change.op is NextHopOp.DELETE else errno.EEXIST, foreign=True)
-        return None
+        return _held_back(change, one)
 
     def _settle(self, change: NextHopChange) -> NextHopResult:
         """An add met an object: find out which, and act on it."""
@@ -220,8 +238,10 @@ class NextHopWriter:
         if one is None:
             (code,) = self._send([change])  # it went away meanwhile
             return NextHopResult(change, code)
-        if one.protocol != self._identity.protocol:
+        if not one.is_ours(self._identity):
             return NextHopResult(change, errno.EEXIST, foreign=True)
+        if (held_back := _held_back(change, one)) is not None:
+            return held_back
         if one.as_object(wanted.family) == wanted:
             return NextHopResult(change)
         (code,) = self._send([replace(change, op=NextHopOp.REPLACE)])
@@ -248,6 +268,13 @@ class NextHopWriter:
         for refusal in self._socket.exchange(data, first=first, count=len(changes), last_size=len(last)):
             codes[refusal.place] = refusal.errno
         return codes
+
+
+def _held_back(change: NextHopChange, one: HeldNextHop) -> NextHopResult | None:
+    """The result of a change that must not touch what BFD holds."""
+    if not one.is_held or change.over_hold or change.op is NextHopOp.DELETE:
+        return None
+    return NextHopResult(change, errno.EBUSY, held=True)
 
 
 def read_next_hops(socket: NetlinkSocket, ids: Collection[int]) -> dict[int, HeldNextHop]:

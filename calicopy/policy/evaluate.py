@@ -40,7 +40,7 @@ class PathFacts:
     peer_types: frozenset[PeerType]
     source: RouteSource
     from_peer: str = ""
-    reserved: tuple[int, int] | None = None
+    reserved: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _State:
         self.rule: RuleRef | None = None
         self.prepend = 0
 
-    def change(self, changes: Changes, reference: RuleRef, reserved: tuple[int, int] | None) -> None:
+    def change(self, changes: Changes, reference: RuleRef, reserved: frozenset[tuple[int, int]]) -> None:
         """Make a rule's changes; the rule is named when it has any."""
         if changes == _NO_CHANGES:
             return
@@ -137,11 +137,11 @@ def _communities(now: tuple[int, ...], changes: Changes) -> tuple[int, ...]:
 
 
 def _large_communities(
-    now: tuple[LargeCommunity, ...], changes: Changes, reserved: tuple[int, int] | None
+    now: tuple[LargeCommunity, ...], changes: Changes, reserved: frozenset[tuple[int, int]]
 ) -> tuple[LargeCommunity, ...]:
     gone = changes.remove_large_communities
-    kept = tuple(one for one in now if one not in gone or one[:2] == reserved)
-    added = (one for one in changes.add_large_communities if one not in kept and one[:2] != reserved)
+    kept = tuple(one for one in now if one not in gone or one[:2] in reserved)
+    added = (one for one in changes.add_large_communities if one not in kept and one[:2] not in reserved)
     return kept + tuple(dict.fromkeys(added))
 
 

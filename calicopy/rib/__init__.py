@@ -6,7 +6,7 @@ in by their methods, and what changed comes out of `Rib.decide` and `AdjRibOut.a
 from __future__ import annotations
 
 from calicopy.rib.adj_out import AdjRibOut, OutPeer, Told
-from calicopy.rib.export import Exporter, ExportTarget, owner_community
+from calicopy.rib.export import Exporter, ExportTarget, owner_community, tunnel_community
 from calicopy.rib.model import (
     Decisions,
     Holder,
@@ -23,12 +23,14 @@ from calicopy.rib.model import (
     Selection,
 )
 from calicopy.rib.outcome import Outcome
+from calicopy.rib.policy import TUNNEL_FUNCTION
 from calicopy.rib.reasons import DecisionStep, ExportReason, ImportReason
 from calicopy.rib.rib import Rib, UnknownPeerError
 from calicopy.rib.routes import OWN_PATH_ID, OutAttributes, OutBatch, OutDelta, OutRoute, OwnCommunities
 
 __all__ = [
     "OWN_PATH_ID",
+    "TUNNEL_FUNCTION",
     "AdjRibOut",
     "DecisionStep",
     "Decisions",
@@ -59,4 +61,5 @@ __all__ = [
     "Told",
     "UnknownPeerError",
     "owner_community",
+    "tunnel_community",
 ]

@@ -32,7 +32,7 @@ from calicopy.net import Family, IPAddress
 from calicopy.policy import AdvertiseScope, Chain, NextHopMode, PathFacts, PrefixClass, RouteSource
 from calicopy.rib.model import DEFAULT_LOCAL_PREF, Path, RibContext
 from calicopy.rib.outcome import Outcome
-from calicopy.rib.policy import OWNER_FUNCTION, peer_types
+from calicopy.rib.policy import OWNER_FUNCTION, TUNNEL_FUNCTION, peer_types, reserved
 from calicopy.rib.reasons import DecisionStep, ExportReason
 from calicopy.rib.routes import MAX_PATHS, OWN_PATH_ID, OutAttributes, OutRoute, OwnCommunities
 
@@ -68,6 +68,11 @@ def owner_community(context: RibContext) -> tuple[int, int, int]:
     return context.cluster_as, OWNER_FUNCTION, context.router_id
 
 
+def tunnel_community(context: RibContext, place: int) -> tuple[int, int, int]:
+    """The large community that says where in its block a tunnel address of ours is."""
+    return context.cluster_as, TUNNEL_FUNCTION, place
+
+
 class Exporter:
     """What the peers of a target hear. `draining`: everything says that this node is about to go."""
 
@@ -76,7 +81,7 @@ class Exporter:
         self._target = target
         self._draining = draining
         self._types = peer_types(ibgp=target.ibgp, mesh=target.mesh)
-        self._reserved = (context.cluster_as, OWNER_FUNCTION)
+        self._reserved = reserved(context)
 
     def own(self, communities: OwnCommunities, prefix_class: PrefixClass) -> tuple[OutRoute, ...]:
         """One of our own prefixes: LOCAL_PREF within the AS, the owner's large community, and its own communities."""

@@ -28,6 +28,8 @@ from calicopy.rib.reasons import ImportReason
 
 OWNER_FUNCTION = 1
 """The second field of the owner's large community: <cluster AS>:1:<router id>."""
+TUNNEL_FUNCTION = 2
+"""That of one that names a tunnel address of the owner: <cluster AS>:2:<where it is in the block, from 0>."""
 
 
 class PathPolicy:
@@ -67,8 +69,8 @@ class PathPolicy:
         ):
             believed = replace(believed, local_pref=None, originator_id=None, cluster_list=())
         if not _trusted(peer):
-            reserved = self.reserved
-            large = tuple(one for one in attributes.large_communities if one[:2] != reserved)
+            given = self.reserved
+            large = tuple(one for one in attributes.large_communities if one[:2] not in given)
             if large != attributes.large_communities:
                 believed = replace(believed, large_communities=large)
         return believed
@@ -78,9 +80,9 @@ class PathPolicy:
         return PathFacts(peer_types(ibgp=peer.ibgp, mesh=peer.mesh), source, peer.name, self.reserved)
 
     @property
-    def reserved(self) -> tuple[int, int]:
-        """What the owner's large community begins with."""
-        return self._context.cluster_as, OWNER_FUNCTION
+    def reserved(self) -> frozenset[tuple[int, int]]:
+        """What the large communities begin with that only the owner gives."""
+        return reserved(self._context)
 
     def judge(
         self, peer: PeerInfo, attributes: PathAttributes, next_hop: IPAddress | None
@@ -166,6 +168,11 @@ class PathPolicy:
         if peer.ibgp and attributes.originator_id is not None:
             origin = int(attributes.originator_id)
         return origin if origin in self._context.nodes and origin != self._context.router_id else None
+
+
+def reserved(context: RibContext) -> frozenset[tuple[int, int]]:
+    """What the large communities begin with that only the owner gives, and that no filter changes."""
+    return frozenset(((context.cluster_as, OWNER_FUNCTION), (context.cluster_as, TUNNEL_FUNCTION)))
 
 
 def peer_types(*, ibgp: bool, mesh: bool) -> frozenset[PeerType]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from calicopy.notify import notify
 from calicopy.speaker import launcher
 
 DEFAULT_CONFIG = "/run/calicopy/exabgp.conf"
@@ -71,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     launcher.prepare_environment()
     launcher.preload()
+    notify("READY=1", f"STATUS=waiting for {options.config}")
     wait_for_config(Path(options.config))
+    notify("STATUS=ExaBGP runs")
     return launcher.run(options.config)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 
 from calicopy.kernel.tun import TunError, open_tun
+from calicopy.notify import notify
 from calicopy.udp import SETTINGS_FILE, STATUS_FILE
 from calicopy.udp.counters import Counters
 from calicopy.udp.forwarder import Forwarder, open_socket
@@ -54,6 +55,7 @@ class Unit:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        notify("READY=1")
         while not self._stopping:
             settings = self._look()
             if settings is not None:
@@ -157,6 +159,7 @@ class Unit:
         if now < self._status_due and self._error == self._reported:
             return
         self._status_due, self._reported = now + STATUS_S, self._error
+        notify(f"STATUS={self._error or 'forwarding'}")
         status = Status(pid=os.getpid(), said=now, error=self._error, counters=self._counters.as_dict())
         try:
             write_whole(self._status_path, status.as_text())

@@ -26,7 +26,7 @@ from calicopy.v1 import types_pb2 as calicopy_dot_v1_dot_types__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61licopy/v1/node.proto\x12\x0b\x63\x61licopy.v1\x1a\x17\x63\x61licopy/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"<\n\x11GetStatusResponse\x12\'\n\x06status\x18\x01 \x01(\x0b\x32\x17.calicopy.v1.NodeStatus\"\xa4\x05\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\trouter_id\x18\x02 \x01(\t\x12\x0b\n\x03\x61sn\x18\x03 \x01(\r\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x06health\x18\x07 \x01(\x0e\x32\x13.calicopy.v1.Health\x12&\n\x08problems\x18\x08 \x03(\x0b\x32\x14.calicopy.v1.Problem\x12+\n\x07speaker\x18\t \x01(\x0b\x32\x1a.calicopy.v1.SpeakerStatus\x12#\n\x03\x66ib\x18\n \x01(\x0b\x32\x16.calicopy.v1.FibStatus\x12%\n\x04ipam\x18\x0b \x01(\x0b\x32\x17.calicopy.v1.IpamStatus\x12\'\n\x05peers\x18\x0c \x01(\x0b\x32\x18.calicopy.v1.PeerSummary\x12\x37\n\x08\x63ounters\x18\x0e \x03(\x0b\x32%.calicopy.v1.NodeStatus.CountersEntry\x12\x13\n\x0b\x63onfig_file\x18\x0f \x01(\t\x12\'\n\x05\x64rain\x18\x10 \x01(\x0b\x32\x18.calicopy.v1.DrainStatus\x12*\n\x07tunnels\x18\x11 \x03(\x0b\x32\x19.calicopy.v1.TunnelStatus\x12-\n\tnext_hops\x18\x12 \x03(\x0b\x32\x1a.calicopy.v1.NextHopStatus\x12\x14\n\x0cworkload_mtu\x18\x13 \x01(\r\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01J\x04\x08\r\x10\x0eR\x06tunnel\"\xb5\x01\n\x0b\x44rainStatus\x12&\n\x05phase\x18\x01 \x01(\x0e\x32\x17.calicopy.v1.DrainPhase\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06wait_s\x18\x03 \x01(\x01\x12\x0f\n\x07waiting\x18\x04 \x01(\x04\x12\x1b\n\x13without_alternative\x18\x05 \x03(\t\x12\x15\n\rwithout_count\x18\x06 \x01(\x04\"=\n\x0c\x44rainRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\x12\x13\n\x06wait_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_wait_s\"e\n\rDrainResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\'\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x18.calicopy.v1.DrainStatus\x12\x0c\n\x04last\x18\x04 \x01(\x08\"\x10\n\x0eUndrainRequest\"&\n\x0fUndrainResponse\x12\x13\n\x0bwas_drained\x18\x01 \x01(\x08\"Q\n\x07Problem\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12#\n\x06reason\x18\x03 \x01(\x0b\x32\x13.calicopy.v1.Reason\"T\n\rSpeakerStatus\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x12\n\nlast_error\x18\x04 \x01(\t\"\x83\x01\n\tFibStatus\x12\x0f\n\x07\x64\x65sired\x18\x01 \x01(\x04\x12\x11\n\tinstalled\x18\x02 \x01(\x04\x12\x0f\n\x07pending\x18\x03 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x04\x12\x0f\n\x07in_sync\x18\x05 \x01(\x08\x12\x10\n\x08protocol\x18\x06 \x01(\r\x12\x0e\n\x06metric\x18\x07 \x01(\r\"\x97\x01\n\nIpamStatus\x12\x0e\n\x06\x62locks\x18\x01 \x01(\r\x12\x16\n\x0epending_blocks\x18\x02 \x01(\r\x12\x10\n\x08\x61ssigned\x18\x03 \x01(\r\x12\x0c\n\x04\x66ree\x18\x04 \x01(\r\x12\x11\n\tconflicts\x18\x05 \x01(\r\x12.\n\x08\x66\x61milies\x18\x06 \x03(\x0b\x32\x1c.calicopy.v1.FamilyAddresses\"V\n\x0f\x46\x61milyAddresses\x12#\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x13.calicopy.v1.Family\x12\x10\n\x08\x61ssigned\x18\x02 \x01(\r\x12\x0c\n\x04\x66ree\x18\x03 \x01(\r\"1\n\x0bPeerSummary\x12\r\n\x05total\x18\x01 \x01(\r\x12\x13\n\x0b\x65stablished\x18\x02 \x01(\r\"\xc1\x01\n\x0cTunnelStatus\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\n\n\x02up\x18\x02 \x01(\x08\x12\x0b\n\x03mtu\x18\x04 \x01(\r\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x15\n\rencapsulation\x18\x06 \x01(\t\x12\x0c\n\x04used\x18\x07 \x01(\x08\x12\x11\n\taddresses\x18\x08 \x03(\t\x12\x1d\n\x10stranger_packets\x18\t \x01(\x04H\x00\x88\x01\x01\x42\x13\n\x11_stranger_packetsJ\x04\x08\x03\x10\x04R\x07\x61\x64\x64ress\"\x93\x01\n\rNextHopStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x15\n\rencapsulation\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x0f\n\x07gateway\x18\x05 \x01(\t\x12\x0b\n\x03mtu\x18\x06 \x01(\r\x12\x0f\n\x07pod_mtu\x18\x07 \x01(\r\x12\r\n\x05pools\x18\x08 \x03(\t*m\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n\tHEALTH_OK\x10\x01\x12\x13\n\x0fHEALTH_STARTING\x10\x02\x12\x13\n\x0fHEALTH_DEGRADED\x10\x03\x12\x12\n\x0eHEALTH_DRAINED\x10\x04*t\n\nDrainPhase\x12\x1b\n\x17\x44RAIN_PHASE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44RAIN_PHASE_ACTIVE\x10\x01\x12\x18\n\x14\x44RAIN_PHASE_DRAINING\x10\x02\x12\x17\n\x13\x44RAIN_PHASE_DRAINED\x10\x03\x32\xe1\x01\n\x0bNodeService\x12J\n\tGetStatus\x12\x1d.calicopy.v1.GetStatusRequest\x1a\x1e.calicopy.v1.GetStatusResponse\x12@\n\x05\x44rain\x12\x19.calicopy.v1.DrainRequest\x1a\x1a.calicopy.v1.DrainResponse0\x01\x12\x44\n\x07Undrain\x12\x1b.calicopy.v1.UndrainRequest\x1a\x1c.calicopy.v1.UndrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61licopy/v1/node.proto\x12\x0b\x63\x61licopy.v1\x1a\x17\x63\x61licopy/v1/types.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n\x10GetStatusRequest\"<\n\x11GetStatusResponse\x12\'\n\x06status\x18\x01 \x01(\x0b\x32\x17.calicopy.v1.NodeStatus\"\x82\x06\n\nNodeStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\trouter_id\x18\x02 \x01(\t\x12\x0b\n\x03\x61sn\x18\x03 \x01(\r\x12\x11\n\taddresses\x18\x04 \x03(\t\x12\x0f\n\x07version\x18\x05 \x01(\t\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x06health\x18\x07 \x01(\x0e\x32\x13.calicopy.v1.Health\x12&\n\x08problems\x18\x08 \x03(\x0b\x32\x14.calicopy.v1.Problem\x12+\n\x07speaker\x18\t \x01(\x0b\x32\x1a.calicopy.v1.SpeakerStatus\x12#\n\x03\x66ib\x18\n \x01(\x0b\x32\x16.calicopy.v1.FibStatus\x12%\n\x04ipam\x18\x0b \x01(\x0b\x32\x17.calicopy.v1.IpamStatus\x12\'\n\x05peers\x18\x0c \x01(\x0b\x32\x18.calicopy.v1.PeerSummary\x12\x37\n\x08\x63ounters\x18\x0e \x03(\x0b\x32%.calicopy.v1.NodeStatus.CountersEntry\x12\x13\n\x0b\x63onfig_file\x18\x0f \x01(\t\x12\'\n\x05\x64rain\x18\x10 \x01(\x0b\x32\x18.calicopy.v1.DrainStatus\x12*\n\x07tunnels\x18\x11 \x03(\x0b\x32\x19.calicopy.v1.TunnelStatus\x12-\n\tnext_hops\x18\x12 \x03(\x0b\x32\x1a.calicopy.v1.NextHopStatus\x12\x14\n\x0cworkload_mtu\x18\x13 \x01(\r\x12\r\n\x05ready\x18\x14 \x01(\x08\x12%\n\x07reasons\x18\x15 \x03(\x0b\x32\x14.calicopy.v1.Problem\x12&\n\x08\x64\x65graded\x18\x16 \x03(\x0b\x32\x14.calicopy.v1.Problem\x1a/\n\rCountersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01J\x04\x08\r\x10\x0eR\x06tunnel\"\xb5\x01\n\x0b\x44rainStatus\x12&\n\x05phase\x18\x01 \x01(\x0e\x32\x17.calicopy.v1.DrainPhase\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06wait_s\x18\x03 \x01(\x01\x12\x0f\n\x07waiting\x18\x04 \x01(\x04\x12\x1b\n\x13without_alternative\x18\x05 \x03(\t\x12\x15\n\rwithout_count\x18\x06 \x01(\x04\"=\n\x0c\x44rainRequest\x12\r\n\x05\x66orce\x18\x01 \x01(\x08\x12\x13\n\x06wait_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_wait_s\"e\n\rDrainResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\'\n\x05\x64rain\x18\x03 \x01(\x0b\x32\x18.calicopy.v1.DrainStatus\x12\x0c\n\x04last\x18\x04 \x01(\x08\"\x10\n\x0eUndrainRequest\"&\n\x0fUndrainResponse\x12\x13\n\x0bwas_drained\x18\x01 \x01(\x08\"Q\n\x07Problem\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0e\n\x06object\x18\x02 \x01(\t\x12#\n\x06reason\x18\x03 \x01(\x0b\x32\x13.calicopy.v1.Reason\"T\n\rSpeakerStatus\x12\x10\n\x08\x61ttached\x18\x01 \x01(\x08\x12\x10\n\x08instance\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x12\n\nlast_error\x18\x04 \x01(\t\"\x83\x01\n\tFibStatus\x12\x0f\n\x07\x64\x65sired\x18\x01 \x01(\x04\x12\x11\n\tinstalled\x18\x02 \x01(\x04\x12\x0f\n\x07pending\x18\x03 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x04 \x01(\x04\x12\x0f\n\x07in_sync\x18\x05 \x01(\x08\x12\x10\n\x08protocol\x18\x06 \x01(\r\x12\x0e\n\x06metric\x18\x07 \x01(\r\"\x97\x01\n\nIpamStatus\x12\x0e\n\x06\x62locks\x18\x01 \x01(\r\x12\x16\n\x0epending_blocks\x18\x02 \x01(\r\x12\x10\n\x08\x61ssigned\x18\x03 \x01(\r\x12\x0c\n\x04\x66ree\x18\x04 \x01(\r\x12\x11\n\tconflicts\x18\x05 \x01(\r\x12.\n\x08\x66\x61milies\x18\x06 \x03(\x0b\x32\x1c.calicopy.v1.FamilyAddresses\"V\n\x0f\x46\x61milyAddresses\x12#\n\x06\x66\x61mily\x18\x01 \x01(\x0e\x32\x13.calicopy.v1.Family\x12\x10\n\x08\x61ssigned\x18\x02 \x01(\r\x12\x0c\n\x04\x66ree\x18\x03 \x01(\r\"1\n\x0bPeerSummary\x12\r\n\x05total\x18\x01 \x01(\r\x12\x13\n\x0b\x65stablished\x18\x02 \x01(\r\"\xc1\x01\n\x0cTunnelStatus\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\n\n\x02up\x18\x02 \x01(\x08\x12\x0b\n\x03mtu\x18\x04 \x01(\r\x12\r\n\x05\x65rror\x18\x05 \x01(\t\x12\x15\n\rencapsulation\x18\x06 \x01(\t\x12\x0c\n\x04used\x18\x07 \x01(\x08\x12\x11\n\taddresses\x18\x08 \x03(\t\x12\x1d\n\x10stranger_packets\x18\t \x01(\x04H\x00\x88\x01\x01\x42\x13\n\x11_stranger_packetsJ\x04\x08\x03\x10\x04R\x07\x61\x64\x64ress\"\xbf\x01\n\rNextHopStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x15\n\rencapsulation\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x0f\n\x07gateway\x18\x05 \x01(\t\x12\x0b\n\x03mtu\x18\x06 \x01(\r\x12\x0f\n\x07pod_mtu\x18\x07 \x01(\r\x12\r\n\x05pools\x18\x08 \x03(\t\x12*\n\x07\x61nswers\x18\t \x03(\x0b\x32\x19.calicopy.v1.TunnelAnswer*m\n\x06Health\x12\x16\n\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n\tHEALTH_OK\x10\x01\x12\x13\n\x0fHEALTH_STARTING\x10\x02\x12\x13\n\x0fHEALTH_DEGRADED\x10\x03\x12\x12\n\x0eHEALTH_DRAINED\x10\x04*t\n\nDrainPhase\x12\x1b\n\x17\x44RAIN_PHASE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x44RAIN_PHASE_ACTIVE\x10\x01\x12\x18\n\x14\x44RAIN_PHASE_DRAINING\x10\x02\x12\x17\n\x13\x44RAIN_PHASE_DRAINED\x10\x03\x32\xe1\x01\n\x0bNodeService\x12J\n\tGetStatus\x12\x1d.calicopy.v1.GetStatusRequest\x1a\x1e.calicopy.v1.GetStatusResponse\x12@\n\x05\x44rain\x12\x19.calicopy.v1.DrainRequest\x1a\x1a.calicopy.v1.DrainResponse0\x01\x12\x44\n\x07Undrain\x12\x1b.calicopy.v1.UndrainRequest\x1a\x1c.calicopy.v1.UndrainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,44 +35,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_NODESTATUS_COUNTERSENTRY']._loaded_options = None
   _globals['_NODESTATUS_COUNTERSENTRY']._serialized_options = b'8\001'
-  _globals['_HEALTH']._serialized_start=2208
-  _globals['_HEALTH']._serialized_end=2317
-  _globals['_DRAINPHASE']._serialized_start=2319
-  _globals['_DRAINPHASE']._serialized_end=2435
+  _globals['_HEALTH']._serialized_start=2346
+  _globals['_HEALTH']._serialized_end=2455
+  _globals['_DRAINPHASE']._serialized_start=2457
+  _globals['_DRAINPHASE']._serialized_end=2573
   _globals['_GETSTATUSREQUEST']._serialized_start=97
   _globals['_GETSTATUSREQUEST']._serialized_end=115
   _globals['_GETSTATUSRESPONSE']._serialized_start=117
   _globals['_GETSTATUSRESPONSE']._serialized_end=177
   _globals['_NODESTATUS']._serialized_start=180
-  _globals['_NODESTATUS']._serialized_end=856
-  _globals['_NODESTATUS_COUNTERSENTRY']._serialized_start=795
-  _globals['_NODESTATUS_COUNTERSENTRY']._serialized_end=842
-  _globals['_DRAINSTATUS']._serialized_start=859
-  _globals['_DRAINSTATUS']._serialized_end=1040
-  _globals['_DRAINREQUEST']._serialized_start=1042
-  _globals['_DRAINREQUEST']._serialized_end=1103
-  _globals['_DRAINRESPONSE']._serialized_start=1105
-  _globals['_DRAINRESPONSE']._serialized_end=1206
-  _globals['_UNDRAINREQUEST']._serialized_start=1208
-  _globals['_UNDRAINREQUEST']._serialized_end=1224
-  _globals['_UNDRAINRESPONSE']._serialized_start=1226
-  _globals['_UNDRAINRESPONSE']._serialized_end=1264
-  _globals['_PROBLEM']._serialized_start=1266
-  _globals['_PROBLEM']._serialized_end=1347
-  _globals['_SPEAKERSTATUS']._serialized_start=1349
-  _globals['_SPEAKERSTATUS']._serialized_end=1433
-  _globals['_FIBSTATUS']._serialized_start=1436
-  _globals['_FIBSTATUS']._serialized_end=1567
-  _globals['_IPAMSTATUS']._serialized_start=1570
-  _globals['_IPAMSTATUS']._serialized_end=1721
-  _globals['_FAMILYADDRESSES']._serialized_start=1723
-  _globals['_FAMILYADDRESSES']._serialized_end=1809
-  _globals['_PEERSUMMARY']._serialized_start=1811
-  _globals['_PEERSUMMARY']._serialized_end=1860
-  _globals['_TUNNELSTATUS']._serialized_start=1863
-  _globals['_TUNNELSTATUS']._serialized_end=2056
-  _globals['_NEXTHOPSTATUS']._serialized_start=2059
-  _globals['_NEXTHOPSTATUS']._serialized_end=2206
-  _globals['_NODESERVICE']._serialized_start=2438
-  _globals['_NODESERVICE']._serialized_end=2663
+  _globals['_NODESTATUS']._serialized_end=950
+  _globals['_NODESTATUS_COUNTERSENTRY']._serialized_start=889
+  _globals['_NODESTATUS_COUNTERSENTRY']._serialized_end=936
+  _globals['_DRAINSTATUS']._serialized_start=953
+  _globals['_DRAINSTATUS']._serialized_end=1134
+  _globals['_DRAINREQUEST']._serialized_start=1136
+  _globals['_DRAINREQUEST']._serialized_end=1197
+  _globals['_DRAINRESPONSE']._serialized_start=1199
+  _globals['_DRAINRESPONSE']._serialized_end=1300
+  _globals['_UNDRAINREQUEST']._serialized_start=1302
+  _globals['_UNDRAINREQUEST']._serialized_end=1318
+  _globals['_UNDRAINRESPONSE']._serialized_start=1320
+  _globals['_UNDRAINRESPONSE']._serialized_end=1358
+  _globals['_PROBLEM']._serialized_start=1360
+  _globals['_PROBLEM']._serialized_end=1441
+  _globals['_SPEAKERSTATUS']._serialized_start=1443
+  _globals['_SPEAKERSTATUS']._serialized_end=1527
+  _globals['_FIBSTATUS']._serialized_start=1530
+  _globals['_FIBSTATUS']._serialized_end=1661
+  _globals['_IPAMSTATUS']._serialized_start=1664
+  _globals['_IPAMSTATUS']._serialized_end=1815
+  _globals['_FAMILYADDRESSES']._serialized_start=1817
+  _globals['_FAMILYADDRESSES']._serialized_end=1903
+  _globals['_PEERSUMMARY']._serialized_start=1905
+  _globals['_PEERSUMMARY']._serialized_end=1954
+  _globals['_TUNNELSTATUS']._serialized_start=1957
+  _globals['_TUNNELSTATUS']._serialized_end=2150
+  _globals['_NEXTHOPSTATUS']._serialized_start=2153
+  _globals['_NEXTHOPSTATUS']._serialized_end=2344
+  _globals['_NODESERVICE']._serialized_start=2576
+  _globals['_NODESERVICE']._serialized_end=2801
 # @@protoc_insertion_point(module_scope)

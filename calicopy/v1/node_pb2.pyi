@@ -46,7 +46,7 @@ class GetStatusResponse(_message.Message):
     def __init__(self, status: _Optional[_Union[NodeStatus, _Mapping]] = ...) -> None: ...
 
 class NodeStatus(_message.Message):
-    __slots__ = ("node", "router_id", "asn", "addresses", "version", "started_at", "health", "problems", "speaker", "fib", "ipam", "peers", "counters", "config_file", "drain", "tunnels", "next_hops", "workload_mtu")
+    __slots__ = ("node", "router_id", "asn", "addresses", "version", "started_at", "health", "problems", "speaker", "fib", "ipam", "peers", "counters", "config_file", "drain", "tunnels", "next_hops", "workload_mtu", "ready", "reasons", "degraded")
     class CountersEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,9 @@ class NodeStatus(_message.Message):
     TUNNELS_FIELD_NUMBER: _ClassVar[int]
     NEXT_HOPS_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_MTU_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
     node: str
     router_id: str
     asn: int
@@ -90,7 +93,10 @@ class NodeStatus(_message.Message):
     tunnels: _containers.RepeatedCompositeFieldContainer[TunnelStatus]
     next_hops: _containers.RepeatedCompositeFieldContainer[NextHopStatus]
     workload_mtu: int
-    def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., asn: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ..., drain: _Optional[_Union[DrainStatus, _Mapping]] = ..., tunnels: _Optional[_Iterable[_Union[TunnelStatus, _Mapping]]] = ..., next_hops: _Optional[_Iterable[_Union[NextHopStatus, _Mapping]]] = ..., workload_mtu: _Optional[int] = ...) -> None: ...
+    ready: bool
+    reasons: _containers.RepeatedCompositeFieldContainer[Problem]
+    degraded: _containers.RepeatedCompositeFieldContainer[Problem]
+    def __init__(self, node: _Optional[str] = ..., router_id: _Optional[str] = ..., asn: _Optional[int] = ..., addresses: _Optional[_Iterable[str]] = ..., version: _Optional[str] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., health: _Optional[_Union[Health, str]] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., speaker: _Optional[_Union[SpeakerStatus, _Mapping]] = ..., fib: _Optional[_Union[FibStatus, _Mapping]] = ..., ipam: _Optional[_Union[IpamStatus, _Mapping]] = ..., peers: _Optional[_Union[PeerSummary, _Mapping]] = ..., counters: _Optional[_Mapping[str, int]] = ..., config_file: _Optional[str] = ..., drain: _Optional[_Union[DrainStatus, _Mapping]] = ..., tunnels: _Optional[_Iterable[_Union[TunnelStatus, _Mapping]]] = ..., next_hops: _Optional[_Iterable[_Union[NextHopStatus, _Mapping]]] = ..., workload_mtu: _Optional[int] = ..., ready: _Optional[bool] = ..., reasons: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., degraded: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ...) -> None: ...
 
 class DrainStatus(_message.Message):
     __slots__ = ("phase", "since", "wait_s", "waiting", "without_alternative", "without_count")
@@ -233,7 +239,7 @@ class TunnelStatus(_message.Message):
     def __init__(self, device: _Optional[str] = ..., up: _Optional[bool] = ..., mtu: _Optional[int] = ..., error: _Optional[str] = ..., encapsulation: _Optional[str] = ..., used: _Optional[bool] = ..., addresses: _Optional[_Iterable[str]] = ..., stranger_packets: _Optional[int] = ...) -> None: ...
 
 class NextHopStatus(_message.Message):
-    __slots__ = ("node", "address", "encapsulation", "device", "gateway", "mtu", "pod_mtu", "pools")
+    __slots__ = ("node", "address", "encapsulation", "device", "gateway", "mtu", "pod_mtu", "pools", "answers")
     NODE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ENCAPSULATION_FIELD_NUMBER: _ClassVar[int]
@@ -242,6 +248,7 @@ class NextHopStatus(_message.Message):
     MTU_FIELD_NUMBER: _ClassVar[int]
     POD_MTU_FIELD_NUMBER: _ClassVar[int]
     POOLS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
     node: str
     address: str
     encapsulation: str
@@ -250,4 +257,5 @@ class NextHopStatus(_message.Message):
     mtu: int
     pod_mtu: int
     pools: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, node: _Optional[str] = ..., address: _Optional[str] = ..., encapsulation: _Optional[str] = ..., device: _Optional[str] = ..., gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., pod_mtu: _Optional[int] = ..., pools: _Optional[_Iterable[str]] = ...) -> None: ...
+    answers: _containers.RepeatedCompositeFieldContainer[_types_pb2.TunnelAnswer]
+    def __init__(self, node: _Optional[str] = ..., address: _Optional[str] = ..., encapsulation: _Optional[str] = ..., device: _Optional[str] = ..., gateway: _Optional[str] = ..., mtu: _Optional[int] = ..., pod_mtu: _Optional[int] = ..., pools: _Optional[_Iterable[str]] = ..., answers: _Optional[_Iterable[_Union[_types_pb2.TunnelAnswer, _Mapping]]] = ...) -> None: ...

@@ -24,15 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61licopy/v1/types.proto\x12\x0b\x63\x61licopy.v1\"7\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t*B\n\x06\x46\x61mily\x12\x16\n\x12\x46\x41MILY_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46\x41MILY_IPV4\x10\x01\x12\x0f\n\x0b\x46\x41MILY_IPV6\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x63\x61licopy/v1/types.proto\x12\x0b\x63\x61licopy.v1\"o\n\x0cTunnelAnswer\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x14\n\x07\x61nswers\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\rround_trip_ms\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\n\n\x08_answersB\x10\n\x0e_round_trip_ms\"7\n\x06Reason\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06source\x18\x03 \x01(\t*B\n\x06\x46\x61mily\x12\x16\n\x12\x46\x41MILY_UNSPECIFIED\x10\x00\x12\x0f\n\x0b\x46\x41MILY_IPV4\x10\x01\x12\x0f\n\x0b\x46\x41MILY_IPV6\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'calicopy.v1.types_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FAMILY']._serialized_start=97
-  _globals['_FAMILY']._serialized_end=163
-  _globals['_REASON']._serialized_start=40
-  _globals['_REASON']._serialized_end=95
+  _globals['_FAMILY']._serialized_start=210
+  _globals['_FAMILY']._serialized_end=276
+  _globals['_TUNNELANSWER']._serialized_start=40
+  _globals['_TUNNELANSWER']._serialized_end=151
+  _globals['_REASON']._serialized_start=153
+  _globals['_REASON']._serialized_end=208
 # @@protoc_insertion_point(module_scope)

@@ -14,6 +14,16 @@ FAMILY_UNSPECIFIED: Family
 FAMILY_IPV4: Family
 FAMILY_IPV6: Family
 
+class TunnelAnswer(_message.Message):
+    __slots__ = ("address", "answers", "round_trip_ms")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    ROUND_TRIP_MS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    answers: bool
+    round_trip_ms: float
+    def __init__(self, address: _Optional[str] = ..., answers: _Optional[bool] = ..., round_trip_ms: _Optional[float] = ...) -> None: ...
+
 class Reason(_message.Message):
     __slots__ = ("code", "message", "source")
     CODE_FIELD_NUMBER: _ClassVar[int]

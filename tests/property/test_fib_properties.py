@@ -4,11 +4,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fibs import led, reached, write
-from fibstates import BLOCKS, ETH0, HOSTS, V4, State, bring_in, states
-from hypothesis import given
+from fibstates import BLOCKS, ETH0, FAR, HOSTS, NODES, V4, State, bring_in, states
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calicopy.fib import BLACKHOLE, Fib
+from calicopy.fib.types import HELD_PROTOCOL
 from calicopy.kernel.fake import FailureFlag, FakeKernel, Held
 from calicopy.net import Prefix
 
@@ -173,3 +174,40 @@ def test_a_restart_while_nodes_are_gone_rewrites_no_route_when_they_are_back(sta
     apply(second, kernel, 0.0)
     assert {key: held.target for key, held in kernel.table.items()} == table
     assert reached(kernel) == led(second)
+
+
+@settings(max_examples=60)
+@given(states, states, st.lists(st.integers(0, 9), min_size=1, max_size=3), st.booleans(), st.booleans())
+def test_what_bfd_holds_stays_a_blackhole_out_of_all_groups_until_it_is_dead_or_let_go_of(
+    before: State, after: State, picks: list[int], restart: bool, let_go: bool
+) -> None:
+    kernel, fib = FakeKernel(), Fib()
+    fib.kernel_state(kernel.dump_now())
+    bring_in(fib, replace(before, dead=frozenset()))
+    apply(fib, kernel, 0.0)
+    singles = sorted(number for number, one in kernel.our_objects().items() if one.hop is not None)
+    held = {singles[pick % len(singles)] for pick in picks} if singles else set()
+    for number in held:
+        changed = kernel.hold(number)
+        if not restart:
+            fib.next_hops_changed({one: kernel.our_objects().get(one) for one in changed})
+    if restart:
+        fib = Fib()
+        fib.kernel_state(kernel.dump_now())
+    # On the way to what comes after, no message may touch a hold, but to take it away.
+    bring_in(fib, replace(after, dead=frozenset()))
+    apply(fib, kernel, 0.0)
+    for number in held & kernel.objects.keys():
+        assert kernel.objects[number].protocol == HELD_PROTOCOL
+        groups = [one.object.members for one in kernel.objects.values() if number in dict(one.object.members)]
+        assert all(len(members) == 1 for members in groups)
+    if let_go:
+        fib.abandon_holds()
+    else:
+        fib.set_dead_next_hops(frozenset((NODES | FAR).values()))
+    apply(fib, kernel, 0.0)
+    fib.set_dead_next_hops(frozenset())
+    fib.allow_sweep(True)
+    apply(fib, kernel, 100.0)
+    assert kernel.ours() == dict(fib.desired(V4))
+    assert reached(kernel) == led(fib)

@@ -1,13 +1,14 @@
 """Pictures of the node as a whole: status, pools, blocks, addresses, and what is wrong."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from calicopy.core.core import Core
 from calicopy.core.drain_state import DrainPhase
+from calicopy.core.ready import TUNNEL_SILENT, is_told, readiness
 from calicopy.core.show.peer import session_problems
 from calicopy.core.show.route import SHADOWED, described
-from calicopy.core.show.ways import foreign_sources, next_hop_views, tunnel_views
+from calicopy.core.show.ways import NO_ROUND_TRIPS, foreign_sources, next_hop_views, tunnel_views
 from calicopy.core.views import (
     AddressView,
     BlockState,
@@ -32,8 +33,6 @@ _BLOCK_STATES = {
     IpamState.RETIRING: BlockState.RETIRING,
 }
 
-MEANT = {"drained", "draining", "change-under-way", "startup-differs"}
-"""Codes of what an operator should see, but has brought about: the node is well all the same."""
 
 
 def status_view(
@@ -45,9 +44,10 @@ def status_view(
     counters: dict[str, int],
     more: Sequence[ProblemView] = (),
     ways: bool = False,
+    round_trips: Mapping[IPAddress, float] = NO_ROUND_TRIPS,
 ) -> NodeStatusView:
     """The whole status; `counters` and the problems in `more` are those of the edges, added to the core's own. The ways
-    to the other nodes with `ways` alone.
+    to the other nodes with `ways` alone, with the `round_trips` of their tunnel addresses, in seconds.
     """
     found = (*problems(core), *more)
     return NodeStatusView(
@@ -71,7 +71,8 @@ def status_view(
         config_file=config_file,
         drain=core.drainer.view(),
         workload_mtu=core.host.workload_mtu,
-        next_hops=next_hop_views(core) if ways else (),
+        next_hops=next_hop_views(core, round_trips) if ways else (),
+        readiness=readiness(core, found),
     )
 
 
@@ -95,7 +96,7 @@ def _router_id(core: Core) -> IPAddress:
 
 
 def _health(core: Core, found: tuple[ProblemView, ...]) -> Health:
-    if any(problem.reason.code not in MEANT and not problem.reason.code.startswith("waiting") for problem in found):
+    if any(map(is_told, found)):
         return Health.DEGRADED
     if core.drainer.phase is not DrainPhase.ACTIVE:
         return Health.DRAINED
@@ -159,6 +160,9 @@ def problems(core: Core) -> Iterator[ProblemView]:
         yield _problem("tunnel", node, "foreign-source", text)
     for device, error in core.host.tunnels.problems().items():
         yield _problem("tunnel", device, "tunnel-failed", error)
+    for node, tunnel in core.host.probes.silent():
+        text = f"the tunnel address {tunnel} of node {node} does not answer: packets between its pods and ours are lost"
+        yield _problem("tunnel", node, TUNNEL_SILENT, text)
 
 
 def _links(core: Core) -> Iterator[ProblemView]:

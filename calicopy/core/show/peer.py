@@ -1,11 +1,12 @@
 """Pictures of one BGP session for the API, and what is wrong between sessions: reading only."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from calicopy.bgp import GracefulRestart, Negotiated
 from calicopy.core.core import Core
 from calicopy.core.peering.peer import Notice, Peer, Phase
+from calicopy.core.show.ways import NO_ROUND_TRIPS, tunnel_answers
 from calicopy.core.views import (
     CapabilitiesView,
     NotificationView,
@@ -19,14 +20,18 @@ from calicopy.core.views import (
     RestartView,
     TimersView,
 )
-from calicopy.net import Family
+from calicopy.net import Family, IPAddress
 from calicopy.rib import ImportReason
 
 Clock = Callable[[float], float]
 
 
-def peer_view(core: Core, peer: Peer, clock: Clock) -> PeerView:
-    """One session. `clock` turns the core's monotonic seconds into wall-clock seconds."""
+def peer_view(
+    core: Core, peer: Peer, clock: Clock, round_trips: Mapping[IPAddress, float] = NO_ROUND_TRIPS
+) -> PeerView:
+    """One session. `clock` turns the core's monotonic seconds into wall-clock seconds; `round_trips`: of the tunnel
+    addresses that answered, in seconds.
+    """
     session, negotiated = peer.configured, peer.negotiated
     restart = negotiated.graceful_restart if negotiated else None
     return PeerView(
@@ -52,6 +57,7 @@ def peer_view(core: Core, peer: Peer, clock: Clock) -> PeerView:
         graceful_restart_time_s=restart.restart_time_s if restart else 0,
         malformed_updates=peer.counters.malformed_updates,
         details=_details(core, peer, clock),
+        tunnels=tunnel_answers(core, session.node, round_trips) if session.node is not None else (),
     )
 
 

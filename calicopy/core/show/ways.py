@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from calicopy.config.model import PoolEntry, selects
 from calicopy.config.nodeconfig import ClusterNode
 from calicopy.core.core import Core
-from calicopy.core.views import NextHopView, TunnelView
+from calicopy.core.views import NextHopView, TunnelAnswerView, TunnelView
 from calicopy.fib.resolution import crosses_subnet
 from calicopy.net import Encapsulation, EncapsulationMode, Family, IPAddress
 from calicopy.net.nexthop import NextHopFacts
+
+NO_ROUND_TRIPS: Mapping[IPAddress, float] = {}
 
 
 def tunnel_views(core: Core, counters: Mapping[str, int]) -> tuple[TunnelView, ...]:
@@ -33,8 +35,18 @@ def _tunnel(core: Core, one: Encapsulation, counters: Mapping[str, int]) -> Tunn
     )
 
 
-def next_hop_views(core: Core) -> tuple[NextHopView, ...]:
+def tunnel_answers(core: Core, node: str, round_trips: Mapping[IPAddress, float]) -> tuple[TunnelAnswerView, ...]:
+    """The tunnel addresses of another node. `round_trips`: of the last answers, in seconds."""
+    probes = core.host.probes
+    return tuple(
+        TunnelAnswerView(address, probes.answers.get(address), round_trips.get(address))
+        for address in probes.nodes.get(node, ())
+    )
+
+
+def next_hop_views(core: Core, round_trips: Mapping[IPAddress, float]) -> tuple[NextHopView, ...]:
     """How packets to pods of each other node leave: one for each encapsulation in use towards it."""
+    cidrs = {pool.label: pool.cidr for pool in core.node.cluster.pools}
     links = {interface.ifindex: interface for interface in core.host.interfaces}
     views = []
     for node, address, encapsulation, pools in _ways(core):
@@ -51,6 +63,11 @@ def next_hop_views(core: Core) -> tuple[NextHopView, ...]:
                 mtu=mtu,
                 pod_mtu=_pod_mtu(core, encapsulation, mtu),
                 pools=pools,
+                answers=tuple(
+                    one
+                    for one in tunnel_answers(core, node, round_trips)
+                    if any(one.address in cidrs[pool] for pool in pools)
+                ),
             )
         )
     return tuple(views)

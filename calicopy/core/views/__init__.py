@@ -23,7 +23,9 @@ from calicopy.core.views.node import (
     NextHopView,
     NodeStatusView,
     ProblemView,
+    ReadinessView,
     SpeakerView,
+    TunnelAnswerView,
     TunnelView,
 )
 from calicopy.core.views.peer import (
@@ -90,6 +92,7 @@ __all__ = [
     "PoolView",
     "ProblemView",
     "ProgressView",
+    "ReadinessView",
     "ReasonView",
     "RestartView",
     "RoutePlan",
@@ -99,6 +102,7 @@ __all__ = [
     "SessionPlan",
     "SpeakerView",
     "TimersView",
+    "TunnelAnswerView",
     "TunnelView",
     "UnderWayView",
     "WorkloadView",

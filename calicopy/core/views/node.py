@@ -96,6 +96,32 @@ class NextHopView:
     mtu: int
     pod_mtu: int
     pools: tuple[str, ...]
+    answers: tuple[TunnelAnswerView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelAnswerView:
+    """A tunnel address of another node, and whether it answers through the tunnel; None: not known yet, or not asked.
+
+    `round_trip_s`: of the last answer, in seconds.
+    """
+
+    address: IPAddress
+    answers: bool | None = None
+    round_trip_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadinessView:
+    """Whether the node does its work: it is ready while there are no `reasons`. `degraded`: what is wrong besides."""
+
+    reasons: tuple[ProblemView, ...] = ()
+    degraded: tuple[ProblemView, ...] = ()
+
+    @property
+    def ready(self) -> bool:
+        """Whether work may be given to the node."""
+        return not self.reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +147,4 @@ class NodeStatusView:
     drain: DrainView | None = None
     workload_mtu: int = 0
     next_hops: tuple[NextHopView, ...] = ()
+    readiness: ReadinessView = ReadinessView()

@@ -5,6 +5,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from calicopy.core.views.node import TunnelAnswerView
 from calicopy.net import Family, IPAddress
 from calicopy.policy import AdvertiseScope, LimitAction
 from calicopy.seam.speaker import FsmState
@@ -61,6 +62,7 @@ class PeerView:
     graceful_restart_time_s: int
     malformed_updates: int
     details: PeerDetails
+    tunnels: tuple[TunnelAnswerView, ...] = ()
 
 
 class PeerRole(enum.Enum):

@@ -10,6 +10,7 @@ import pytest
 from fibs import blocks
 
 from calicopy.fib.types import (
+    HELD_PROTOCOL,
     NEXT_HOP_IDS,
     Hop,
     NextHopChange,
@@ -143,6 +144,28 @@ async def test_an_id_that_another_process_took_is_foreign_and_stays_as_it_is(net
     assert netns.ip("nexthop show") == before
     dump = await kernel.dump()
     assert (dump.next_hops, dump.foreign_ids) == ({}, {FIRST + 1})
+
+
+async def test_a_blackhole_that_bfd_holds_is_ours_and_overwritten_only_on_purpose(netns, kernel: Kernel) -> None:
+    index = netns.index("va")
+    netns.ip("link set lo up")
+    one = via(1, index, "192.168.0.2")
+    assert await done(kernel, add(one, group(2, 1)))
+    netns.ip(f"nexthop replace id {FIRST + 1} blackhole protocol {HELD_PROTOCOL}")
+    held = NextHopObject(FIRST + 1, V4, held=True)
+    assert await kernel.read_next_hops([FIRST + 1]) == {FIRST + 1: held}
+    dump = await kernel.dump()
+    assert dump.next_hops is not None
+    assert (dump.next_hops[FIRST + 1], dump.foreign_ids) == (held, frozenset())
+    for change in (*replace(one), *add(one)):
+        (result,) = await kernel.write_next_hops([change])
+        assert (result.held, result.errno) == (True, errno.EBUSY)
+    own = NextHopObject(FIRST + 1, V4)
+    assert await done(kernel, [NextHopChange(NextHopOp.REPLACE, own, over_hold=True)])
+    assert await kernel.read_next_hops([FIRST + 1]) == {FIRST + 1: own}
+    assert await done(kernel, replace(one))
+    netns.ip(f"nexthop replace id {FIRST + 1} blackhole protocol {HELD_PROTOCOL}")
+    assert await done(kernel, delete(group(2, 1), one))
 
 
 async def test_an_add_that_meets_an_object_of_ours_brings_it_to_what_is_wanted(netns, kernel: Kernel) -> None:

@@ -43,7 +43,8 @@ async def test_the_first_change_after_the_first_watcher_came_is_told() -> None:
     changes: Changes
     loop = CoreLoop(core, lambda command: None, lambda: changes.happened())
     backend = AgentBackend(
-        core, loop.post, config_file="test", edge_counters=dict, match_route=None, count_packets=None
+        core, loop.post, config_file="test", edge_counters=dict, match_route=None, count_packets=None,
+            round_trips={},
     )
     changes = Changes(core, backend)
     tasks = [asyncio.create_task(loop.run()), asyncio.create_task(changes.run())]

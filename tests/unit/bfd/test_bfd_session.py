@@ -88,6 +88,16 @@ def test_who_still_hears_is_told_at_once_that_the_other_does_not() -> None:
     assert [session.downs for session in link.ends] == [1, 1]
 
 
+def test_the_reason_of_a_failure_is_said_until_the_session_is_up_again() -> None:
+    session = session_in(State.UP)
+    session.receive(said(state=State.DOWN), NOW)
+    session.receive(said(state=State.DOWN), NOW)
+    assert (session.state, session.diagnostic) == (State.INIT, Diagnostic.NEIGHBOR_SIGNALED_DOWN)
+    assert packet_of(session.packet()).diagnostic == Diagnostic.NEIGHBOR_SIGNALED_DOWN
+    session.receive(said(state=State.INIT), NOW)
+    assert (session.state, session.diagnostic) == (State.UP, Diagnostic.NONE)
+
+
 def test_admin_down_is_said_at_once_and_is_no_failure_of_either_side() -> None:
     link = up_pair()
     link.ends[0].set_admin_down(True, link.now)
