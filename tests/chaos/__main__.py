@@ -74,7 +74,7 @@ def step(mesh: meshes.Mesh, traffic: Traffic, number: int, one: happenings.Happe
     leaks = {node: mesh.leaked(node) - before[node] for node in mesh.nodes if node not in one.victims}
     wrong += unsettled + lost
     if one.kind not in happenings.GONE:
-        wrong += [f"{node}: {count} packets for pods left by the default route" for node, count in leaks.items() if count]
+        wrong += [f"{node}: {count} packets left by the default route" for node, count in leaks.items() if count]
     longest = max((loss.gap_s for loss in losses), default=0.0)
     return Result(number, one, round(took, 2), sum(loss.packets for loss in losses), round(longest * 1000, 1), others,
                   sum(leaks.values()), wrong)  # fmt: skip

@@ -15,7 +15,13 @@ from dataclasses import dataclass, field, replace
 import labs
 import mesh as meshes
 
-ENCAPSULATIONS = ("none", "vxlan", "udp")
+CHANGES = {
+    "encapsulation": ("none", "vxlan", "udp"),
+    "hold_time_s": ("6", "9", "12"),
+    "relax": ("off", "on"),
+    "bfd_ms": ("100", "200"),
+}
+"""What a file may change, and to what."""
 FOREIGN = "10.244.254.0/24"
 
 
@@ -124,6 +130,8 @@ def apply(doing: Doing) -> None:
             wanted = replace(before, encapsulation=value)
         case "hold_time_s":
             wanted = replace(before, hold_time_s=int(value))
+        case "bfd_ms":
+            wanted = replace(before, bfd_ms=int(value))
         case _:
             wanted = replace(before, relax=value == "on")
     doing.wrong += doing.mesh.apply(wanted)
@@ -254,9 +262,8 @@ def series(seed: int, events: int, nodes: list[str]) -> Iterator[Happening]:
             case "address":
                 what = (chance.choice(("removed", "changed")),)
             case "apply":
-                key = chance.choice(("encapsulation", "encapsulation", "hold_time_s", "relax"))
-                values = {"encapsulation": ENCAPSULATIONS, "hold_time_s": ("6", "9", "12"), "relax": ("off", "on")}[key]
-                what, victim, hold_s = (key, chance.choice(values)), tuple(nodes), 0.0
+                key = chance.choice(("encapsulation", "encapsulation", "hold_time_s", "relax", "bfd_ms"))
+                what, victim, hold_s = (key, chance.choice(CHANGES[key])), tuple(nodes), 0.0
             case "by-hand":
                 what, hold_s = (chance.choice(("routes", "objects")),), 0.0
             case "apply-invalid" | "flap":

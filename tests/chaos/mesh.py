@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 import labs
 
+from calicopy.node import node_services
 from calicopy.v1 import ipam_pb2, ipam_pb2_grpc, node_pb2, node_pb2_grpc
 
 POOL = "10.244.0.0/16"
@@ -24,6 +25,7 @@ CONFIG = "/etc/calicopy/cluster.yaml"
 JOURNAL = "/var/lib/calicopy/journal"
 FOREIGN_PROTOCOL = "99"
 POD = "pod"
+BFD = any(one.name == "bfd" for one in node_services("/run/calicopy", ()))
 CALL_S = 3.0
 RUNS = {
     "agent": r"calicopy agent",
@@ -58,8 +60,8 @@ class Wanted:
     encapsulation: str = "none"
     hold_time_s: int = 9
     relax: bool = False
-    more: str = ""
-    """Further lines of YAML."""
+    bfd_ms: int = 100
+    """Interval of BFD."""
 
     def text(self, addresses: Mapping[str, str]) -> str:
         """The cluster file."""
@@ -68,7 +70,8 @@ class Wanted:
             f"nodes:\n{nodes}pools:\n  - {{name: pods, cidr: {POOL}, encapsulation: {self.encapsulation}}}\n"
             "encapsulation: {decapsulate: [vxlan, udp]}\n"
             f"bgp:\n  hold_time_s: {self.hold_time_s}\n  multipath_relax: {str(self.relax).lower()}\n"
-            f"agent: {{socket_group: nogroup, journal: {JOURNAL}}}\n{self.more}"
+            f"  bfd: {{enabled: {str(BFD).lower()}, interval: {self.bfd_ms}ms}}\n"
+            f"agent: {{socket_group: nogroup, journal: {JOURNAL}}}\n"
         )
 
 
