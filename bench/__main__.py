@@ -16,7 +16,7 @@ from bench.page import write_page
 from bench.report import RESULT, Row, print_table, write_json
 
 BENCHMARKS = (
-    "mesh", "start", "announce", "writer", "receive", "failover", "failures", "bfd", "flap", "drift", "reflect",
+    "mesh", "start", "announce", "writer", "receive", "failover", "failures", "bfd", "link", "flap", "drift", "reflect",
     "encap", "footprint", "cli", "rib", "plan",
 )  # fmt: skip
 
