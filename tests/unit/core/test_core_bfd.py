@@ -12,7 +12,9 @@ from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
+from calicopy.core.explain.explain import explain
 from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, BfdEffect
+from calicopy.core.show import problems
 from calicopy.fib import NextHopOp
 from calicopy.net import Prefix
 from calicopy.rib import DecisionStep, PathState
@@ -264,6 +266,10 @@ def test_nobodys_path_over_a_next_hop_that_fell_is_used_and_another_way_wins() -
     assert script.way(SHARED) == {N3}
     assert script.way() is None
     assert script.core.bfd.why(ip_address(N2)) == "BFD: no packet from it for 300 ms"
+    said = explain(script.core, Prefix.parse(THEIRS), now=script.now + 12).verdict
+    assert "out of use: BFD with n2 went down 12 s ago: no packet from it for 300 ms" in said
+    found = [one.reason.message for one in problems(script.core) if one.reason.code == "bfd-down"]
+    assert found == [f"out of use: {N2}: BFD: no packet from it for 300 ms"]
 
 
 def test_every_address_of_a_node_goes_with_it() -> None:
