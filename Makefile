@@ -21,6 +21,7 @@ help:
 	@echo "make image       the node image calicopy-node:latest"
 	@echo "make image-test  three containers of that image, with pods that ping each other"
 	@echo "make interop     calicopy beside BIRD, FRR, GoBGP and OpenBGPD, as a table; writes build/interop.json and docs/interop.md"
+	@echo "make chaos       a mesh under a random series of faults (SEED=1 EVENTS=50 NODES=6); writes build/chaos-SEED.json"
 	@echo "make bench       measure speed and size, beside BIRD; writes build/bench.json, docs/performance.md and its plot"
 	@echo "make venv        .venv with the calicopy command in it"
 	@echo "make wheel       build/dist/*.whl"
@@ -107,6 +108,14 @@ image-test: deps-image venv
 .PHONY: interop
 interop: deps-test dev
 	@$(PYTHON_IN_VENV) -m tests.interop
+
+# The same seed, number of events and number of nodes are the same series always.
+SEED ?= 1
+EVENTS ?= 50
+NODES ?= 6
+.PHONY: chaos
+chaos: deps-test dev
+	@$(PYTHON_IN_VENV) -m tests.chaos --seed $(SEED) --events $(EVENTS) --nodes $(NODES)
 
 .PHONY: bench
 bench: deps-test dev

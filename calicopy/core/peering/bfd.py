@@ -69,6 +69,7 @@ class Watch:
     out: str = ""
     out_at: float = 0.0
     up_since: float = 0.0
+    detection_us: int = 0  # as long as it was Up: what is Down has none
     ended_at: float = 0.0
     forgiven: str = ""
     fell_at: list[float] = field(default_factory=list)
@@ -111,6 +112,7 @@ class Bfd:
         self.dead: frozenset[IPAddress] = frozenset()
         self.out_of_use: frozenset[IPAddress] = frozenset()
         self._away_since: float | None = now  # the process
+        self._look_over = True  # for marks that a Down of before has left in the kernel
         self._letting_go: frozenset[IPAddress] = frozenset()  # of peers that are watched no more
 
     def configure(self, node: NodeConfig) -> None:
@@ -141,6 +143,7 @@ class Bfd:
         if self.watches and (event.attached, event.reason) != (self.attached, self.reason):
             text = "attached to the BFD process" if event.attached else f"no BFD process: {event.reason}"
             self._say("", "attached" if event.attached else "detached", text)
+        self._look_over = self._look_over or not self.attached
         self.attached, self.reason = event.attached, event.reason
         if event.attached:
             self._away_since = None
@@ -161,6 +164,8 @@ class Bfd:
         before, watch.state = watch.state, state
         if state is None:
             return
+        if state.state is SessionState.UP:
+            watch.detection_us = state.detection_time_us
         if state.state is SessionState.UP and (before is None or before.ups != state.ups or not watch.up_since):
             watch.up_since = min(state.changed_at, now)
         if watch.downs is None or state.downs < watch.downs:  # the first look, at this session or at a new count
@@ -179,7 +184,7 @@ class Bfd:
             self._moved(peer, watch, state)
 
     def _fell(self, peer: Peer, watch: Watch, state: BfdState, now: float) -> None:
-        name, why = peer.configured.name, why_down(state)
+        name, why = peer.configured.name, why_down(state, watch.detection_us or state.detection_time_us)
         watch.forgiven = ""
         if peer.stale_until is not None and not peer.is_up and not state.remote_independent:
             watch.forgiven = "its BFD falls when it restarts (C bit clear), and it does: its routes are kept"
@@ -261,12 +266,22 @@ class Bfd:
         return self.dead is not before
 
     def abandons(self, now: float) -> bool:
-        """Whether what the process may hold counts no more: it is away for long, or nobody is watched."""
+        """Whether marks of holds that are in the kernel count no more: the process is away for long, nobody is watched,
+        or every Down that it told of is taken, and this is the first round since then, or since the kernel was read.
+        """
+        if self._look_over and self.attached and all(watch.taking is None for watch in self._open.values()):
+            self._look_over = False
+            return True
         return not self.watches or (self._away_since is not None and now >= self._away_since + ABANDON_S)
+
+    def look_over(self) -> None:
+        """The kernel was read: what is marked there, and nobody holds any more, is to be let go of."""
+        self._look_over = True
 
     def _collect(self) -> None:
         for key in [key for key, watch in self._open.items() if not watch.out and watch.taking is None]:
             del self._open[key]
+            self._look_over = True
         out = {one for watch in self._open.values() if watch.out for one in watch.next_hops}
         dead = self._letting_go.union(*(watch.next_hops for watch in self._open.values()))
         if out != self.out_of_use:

@@ -18,10 +18,10 @@ DIAGNOSTICS = {
 EXPIRED, SIGNALED = 1, 3
 
 
-def why_down(state: BfdState) -> str:
-    """Why the session is not Up, or last was not, as far as its end knows."""
+def why_down(state: BfdState, detection_us: int) -> str:
+    """Why the session is not Up, or last was not, as far as its end knows. `detection_us` was its detection time."""
     if state.diagnostic == EXPIRED:
-        return f"no packet from it for {state.detection_time_us / 1000:g} ms"
+        return f"no packet from it for {detection_us / 1000:g} ms" if detection_us else diagnostic(EXPIRED)
     if state.diagnostic == SIGNALED:
         return f"it says that the path is down ({diagnostic(state.remote_diagnostic)})"
     return diagnostic(state.diagnostic)

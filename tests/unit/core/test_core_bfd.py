@@ -34,7 +34,7 @@ def bfd(state: SessionState = UP, *, at: float = 1000.0, peer: str = N2, **field
         "remote_state": UP if state is UP else DOWN, "diagnostic": 0 if state is UP else 1, "remote_diagnostic": 0,
         "local_discriminator": 1, "remote_discriminator": 2, "remote_independent": True, "hop": HopMode.MULTI,
         "ups": 1, "downs": 0 if state is UP else 1, "heard": state is UP, "changed_at": at, "tx_interval_us": 100_000,
-        "detection_time_us": 300_000, "remote_detect_mult": 3, "holding": state is DOWN, **fields,
+        "detection_time_us": 300_000 if state is UP else 0, "remote_detect_mult": 3, "holding": state is DOWN, **fields,
     }  # fmt: skip
     return BfdState(peer=peer, state=state, **there)  # type: ignore[arg-type]  # a test's own
 
@@ -181,6 +181,9 @@ def test_the_routes_come_back_when_both_are_up_again() -> None:
     assert script.way() is None
     (view,) = script.core.rib.lookup(*family_and_packed(THEIRS))
     assert (view.state, view.step) == (PathState.LOSING, DecisionStep.BFD_DOWN)
+    (told,) = explain(script.core, Prefix.parse(THEIRS)).paths
+    words = "lost at bfd-down: 10.0.0.2 is out of use (RFC 5882 4.2); BFD: no packet from it for 300 ms"
+    assert told.why == words
     script.wait(60)
     assert script.way() is None
     script.rise()
@@ -383,6 +386,23 @@ def test_a_new_agent_does_not_take_an_old_down_for_a_new_one() -> None:
     script.fall(holding=False).attach(N2).hear(N2, THEIRS).end_of_rib(N2)
     assert script.way() == {N2}
     assert not script.seen(do.ResetPeer)
+
+
+@pytest.mark.parametrize("holding", [True, False])
+def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: bool) -> None:
+    """Seen in a lab: the agent is killed, n2 falls; the new agent has no route to n2, and so no object to write."""
+    script = settled()
+    ours = script.next_hops.ours
+    assert ours is not None
+    (number,) = (one.id for one in ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
+    new = BfdScript(node(), snapshot(OURS))
+    new.next_hops, new.kernel = script.next_hops, script.kernel
+    ours[number] = replace(ours[number], hop=None, held=True)
+    new.boot()
+    new.fall(holding=holding).say(bfd(DOWN, holding=False))
+    new.up(N2)
+    new.rise().hear(N2, THEIRS).end_of_rib(N2)
+    assert new.way() == {N2}
 
 
 def test_a_process_that_forgot_everything_begins_anew() -> None:
