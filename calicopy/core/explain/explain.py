@@ -141,8 +141,7 @@ def _why(core: Core, view: PathView, views: Sequence[PathView], comparison: Comp
         case PathState.MULTIPATH:
             return "shares the load: equal to the best up to the metric"
         case PathState.LOSING:
-            said = core.bfd.why(view.path.next_hop) if view.path.next_hop is not None else ""
-            return _lost(view, views, comparison, core.rib.context) + (f"; {said}" if said else "")
+            return _lost(view, views, comparison, core.rib.context)
         case PathState.REJECTED:
             reason = path_reason(view)
             if reason is None or reason.code == ImportReason.FILTER.value:

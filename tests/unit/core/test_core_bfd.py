@@ -182,7 +182,7 @@ def test_the_routes_come_back_when_both_are_up_again() -> None:
     (view,) = script.core.rib.lookup(*family_and_packed(THEIRS))
     assert (view.state, view.step) == (PathState.LOSING, DecisionStep.BFD_DOWN)
     (told,) = explain(script.core, Prefix.parse(THEIRS)).paths
-    words = "lost at bfd-down: 10.0.0.2 is out of use (RFC 5882 4.2); BFD: no packet from it for 300 ms"
+    words = "out of use: BFD with n2 went down: no packet from it for 300 ms"
     assert told.why == words
     script.wait(60)
     assert script.way() is None
