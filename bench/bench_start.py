@@ -75,8 +75,8 @@ def _claim(fabric: Fabric, nodes: dict[str, tuple[str, list[str]]]) -> list[floa
 
 
 def _restart_with_one_dead(fabric: Fabric) -> list[float]:
-    """Ended, its routes gone as after a boot, its state kept. BIRD with Calico's settings waits for the dead one, 240 s:
-    too long to be measured here.
+    """Ended, its routes gone as after a boot, its state kept. BIRD with Calico's settings waits 240 s for the dead
+    one: too long to be measured here.
     """
     nodes = {"n1": (fabric.address("n1"), [FIRST]), "n2": (fabric.address("n2"), [SECOND]), "n3": ("192.0.2.77", [])}
     other, node = Node(fabric, "n2", cluster(nodes)), Node(fabric, "n1", cluster(nodes))
