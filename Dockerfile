@@ -23,4 +23,7 @@ RUN ln -s /opt/calicopy/bin/calicopy /usr/local/bin/calicopy
 
 # The cluster file is mounted, the state directory too where it is to outlive the container.
 STOPSIGNAL SIGTERM
+# Whether work may be given to the node, from the socket in the default run directory: docs/operations.md, Readiness.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+  CMD ["python3", "-c", "import socket as s; c = s.socket(s.AF_UNIX); c.settimeout(2); c.connect('/run/calicopy/readyz.sock'); c.sendall(b'GET /readyz HTTP/1.1\\r\\n\\r\\n'); raise SystemExit(b' 200 ' not in c.recv(64))"]
 CMD ["calicopy", "node", "--config", "/etc/calicopy/cluster.yaml"]

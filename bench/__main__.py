@@ -16,8 +16,8 @@ from bench.page import write_page
 from bench.report import RESULT, Row, print_table, write_json
 
 BENCHMARKS = (
-    "mesh", "start", "announce", "writer", "receive", "failover", "failures", "flap", "drift", "reflect", "encap",
-    "footprint", "cli", "rib", "plan",
+    "mesh", "start", "announce", "writer", "receive", "failover", "failures", "bfd", "link", "flap", "drift", "reflect",
+    "encap", "footprint", "cli", "rib", "plan",
 )  # fmt: skip
 
 

@@ -137,6 +137,16 @@ class Fabric:
         """Its address on the switch."""
         return f"{SUBNET}.{self.hosts.index(host) + 1}"
 
+    def connect(self, one: str, other: str, subnet: str) -> tuple[str, str]:
+        """A cable between two hosts beside the switch, `eth2` at both ends; their addresses on it."""
+        run("ip", "link", "add", "eth2", "netns", _namespace(one),
+            "type", "veth", "peer", "name", "eth2", "netns", _namespace(other))  # fmt: skip
+        ends = (f"{subnet}.1", f"{subnet}.2")
+        for host, address in zip((one, other), ends, strict=True):
+            run("ip", "-n", _namespace(host), "address", "add", f"{address}/24", "dev", "eth2")
+            run("ip", "-n", _namespace(host), "link", "set", "eth2", "up")
+        return ends
+
     def add_address(self, host: str, address: str) -> None:
         """One more address on the switch."""
         run("ip", "-n", _namespace(host), "address", "add", f"{address}/24", "dev", "eth1")

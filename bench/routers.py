@@ -178,8 +178,9 @@ class Bird:
         self, fabric: Fabric, host: str, neighbors: Sequence[str], *, name: str = "", address: str = "",
         statics: Mapping[str, Sequence[str]] | None = None, kernel: bool = True, passive: bool = False,
         enabled: bool = False, reflector: bool = False, graceful_restart: bool = True, hold_time_s: int = 9,
-        bfd: bool = False,
+        bfd: bool = False, local_as: int = AS, foreign: Mapping[str, int] | None = None, further: str = "",
     ) -> None:  # fmt: skip
+        """`foreign`: the AS of the neighbors that are not of ours, by address. `further`: options of all sessions."""
         self.fabric, self.host, self.name = fabric, host, name or host
         self.address = address or fabric.address(host)
         directory = fabric.directory / f"bird-{self.name}"
@@ -198,11 +199,13 @@ class Bird:
             disabled = "" if enabled else "  disabled yes;\n"
             parts.append(f"protocol static {title} {{\n{disabled}  ipv4;\n{lines}}}\n")
         for number, neighbor in enumerate(neighbors, 1):
+            remote = (foreign or {}).get(neighbor, AS)
             options = "passive on;" if passive else "connect delay time 1; connect retry time 1; error wait time 1, 2;"
-            body = (f"local {self.address} as {AS}; neighbor {neighbor} as {AS}; strict bind on; {options}\n"
-                    f"hold time {hold_time_s}; keepalive time {hold_time_s // 3};\n"
+            body = (f"local {self.address} as {local_as}; neighbor {neighbor} as {remote}; strict bind on; {options}\n"
+                    f"hold time {hold_time_s}; keepalive time {hold_time_s // 3}; {further}\n"
                     f"graceful restart {'on' if graceful_restart else 'off'}; bfd {'on' if bfd else 'off'};\n"
-                    + ("rr client;\nipv4 { import all; export where source = RTS_BGP; };" if reflector else
+                    + ("rr client;\n" if reflector and remote == local_as else "")
+                    + ("ipv4 { import all; export where source = RTS_BGP; };" if reflector else
                        "ipv4 { import all; export where source = RTS_STATIC; next hop self; };"))  # fmt: skip
             parts.append(f"protocol bgp peer{number} {{\n{indent(body, '  ')}\n}}\n")
         self.config.write_text("".join(parts))

@@ -27,8 +27,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
+from calicopy.bfd.process import SESSIONS_FILE
+from calicopy.bfd.process.realtime import PRIORITY
 from calicopy.udp import SETTINGS_FILE
 from calicopy.udp.settings import device_of
 
@@ -45,6 +48,8 @@ DRAIN_TIMEOUT_S = 20.0  # more than what an agent that drains before its end tak
 LOCK_POLL_S = 0.5
 NEEDS_POLL_S = 0.25
 FORWARDER_STABLE_S = 2.0  # it is the data path, so its first start again is at once also soon after the last
+BFD_STABLE_S = 2.0  # it has to be back within the detection time, also soon after the last time
+BFD_SECOND_DELAY_S = 0.05
 USAGE = "usage: calicopy node [--run-dir DIR] [AGENT ARGUMENTS]\n"
 
 
@@ -73,6 +78,8 @@ class Service:
     environment: dict[str, str] = field(default_factory=dict)
     stop_timeout: float | None = None  # seconds; None: the supervisor's
     stable_after: float = STABLE_S  # seconds
+    second_delay: float = SECOND_DELAY_S
+    realtime: bool = False  # scheduled so from its first instruction, where that is allowed
     needs: str = ""  # the path of a file; empty: it always runs
     pid: int = 0
     descriptor: int = -1
@@ -149,14 +156,22 @@ class Supervisor:
         service.started = time.monotonic()
         os.ftruncate(lock, 0)
         os.set_inheritable(lock, True)
-        pid = os.posix_spawn(
-            service.command[0], service.command, {**os.environ, **service.environment},
-            setsid=True, setsigmask=(), setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM),
-        )  # fmt: skip
+        try:
+            pid = self._spawn(service, realtime=service.realtime)
+        except PermissionError:  # it says so itself
+            pid = self._spawn(service, realtime=False)
         with contextlib.suppress(OSError):
             os.pwrite(lock, process_identity(pid).encode(), 0)
         self._watch(service, pid)
         self._say(f"started {service.name}, process {pid}")
+
+    @staticmethod
+    def _spawn(service: Service, *, realtime: bool) -> int:
+        spawn = partial(
+            os.posix_spawn, service.command[0], service.command, {**os.environ, **service.environment},
+            setsid=True, setsigmask=(), setsigdef=(signal.SIGPIPE, signal.SIGHUP, signal.SIGINT, signal.SIGTERM),
+        )  # fmt: skip
+        return spawn(scheduler=(os.SCHED_FIFO, os.sched_param(PRIORITY))) if realtime else spawn()
 
     def _adopt(self, service: Service, identity: str) -> None:
         """Watch the process of an earlier supervisor; when its pid is not known, wait for its lock."""
@@ -187,7 +202,7 @@ class Supervisor:
         if now - service.started >= service.stable_after:
             service.delay = FIRST_DELAY_S
         service.due = now + service.delay
-        service.delay = min(max(SECOND_DELAY_S, service.delay * 2), LAST_DELAY_S)
+        service.delay = min(max(service.second_delay, service.delay * 2), LAST_DELAY_S)
 
     # the forwarder's device
 
@@ -300,6 +315,14 @@ def node_services(run_dir: str, agent_arguments: Sequence[str]) -> list[Service]
             (*python, "calicopy.udp.unit", "--run-dir", run_dir),
             stable_after=FORWARDER_STABLE_S,
             needs=f"{run_dir}/{SETTINGS_FILE}",
+        ),
+        Service(
+            "bfd",
+            (*python, "calicopy.bfd.process.unit", "--run-dir", run_dir),
+            stable_after=BFD_STABLE_S,
+            second_delay=BFD_SECOND_DELAY_S,
+            realtime=True,
+            needs=f"{run_dir}/{SESSIONS_FILE}",
         ),
         Service(
             "agent",

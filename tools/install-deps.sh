@@ -32,6 +32,7 @@ test  bgpctl      openbgpd
 test  tcpdump     tcpdump
 test  git         git
 test  iperf3      iperf3
+test  systemd-analyze systemd
 image ip          iproute2
 image nsenter     util-linux
 LIST

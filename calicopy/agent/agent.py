@@ -35,7 +35,7 @@ from calicopy.config.resolve import NodeConfig
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.core import Core
-from calicopy.core.views import ChangeView, WorkloadView
+from calicopy.core.views import ChangeView, ReadinessView, WorkloadView
 from calicopy.ipam import AddressRecord
 from calicopy.kernel.kernel import Kernel
 from calicopy.net import Encapsulation, IPAddress, Prefix
@@ -181,7 +181,7 @@ class Agent:
         self.loop.post(ev.Ticked())
         stop = asyncio.create_task(stopping.wait())
         server: ApiServer | None = None
-        readyz = ReadyzServer(self.readiness.now, self.node.cluster.agent, listen=self._readyz_listen)
+        readyz = ReadyzServer(self._readiness_now, self.node.cluster.agent, listen=self._readyz_listen)
         try:
             await readyz.start()
             server = await self._serve(lock)
@@ -219,6 +219,7 @@ class Agent:
             "kernel events": self.kernel.listen(),
             "kernel routes": self.kernel.routes.run(),
             "kernel next hops": self.kernel.next_hops.run(),
+            "kernel looks": self.kernel.looks.run(),
             "kernel host": self.kernel.host.run(),
             "kernel nft": self.kernel.nft.run(),
             "kernel nft events": self.kernel.watch_nft(calls.restore_guard),
@@ -253,7 +254,9 @@ class Agent:
                 self.kernel.put_routes(command)
             case do.WriteNextHops():
                 return self.kernel.put_next_hops(command)
-            case do.ResolveNextHops() | do.SetTunnel() | do.SetHost():
+            case do.ResolveNextHops():
+                self.kernel.looks.put(command)
+            case do.SetTunnel() | do.SetHost():
                 self.kernel.host.put(command)
             case do.SetWorkloadMtu():
                 self._mtu_changed.set()
@@ -308,11 +311,16 @@ class Agent:
             **self.bfd.counters,
         }
 
+    def _readiness_now(self) -> ReadinessView:
+        self.probes.hurry()
+        return self.readiness.now()
+
     async def _set_ready(self, ready: bool) -> None:
         if self._server is not None:
             await self._server.set_ready(ready)
 
     async def _count_packets(self) -> None:
+        self.probes.hurry()
         await self.kernel.count_packets()
 
     # -- workloads ----------------------------------------------------------------------------------------------

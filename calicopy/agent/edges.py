@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 C = TypeVar("C")
 Post = Callable[[ev.CoreEvent], None]
 SESSIONS_RETRY_S = 5.0  # a missing key file, a full disk
-RESET_SUBCODE = 4  # Cease/administrative reset (RFC 4486); silent where graceful restart is negotiated
 
 
 class OrderedTask(Generic[C]):
@@ -105,7 +104,7 @@ class SpeakerEdge:
             case do.ResendRoutes():
                 await client.flush(command.peer)
             case do.ResetPeer():
-                await client.teardown(command.peer, RESET_SUBCODE)
+                await client.teardown(command.peer, command.subcode)  # silent where we offer graceful restart
 
     async def _set_sessions(self, command: do.SetSessions) -> None:
         self._wanted = command

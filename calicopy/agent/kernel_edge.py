@@ -2,10 +2,11 @@
 
 Theory of operation: a dump and the writes around it keep their order, so the FIB can tell what a dump has seen.
 Interfaces and next hops are read again when an event says that they may have changed, and told to the core only when
-they did. Writes are begun as they come, and answered in order: while the core takes one answer the kernel works on the
-next write. Each is answered, also when the edge fails, since the core waits for it. What is ensured on links (tunnel,
-sysctls) is looked at again when a link or a setting of one changes, and all of it whenever the core asks, which it does
-from time to time, since not every sysctl sends an event.
+they did, by a task of its own: a link that goes down is not to wait for settings, and next hops over it are asked
+about before the others. Writes are begun as they come, and answered in order: while the core takes one answer the
+kernel works on the next write. Each is answered, also when the edge fails, since the core waits for it. What is ensured
+on links (tunnel, sysctls) is looked at again when a link or a setting of one changes, and all of it whenever the core
+asks, which it does from time to time, since not every sysctl sends an event.
 """
 from __future__ import annotations
 
@@ -59,7 +60,15 @@ class _Begun(Generic[Command, Result]):
 
 RouteCommand = do.DumpRoutes | ForeignRoutesChanged | _Begun[do.WriteRoutes, WriteResult]
 NextHopCommand = NextHopsChanged | _Begun[do.WriteNextHops, NextHopResult]
-HostCommand = do.ResolveNextHops | do.SetTunnel | do.SetHost | LinksChanged | UnderlayChanged
+LookCommand = do.ResolveNextHops | LinksChanged | UnderlayChanged
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckLinks:
+    """What is ensured on links may be gone with one."""
+
+
+HostCommand = do.SetTunnel | do.SetHost | _CheckLinks
 
 RETRY_S = 1.0
 FOREIGN_PACE_S = 1.0  # before a look at the routes of others, which reads all of them
@@ -90,6 +99,7 @@ class KernelEdge:
         self._host: do.SetHost | None = None
         self.routes: OrderedTask[RouteCommand] = OrderedTask("kernel routes", self._do_routes)
         self.next_hops: OrderedTask[NextHopCommand] = OrderedTask("kernel next hops", self._do_next_hops)
+        self.looks: OrderedTask[LookCommand] = OrderedTask("kernel looks", self._do_look)
         self.host: OrderedTask[HostCommand] = OrderedTask("kernel", self._do_host)
         self.nft: OrderedTask[do.SetHost] = OrderedTask("kernel nft", self._do_nft)
         self._nft_written: NftSpec | None = None
@@ -119,7 +129,7 @@ class KernelEdge:
 
     async def listen(self) -> None:
         """Post the kernel's events, until cancelled."""
-        self.host.put(LinksChanged())
+        self.looks.put(LinksChanged())
         self._look_at_foreign()
         async for event in self._kernel.events():
             match event:
@@ -129,16 +139,16 @@ class KernelEdge:
                     self.next_hops.put(event)
                 case KernelEventsLost():
                     self._post(ev.KernelEventsLost())
-                    self.host.put(LinksChanged())
+                    self.looks.put(LinksChanged())
                     self._look_at_foreign()
                 case LinksChanged():
-                    self.host.put(event)
+                    self.looks.put(event)
                     if event.lost and self._foreign_found:  # theirs go without a word there too
                         self._look_at_foreign()
                 case ForeignRoutesChanged():
                     self._look_at_foreign()
                 case UnderlayChanged():
-                    self.host.put(event)
+                    self.looks.put(event)
 
     def _look_at_foreign(self) -> None:
         """Soon: what happens until then is seen too."""
@@ -191,27 +201,46 @@ class KernelEdge:
                     log.warning("next hops were not read: %s; reading everything", reason_of(error))
                     self._post(ev.KernelEventsLost())
 
-    async def _do_host(self, command: HostCommand) -> None:
+    async def _do_look(self, command: LookCommand) -> None:
         try:
-            await self._carry_out(command)
+            await self._look(command)
         except OSError as error:  # a dump that was overrun or interrupted, for one: everything is read again
-            self.counters["kernel.retries"] += 1
-            log.warning("%s: %s; trying again", type(command).__name__, reason_of(error))
+            self._try_again(command, error)
             lost = command.lost if isinstance(command, LinksChanged) else frozenset[int]()
-            asyncio.get_running_loop().call_later(RETRY_S, self.host.put, LinksChanged(lost))
+            asyncio.get_running_loop().call_later(RETRY_S, self.looks.put, LinksChanged(lost))
 
-    async def _carry_out(self, command: HostCommand) -> None:
+    async def _look(self, command: LookCommand) -> None:
         match command:
             case do.ResolveNextHops():
                 self._wanted = command.addresses
-                await self._resolve()
-            case LinksChanged():
+                await self._resolve(self._wanted)
+            case LinksChanged(lost):
                 await self._read_interfaces()
-                self._post(ev.LinksLost(command.lost))
-                await self._resolve()
-                await self._check_links()
+                over = {address for address, facts in self._facts.items() if facts.ifindex in lost}
+                first = self._wanted & over
+                if first:
+                    await self._resolve(first)
+                self._post(ev.LinksLost(lost))  # what has no way any more is not written again
+                await self._resolve(self._wanted - first)
+                self.host.put(_CheckLinks())
             case UnderlayChanged():
-                await self._resolve()
+                await self._resolve(self._wanted)
+
+    async def _do_host(self, command: HostCommand) -> None:
+        try:
+            await self._carry_out(command)
+        except OSError as error:
+            self._try_again(command, error)
+            asyncio.get_running_loop().call_later(RETRY_S, self.looks.put, LinksChanged())
+
+    def _try_again(self, command: LookCommand | HostCommand, error: OSError) -> None:
+        self.counters["kernel.retries"] += 1
+        log.warning("%s: %s; trying again", type(command).__name__.lstrip("_"), reason_of(error))
+
+    async def _carry_out(self, command: HostCommand) -> None:
+        match command:
+            case _CheckLinks():
+                await self._check_links()
             case do.SetTunnel():
                 self._tunnels[command.encapsulation] = command
                 self._lacking.discard(command.encapsulation)
@@ -231,10 +260,10 @@ class KernelEdge:
             self._interfaces = dict(interfaces)
             self._post(ev.InterfacesChanged(tuple(interfaces.values())))
 
-    async def _resolve(self) -> None:
-        facts = await self._kernel.resolve(self._wanted)
+    async def _resolve(self, addresses: frozenset[IPAddress]) -> None:
+        facts = await self._kernel.resolve(addresses)
         changed = {address: one for address, one in facts.items() if self._facts.get(address) != one}
-        self._facts = facts
+        self._facts = {address: one for address, one in (self._facts | facts).items() if address in self._wanted}
         if changed:
             self._post(ev.NextHopsResolved(changed))
 

@@ -2,8 +2,8 @@
 
 Theory of operation: one raw socket for each of our own tunnel addresses, bound to it, so that the answer has to come
 back through the tunnel too; not one for each node, of which there may be more than a process has descriptors. The
-kernel hands on echo replies alone (ICMP_FILTER of linux/icmp.h, ICMP6_FILTER of RFC 3542 section 3.2). A reply counts when
-address, identifier, number and a random word are those of the request that is under way.
+kernel hands on echo replies alone (ICMP_FILTER of linux/icmp.h, ICMP6_FILTER of RFC 3542 section 3.2). A reply counts
+when address, identifier, number and a random word are those of the request that is under way.
 """
 from __future__ import annotations
 
@@ -52,6 +52,11 @@ class ProbeEdge:
         for gone in self._sockets.keys() - set(self._sources.values()):
             self._close(gone)
         self._prober.set_targets(self._sources, self._now())
+        self._wake.set()
+
+    def hurry(self) -> None:
+        """Somebody looks: ask now what was not asked a moment ago."""
+        self._prober.hurry(self._now())
         self._wake.set()
 
     async def run(self) -> None:

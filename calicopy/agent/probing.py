@@ -3,7 +3,7 @@
 Theory of operation: each address has one request under way at most, and one moment at which something happens to it:
 the next request, or the end of the wait for an answer. While it answers it is asked every INTERVAL_S; from the first
 loss on, until three answers came in a row, soon again. Of the last three outcomes two losses mean that it does not
-answer.
+answer. Whoever looks has all asked at once, so that what is shown is of now.
 """
 from __future__ import annotations
 
@@ -63,14 +63,19 @@ class Prober:
             target = self._targets[address] = _Target(now)
             self._plan(address, target, now + place * SPREAD_S)
 
+    def hurry(self, now: float) -> None:
+        """Somebody wants to know: ask now what was last asked AGAIN_S ago or longer."""
+        for place, (address, target) in enumerate(self._targets.items()):
+            at = now + place * SPREAD_S
+            if not target.waiting and at < target.at and now - target.sent_at >= AGAIN_S:
+                self._plan(address, target, at)
+
     def due(self, now: float) -> list[tuple[IPAddress, int]]:
         """The addresses to ask now, each with the number of the request. Those that did not answer in time lost it."""
         asked = []
-        while self._heap and self._heap[0][0] <= now:
-            at, _, address = heapq.heappop(self._heap)
-            target = self._targets.get(address)
-            if target is None or target.at != at:
-                continue
+        while (at := self.deadline()) is not None and at <= now:
+            address = heapq.heappop(self._heap)[2]
+            target = self._targets[address]
             if target.waiting:
                 self._note(address, target, answered=False, now=now)
                 continue
@@ -94,7 +99,13 @@ class Prober:
 
     def deadline(self) -> float | None:
         """When to call `due`."""
-        return self._heap[0][0] if self._heap else None
+        while self._heap:
+            at, _, address = self._heap[0]
+            target = self._targets.get(address)
+            if target is not None and target.at == at:
+                return at
+            heapq.heappop(self._heap)  # planned otherwise since
+        return None
 
     def _note(self, address: IPAddress, target: _Target, *, answered: bool, now: float) -> None:
         before, target.waiting = target.verdict, False

@@ -27,11 +27,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "replay": ("calicopy.cli.replay:replay", "Play an agent's journal again, and say what came of it."),
     "version": ("calicopy.cli.version:version", "Versions of calicopy and what it runs on."),
     "completion": ("calicopy.cli.completion:completion", "Print the completion script of a shell."),
+    "doctor": ("calicopy.cli.doctor:doctor", "Check this host, before the agent runs and while it does."),
+    "systemd": ("calicopy.cli.systemd:systemd", "Install the systemd units."),
     "lab": ("calicopy.cli.lab:lab", "Run containerlab topologies in network namespaces."),
-    "node": ("calicopy.cli.processes:node", "Run speaker, agent and udp, and restart each when it ends."),
+    "node": ("calicopy.cli.processes:node", "Run speaker, agent, udp and bfd, and restart each when it ends."),
     "agent": ("calicopy.cli.processes:agent", "Run the agent."),
     "speaker": ("calicopy.cli.processes:speaker", "Run ExaBGP for the agent."),
     "udp": ("calicopy.cli.processes:udp", "Forward packets of pools with encapsulation udp."),
+    "bfd-process": ("calicopy.cli.processes:bfd_process", "Hold the BFD sessions that the agent asks for."),
 }
 
 

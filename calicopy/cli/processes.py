@@ -1,8 +1,8 @@
-"""`calicopy node`, `agent`, `speaker` and `udp`: the processes themselves.
+"""`calicopy node`, `agent`, `speaker`, `udp` and `bfd-process`: the processes themselves.
 
-Theory of operation: plain calls of node and agent never come here (see `quick`). Node, speaker and udp live for months
-and need nothing of the command line, so these commands become them by exec: the same process, so that PID 1 stays
-PID 1, with only what it needs in memory.
+Theory of operation: plain calls of node and agent never come here (see `quick`). The others live for months and need
+nothing of the command line, so these commands become them by exec: the same process, so that PID 1 stays PID 1, with
+only what it needs in memory.
 """
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def agent(config: str, name: str | None, *, drain: bool, readyz_listen: str | No
 @_readyz
 @click.option("--run-dir", metavar="DIR", help="For locks and sockets.  [default: that of the cluster file]")
 def node(config: str, name: str | None, *, drain: bool, readyz_listen: str | None, run_dir: str | None) -> None:
-    """Run speaker, agent and, where the cluster file wants it, udp; start each again when it ends. Fit to be PID 1.
+    """Run speaker, agent and, where wanted, udp and bfd; start each again when it ends. Fit to be PID 1.
 
     \b
     Examples:
@@ -86,6 +86,18 @@ def udp(run_dir: str | None) -> None:
       calicopy udp --run-dir /run/calicopy
     """
     _become("calicopy.udp.unit", *(["--run-dir", run_dir] if run_dir is not None else []))
+
+
+@click.command("bfd-process")
+@click.option("--run-dir", metavar="DIR", help="Where the agent writes bfd.sessions.  [default: /run/calicopy]")
+def bfd_process(run_dir: str | None) -> None:
+    """Hold the BFD sessions that the agent asks for. A path that fails is taken out of use also while it is away.
+
+    \b
+    Example:
+      calicopy bfd-process --run-dir /run/calicopy
+    """
+    _become("calicopy.bfd.process.unit", *(["--run-dir", run_dir] if run_dir is not None else []))
 
 
 def _run_dir(config: str) -> str | None:

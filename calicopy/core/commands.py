@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from calicopy.bgp.notification import ADMINISTRATIVE_RESET
 from calicopy.core.drain_state import DrainChange, DrainStep
 from calicopy.core.views import LogView
 from calicopy.fib import NextHopChange, RouteBatch
@@ -58,10 +59,13 @@ class ResendRoutes:
 
 @dataclass(frozen=True, slots=True)
 class ResetPeer:
-    """End the session with `peer`, under graceful restart; the speaker dials again."""
+    """End the session with `peer`, under graceful restart; the speaker dials again. `subcode`: of the Cease that is
+    sent where we do not offer graceful restart.
+    """
 
     peer: str
     reason: str
+    subcode: int = ADMINISTRATIVE_RESET
 
 
 @dataclass(frozen=True, slots=True)

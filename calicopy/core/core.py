@@ -34,11 +34,12 @@ from calicopy.core.commands import Command, Log, Reply
 from calicopy.core.drain.drainer import Drainer
 from calicopy.core.drain_state import DrainPhase, DrainRecord
 from calicopy.core.exports import Exports
+from calicopy.core.fail_over import FailOver
 from calicopy.core.host import Host
 from calicopy.core.host_log import HostLog
 from calicopy.core.kernel_events import KERNEL_EVENTS, host_checked, kernel_said
 from calicopy.core.kernel_routes import KernelRoutes
-from calicopy.core.peering.bfd_wanted import WantedBfd
+from calicopy.core.peering.bfd import Bfd
 from calicopy.core.peering.limits import PeerLimits
 from calicopy.core.peering.linger import Linger
 from calicopy.core.peering.peer import Peer
@@ -101,7 +102,8 @@ class Core:
         self.blocks = Blocks(node, self.rib, self.ipam, emit=emit)
         self.kernel = KernelRoutes(self.fib, self.counters, emit=emit, now=now)
         self.wanted = WantedSessions(self.peers, self.limits, self.host, emit=emit)
-        self.wanted_bfd = WantedBfd(self.peers, self.limits, emit=emit)
+        self.bfd = Bfd(node, self.peers, self.limits, self.sessions, emit=emit, now=now)
+        self.fail_over = FailOver(self.rib, self.fib, self.bfd, self.kernel)
         self.linger = Linger(self.rib, self.peers)
         self.linger.configure(node)
         self._spoken: deque[ev.OtherEvent] = deque()
@@ -109,7 +111,6 @@ class Core:
         self._workloads_known = False
         self._undecided = True  # something that was heard is not taken or not decided yet
         self._more = False
-        self._dead = self.rib.dead_next_hops
         self._ipam_changed = True
         self.note_touched = False  # whether `touched` is kept: somebody watches
         self.touched: list[tuple[Family, Packed]] = []
@@ -127,7 +128,8 @@ class Core:
                 self._take(event, now)
         self._take_spoken(now)
         self.host_log.flush(now)
-        if not self._fail_over(now):
+        self._more = self.fail_over.first(self._commands, now)
+        if not self._more:  # the round is for the next call: nothing of it may hold that up
             self._advance(now)
         commands = self._commands[:]
         self._commands.clear()
@@ -148,6 +150,7 @@ class Core:
             self.exports.deadline() if self.sessions.attached else None,
             self.linger.deadline(),
             self.kernel.deadline(now),
+            self.bfd.deadline(now),
             self.host_log.deadline(),
             None if self.sweeping or sweep_limit <= now else sweep_limit,
         )
@@ -190,8 +193,10 @@ class Core:
             case ev.WorkloadsChanged():
                 self._workloads_known = True
                 self.fib.set_workload_routes(dict(event.routes))
-            case ev.Ticked() | ev.BfdSeen():
+            case ev.Ticked():
                 pass
+            case ev.BfdSeen():
+                self.bfd.seen(event, now)
             case ev.DrainRequested() | ev.UndrainRequested():
                 self.drainer.request(event)
             case ev.PeerRefreshRequested(peer, inbound, outbound):
@@ -259,24 +264,6 @@ class Core:
 
     # -- the round ----------------------------------------------------------------------------------------------
 
-    def _fail_over(self, now: float) -> bool:
-        """Have packets for nodes that are gone dropped, before anything else; whether there is something to carry out.
-
-        The round is for the next call then: nothing of it may hold that up.
-        """
-        if self.rib.dead_next_hops is self._dead:
-            return False
-        self._dead = self.rib.dead_next_hops
-        self.fib.set_dead_next_hops(self._dead)
-        at = len(self._commands)
-        while at and isinstance(self._commands[at - 1], Log):  # a line may have to wait for whoever reads it
-            at -= 1
-        lines = self._commands[at:]
-        del self._commands[at:]
-        self._more = self.kernel.write_next_hops(now)
-        self._commands += lines
-        return self._more
-
     def _advance(self, now: float) -> None:
         if self.kernel.due(now):
             self.host.check_again()
@@ -284,6 +271,7 @@ class Core:
         self._more = bool(self._spoken)
         if not self._spoken:
             self.sessions.expire(now)
+        self.fail_over.heed(now)
         self._decide(now)
         if not self._undecided:
             end_lingering(self, now)
@@ -292,7 +280,6 @@ class Core:
         self.limits.expire(now)
         if self.kernel.dumped:
             self.wanted.advance(self.node)
-        self.wanted_bfd.advance(self.node)
         self._claims(now)
         self.host.advance(self.rib.wanted_next_hops(), self.ipam)
         self._commit(now)
@@ -386,8 +373,10 @@ class Core:
         )
 
     def _write(self, now: float) -> None:
-        self.fib.set_dead_next_hops(self.rib.dead_next_hops)
-        if not self.kernel.write(now):
+        self.fail_over.tell()
+        known = self.kernel.write(now)
+        self._more = self.fail_over.written(now) or self._more
+        if not known:
             return
         if self.sweeping or not (self._workloads_known and self.gate.is_open):
             return  # host routes of workloads that are not known yet are never swept, however late it is

@@ -29,6 +29,7 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
         case ev.KernelDumped():
             if not core.kernel.dumped:
                 core.host.had_routes = any(event.dump.routes.values())
+            core.bfd.look_over()
             core.kernel.dump_came(event, now, next_in_s=core.node.cluster.agent.resync_interval_s)
         case ev.KernelDumpFailed():
             core.kernel.dump_failed(event.error, now)

@@ -33,6 +33,7 @@ class KernelRoutes:
         self._again = False
         self._dump_at = now
         self._writing = 0
+        self._objects_under_way = False
         self.dumped = False
         self.error = ""  # of the last dump
 
@@ -82,6 +83,7 @@ class KernelRoutes:
 
     def next_hops_written(self, event: NextHopsWritten, now: float) -> None:
         """The changes of nexthop objects are through."""
+        self._objects_under_way = False
         self._fib.next_hops_written(event.results, now)
         self._refused((result.errno for result in event.results), now)
         failed = sum(1 for result in event.results if result.errno)
@@ -99,8 +101,16 @@ class KernelRoutes:
         if (table := self._fib.bfd_table()) is not None:  # before the objects are there
             self._emit(SetBfdTable(table, complete=self._fib.sweeping))
         if changes:
+            self._objects_under_way = True
             self._emit(WriteNextHops(tuple(changes)))
         return bool(changes)
+
+    def next_hops_answered(self, now: float) -> bool:
+        """Whether the kernel has answered every change of objects that is wanted, though it may have refused some."""
+        if not self.dumped or self._objects_under_way:
+            return False
+        due = self._fib.next_hop_deadline(now)
+        return due is None or due > now
 
     def write(self, now: float) -> bool:
         """Begin the next writes, if there is something to write; False while that cannot be known."""

@@ -2,8 +2,8 @@
 
 Theory of operation: the verdict follows from what is wrong now (`calicopy.core.show.problems`) and nothing else. What
 is wrong with this node makes it not ready: no speaker, no address, routes that the kernel refused, out of service. What
-is wrong between it and others may be the others' fault, and a dead node must not take all others out of service with it;
-so that counts when most of it is wrong at once, which points here:
+is wrong between it and others may be the others' fault, and a dead node must not take all others out of service with
+it; so that counts when most of it is wrong at once, which points here:
 
 - sessions with nodes (mesh, clients and other reflectors), when more than half of them are down;
 - sessions with reflectors, and those with configured peers, when none is up: any of them is enough;
@@ -70,7 +70,10 @@ def _starting(core: Core) -> Iterator[ProblemView]:
 
 
 def is_serving(core: Core, peer: Peer) -> bool:
-    """Whether the session does its work: it is up, or what it brought is kept (RFC 4724)."""
+    """Whether the session does its work: it is up, or what it brought is kept (RFC 4724).
+
+    The one place that says so: a peer that BFD has taken out of use belongs here.
+    """
     return peer.is_up or peer.stale_until is not None
 
 

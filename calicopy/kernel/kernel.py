@@ -90,6 +90,7 @@ class Kernel:
         self._routes: _Lane | None = None
         self._next_hops: _Lane | None = None
         self._host: _Lane | None = None
+        self._looks: _Lane | None = None  # what is reached how: waits for nothing that is ensured on links
         self._monitor: Monitor | None = None
         self._nft = NftTable()
         self._nft_lane: _Lane | None = None  # it waits for a process
@@ -97,7 +98,7 @@ class Kernel:
     async def open(self) -> None:
         """Open the sockets and begin to read events. OSError where the kernel gives no netlink socket."""
         self._routes, self._next_hops, self._host = _Lane("routes"), _Lane("next hops", urgent=True), _Lane("kernel")
-        self._nft_lane = _Lane("nft")
+        self._nft_lane, self._looks = _Lane("nft"), _Lane("looks", urgent=True)
         self._monitor = Monitor(self.identity, ignored_ports=(self._routes.port_id, self._next_hops.port_id))
         self._monitor.start()
         up = {index for index, link in (await self.interfaces()).items() if link.up}
@@ -107,10 +108,10 @@ class Kernel:
         """Close everything; the kernel keeps what was made."""
         if self._monitor is not None:
             self._monitor.close()
-        for lane in (self._routes, self._next_hops, self._host, self._nft_lane):
+        for lane in (self._routes, self._next_hops, self._host, self._nft_lane, self._looks):
             if lane is not None:
                 await lane.close()
-        self._routes = self._next_hops = self._host = self._nft_lane = None
+        self._routes = self._next_hops = self._host = self._nft_lane = self._looks = None
 
     async def dump(self) -> KernelDump:
         """Our routes of both families in table main, and our nexthop objects.
@@ -160,11 +161,10 @@ class Kernel:
         """How each address is reached; routes of ours do not count."""
         wanted = list(addresses)
 
-        def work() -> dict[IPAddress, NextHopFacts]:
-            socket = self._other_socket()
+        def work(socket: NetlinkSocket) -> dict[IPAddress, NextHopFacts]:
             return resolve(socket, wanted, protocol=self.identity.protocol, interfaces=interfaces(socket))
 
-        return await self._run(work)
+        return await _open(self._looks).run(work)
 
     async def match(self, address: IPAddress) -> KernelMatch:
         """The route that a packet to the address takes now, whoever made it."""
@@ -172,7 +172,7 @@ class Kernel:
 
     async def interfaces(self) -> dict[int, InterfaceFacts]:
         """Every interface of the namespace by index."""
-        return await self._run(lambda: interfaces(self._other_socket()))
+        return await _open(self._looks).run(interfaces)
 
     async def ensure_tunnel(self, spec: TunnelSpec) -> TunnelStatus:
         """Bring tunl0 to what `spec` says."""

@@ -2,7 +2,9 @@
 
 Theory of operation: per address two questions. The look-up proper (RTM_GETROUTE) says through which interface, gateway
 and source a packet would leave; the same with RTM_F_FIB_MATCH says which route of the table made it so: its protocol
-and priority. A route with our own protocol does not count, or a next hop could resolve through itself.
+and priority. A route with our own protocol does not count, or a next hop could resolve through itself. Nor does one
+over an interface without carrier: the kernel keeps such a route, says "linkdown", and sends into the void, while it has
+dropped the nexthop objects there (net/ipv4/nexthop.c).
 """
 from __future__ import annotations
 
@@ -53,7 +55,7 @@ _NO_WAY = frozenset(
 def resolve(
     socket: NetlinkSocket, wanted: Iterable[IPAddress], *, protocol: int, interfaces: Mapping[int, InterfaceFacts]
 ) -> dict[IPAddress, NextHopFacts]:
-    """The facts of every address in `wanted`; `protocol` is ours, `interfaces` give the MTU and the loopback."""
+    """The facts of every address in `wanted`; `protocol` is ours, `interfaces` give MTU and state."""
     return {address: _resolve(socket, address, protocol, interfaces) for address in wanted}
 
 
@@ -64,7 +66,7 @@ def _resolve(
     if answer is None or answer.kind != RTN_UNICAST:
         return NextHopFacts.unreachable(address)
     interface = interfaces.get(answer.ifindex)
-    if interface is not None and interface.loopback:
+    if interface is not None and (interface.loopback or not (interface.up and interface.carrier)):
         return NextHopFacts.unreachable(address)
     route = _ask(socket, address, RTM_F_FIB_MATCH)
     if route is None or route.protocol == protocol:

@@ -11,9 +11,9 @@ class NextHopFacts:
     """The kernel's answer to "how would a packet to `address` leave this host?".
 
     `reachable` is False when no usable route leads there: none at all, one of type local, blackhole or unreachable,
-    one over the loopback, or one of our own (a route that we made ourselves proves nothing). `on_link` means that the
-    answer names no gateway. `gateway` and `source` are None when the answer has none; `ifindex`, `metric` (the route's
-    priority) and `mtu` (octets, of the way used) are 0 when not reachable.
+    one over the loopback or an interface without carrier, or one of our own (a route that we made ourselves proves
+    nothing). `on_link` means that the answer names no gateway. `gateway` and `source` are None when the answer has
+    none; `ifindex`, `metric` (the route's priority) and `mtu` (octets, of the way used) are 0 when not reachable.
     """
 
     address: IPAddress

@@ -8,7 +8,7 @@ order.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from calicopy.net import IPAddress
@@ -46,8 +46,17 @@ class _Ladder:
             self.keep(step, lambda path: rank(path) == lowest)
 
 
-def rank(paths: Iterable[Path], next_hops: NextHops, *, multipath_max: int, multipath_relax: bool) -> Ranking:
-    """The paths of one prefix, in any order, to what is selected and why the rest is not."""
+def rank(
+    paths: Iterable[Path],
+    next_hops: NextHops,
+    *,
+    multipath_max: int,
+    multipath_relax: bool,
+    out_of_use: Collection[IPAddress] = (),
+) -> Ranking:
+    """The paths of one prefix, in any order, to what is selected and why the rest is not. `out_of_use`: next hops that
+    BFD has found to be gone.
+    """
     ladder = _Ladder(paths)
 
     # RFC 4271 9.1.2.1: a path whose next hop cannot be resolved takes no part. A next hop that nobody has looked up
@@ -57,6 +66,10 @@ def rank(paths: Iterable[Path], next_hops: NextHops, *, multipath_max: int, mult
         return facts is not None and facts.reachable
 
     ladder.keep(DecisionStep.NEXT_HOP, resolved)
+
+    # RFC 5882 4.2: what BFD says to be gone is so for the protocol too, whatever the kernel's tables have of it.
+    if out_of_use:
+        ladder.keep(DecisionStep.BFD_DOWN, lambda path: path.next_hop not in out_of_use)
 
     # RFC 4271 9.1.1: the highest degree of preference, which is LOCAL_PREF (over eBGP our own default).
     ladder.keep_lowest(DecisionStep.LOCAL_PREF, lambda path: -path.local_pref)

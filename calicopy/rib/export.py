@@ -33,7 +33,7 @@ from calicopy.policy import AdvertiseScope, Chain, NextHopMode, PathFacts, Prefi
 from calicopy.rib.model import DEFAULT_LOCAL_PREF, Path, RibContext
 from calicopy.rib.outcome import Outcome
 from calicopy.rib.policy import OWNER_FUNCTION, TUNNEL_FUNCTION, peer_types, reserved
-from calicopy.rib.reasons import DecisionStep, ExportReason
+from calicopy.rib.reasons import UNUSABLE, DecisionStep, ExportReason
 from calicopy.rib.routes import MAX_PATHS, OWN_PATH_ID, OutAttributes, OutRoute, OwnCommunities
 
 _STEPS = {step: number for number, step in enumerate(DecisionStep)}
@@ -222,7 +222,7 @@ def _usable(outcome: Outcome) -> Iterator[Path]:
     """The paths that the decision could use, best first: the selected, then those that lost late before those early."""
     if outcome.selection is not None:
         yield from outcome.selection.paths
-    lost = [row for row in outcome.losing if row[1] is not DecisionStep.NEXT_HOP]
+    lost = [row for row in outcome.losing if row[1] not in UNUSABLE]
     for path, _ in sorted(lost, key=lambda row: -_STEPS[row[1]]):
         yield path
 

@@ -60,6 +60,7 @@ class DecisionStep(enum.Enum):
     """The step of the decision that a path lost at, in the order of the ladder. The value is a stable name."""
 
     NEXT_HOP = "next-hop"
+    BFD_DOWN = "bfd-down"
     LOCAL_PREF = "local-pref"
     AS_PATH = "as-path"
     ORIGIN = "origin"
@@ -82,8 +83,11 @@ class DecisionStep(enum.Enum):
         return _STEPS[self][1]
 
 
+UNUSABLE = frozenset({DecisionStep.NEXT_HOP, DecisionStep.BFD_DOWN})
+"""The steps that look at one path alone: what loses there takes no part, and is announced to nobody."""
 _STEPS: dict[DecisionStep, tuple[str, str]] = {
     DecisionStep.NEXT_HOP: ("its next hop cannot be resolved", "RFC 4271 9.1.2.1"),
+    DecisionStep.BFD_DOWN: ("its next hop is out of use: BFD says that it is not reached", "RFC 5882 4.2"),
     DecisionStep.LOCAL_PREF: ("another path has a higher LOCAL_PREF", "RFC 4271 9.1.1"),
     DecisionStep.AS_PATH: ("another path has a shorter AS_PATH", "RFC 4271 9.1.2.2 a"),
     DecisionStep.ORIGIN: ("another path has a lower ORIGIN", "RFC 4271 9.1.2.2 b"),

@@ -50,7 +50,10 @@ class Rib:
         self._leaving: dict[str, None] = {}  # peers with paths to take out
         self._rejudging: dict[str, None] = {}  # peers with paths to judge anew
         self._next_hops: dict[IPAddress, NextHopResolution] = {}
-        self._tables = {family: FamilyTable(family, context, self._next_hops) for family in Family}
+        self._out_of_use: set[IPAddress] = set()
+        self._tables = {
+            family: FamilyTable(family, context, self._next_hops, self._out_of_use) for family in Family
+        }
         self.context = context
         self.dead_next_hops: frozenset[IPAddress] = frozenset()
         """Next hops whose last path of a peer that is there was lost with its session, and that were not heard since.
@@ -92,6 +95,14 @@ class Rib:
             if before is None or (before.reachable, before.metric) != (facts.reachable, facts.metric):
                 changed.add(address)
         if changed:
+            for table in self._tables.values():
+                table.next_hops_changed(changed)
+
+    def set_out_of_use(self, addresses: Collection[IPAddress]) -> None:
+        """All next hops that BFD has found to be gone: no path over them is used, whoever announced it."""
+        changed = self._out_of_use.symmetric_difference(addresses)
+        if changed:
+            self._out_of_use.symmetric_difference_update(changed)
             for table in self._tables.values():
                 table.next_hops_changed(changed)
 

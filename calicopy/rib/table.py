@@ -45,11 +45,14 @@ def _each_once(prefixes: Sequence[Packed]) -> Sequence[Packed]:
 class FamilyTable:
     """All paths of one family, and the selections that follow from them."""
 
-    def __init__(self, family: Family, context: RibContext, next_hops: NextHops) -> None:
+    def __init__(
+        self, family: Family, context: RibContext, next_hops: NextHops, out_of_use: Collection[IPAddress]
+    ) -> None:
         self.family = family
         self.places = Places(family, context.pools)
         self._context = context
         self._next_hops = next_hops
+        self._out_of_use = out_of_use
         self._paths: dict[Packed, Candidates] = {}
         self._loc: dict[Packed, Outcome] = {}
         self._interned: dict[tuple[Path, ...], Candidates] = {}
@@ -327,14 +330,11 @@ class FamilyTable:
             decisions.judged.setdefault(self.family, []).extend(judged)
 
     def _judge(self, candidates: Candidates, place: Place) -> Outcome:
-        admission = admit(candidates.paths, place)
-        context = self._context
+        admission, context = admit(candidates.paths, place), self._context
         ranking = rank(
-            admission.accepted,
-            self._next_hops,
-            multipath_max=context.multipath_max,
-            multipath_relax=context.multipath_relax,
-        )
+            admission.accepted, self._next_hops, multipath_max=context.multipath_max,
+            multipath_relax=context.multipath_relax, out_of_use=self._out_of_use,
+        )  # fmt: skip
         outcome = candidates.outcomes[place] = Outcome(
             self._selection(ranking.selected),
             losing=ranking.losing,

@@ -5,7 +5,6 @@ cluster file). Why a unit says what it says stands beside it.
 """
 from __future__ import annotations
 
-import os
 import sys
 from importlib import resources
 from pathlib import Path
@@ -18,7 +17,7 @@ def units(*, python: str = sys.executable, config: str = DEFAULT_CONFIG) -> dict
     """The text of each unit by its file name. ValueError for paths that systemd would read as something else."""
     for path in (python, config):
         if not path.startswith("/") or not path.isprintable() or set(path) & set(" \t\"'\\%$"):
-            raise ValueError(f"{path!r} cannot stand in a unit: expected an absolute path without spaces, quotes, % and $")
+            raise ValueError(f"{path!r} cannot stand in a unit: expected an absolute path, no spaces, quotes, % or $")
     folder = resources.files(__name__) / "units"
     return {
         entry.name: entry.read_text(encoding="utf-8").replace("@PYTHON@", python).replace("@CONFIG@", config)
@@ -34,6 +33,6 @@ def install(directory: Path, texts: dict[str, str]) -> list[Path]:
         path, new = directory / name, directory / f".{name}.new"
         new.write_text(text, encoding="utf-8")
         new.chmod(0o644)
-        os.replace(new, path)
+        new.replace(path)
         written.append(path)
     return written

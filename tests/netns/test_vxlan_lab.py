@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,11 +17,12 @@ COUNTERS = """table inet seen {
   counter vxlan {}
   counter plain {}
   chain forward { type filter hook forward priority 0;
-    udp dport 4789 counter name vxlan
-    ip daddr 10.244.0.0/16 counter name plain
-    ip6 daddr fd00:10:244::/64 counter name plain
+    udp dport 4789 meta length > 120 counter name vxlan
+    ip daddr 10.244.0.0/16 meta length > 60 counter name plain
+    ip6 daddr fd00:10:244::/64 meta length > 60 counter name plain
   }
 }"""
+"""What `ping` sends, but not the small packets with which nodes ask each other's tunnel addresses."""
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +160,54 @@ def test_the_end_of_the_agents_at_both_ends_costs_no_packet(lab: labs.TestLab, p
     assert " 0% packet loss" in report.read_text()
     lab.wait_healthy("a1", "b1", within=60)
     assert device(lab, "a1") == before
+
+
+READYZ = """import http.client, socket, sys
+one = socket.socket(socket.AF_UNIX)
+one.connect("/run/calicopy/readyz.sock")
+asking = http.client.HTTPConnection("calicopy")
+asking.sock = one
+asking.request("GET", "/readyz")
+answer = asking.getresponse()
+print(answer.status, answer.read().decode())"""
+
+
+def readyz(lab: labs.TestLab, node: str) -> str:
+    return lab.run(node, sys.executable, "-c", READYZ)
+
+
+def ways(lab: labs.TestLab, node: str) -> dict[str, set[bool | None]]:
+    """Other node -> what is known of its tunnel addresses."""
+    found: dict[str, set[bool | None]] = {}
+    for way in lab.cli(node, "status")["next_hops"]:
+        found.setdefault(way["node"], set()).update(one["answers"] for one in way["answers"])
+    return found
+
+
+def test_tunnel_addresses_of_both_families_are_known_to_all_and_answer(lab: labs.TestLab) -> None:
+    everybody = {other: {True} for other in NODES if other != "a1"}
+    labs.wait_until(lambda: ways(lab, "a1") == everybody, within=15, what="all tunnel addresses answer")
+    assert readyz(lab, "a1").startswith("200 ready")
+    shown = [line for line in lab.run("a1", "calicopy", "peers", "b1").splitlines() if "Tunnel address" in line]
+    assert len(shown) == 2, shown
+    assert all(line.endswith(" ms") for line in shown), shown
+
+
+def test_a_tunnel_that_loses_packets_one_way_makes_the_node_not_ready_and_says_whose_address_is_silent(
+    lab: labs.TestLab,
+) -> None:
+    rules = "table inet cut { chain output { type filter hook output priority 0; udp dport 4789 drop; }; }"
+    lab.run("a1", "nft", rules)
+    said = labs.wait_until(
+        lambda: (found := readyz(lab, "a1")).startswith("503 ") and found, within=20, what="a1 is not ready"
+    )
+    assert re.search(r"tunnel b1: the tunnel address \S+ of node b1 does not answer.*\(tunnel-silent\)$", said, re.M)
+    checked = lab.try_run("a1", "calicopy", "status", "--check")
+    assert checked.returncode == 5
+    assert "tunnel-silent" in checked.stderr
+    assert lab.established("a1") == set(NODES) - {"a1"}
+    assert ways(lab, "a1")["a2"] == {True}
+    assert readyz(lab, "a2").startswith("200 ready"), "one node that is cut off takes no other out of service"
+    lab.run("a1", "nft", "delete", "table", "inet", "cut")
+    labs.wait_until(lambda: readyz(lab, "a1").startswith("200 "), within=20, what="a1 is ready again")
+    lab.wait_healthy("a1", "a2")

@@ -80,6 +80,7 @@ class RibMachine(RuleBasedStateMachine):
         self.holders: dict = {}
         self.own: tuple = ((), ())
         self.facts: dict = {}
+        self.out_of_use: frozenset = frozenset()
         self.told: dict = {}
         self.conflicts: set = set()
 
@@ -169,6 +170,11 @@ class RibMachine(RuleBasedStateMachine):
         self.rib.set_next_hops({facts.address: facts})
         self.facts[facts.address] = facts
 
+    @rule(hops=st.frozensets(st.sampled_from([ADDRESSES[n] for n in range(2, 6)]), max_size=2))
+    def set_out_of_use(self, hops):
+        self.rib.set_out_of_use(hops)
+        self.out_of_use = hops
+
     @rule(context=st.sampled_from(CONTEXTS))
     def set_context(self, context):
         self.rib.set_context(context)
@@ -196,6 +202,7 @@ class RibMachine(RuleBasedStateMachine):
     def _fresh(self) -> Rib:
         rib = Rib(self.context)
         rib.set_next_hops(self.facts)
+        rib.set_out_of_use(self.out_of_use)
         rib.set_own(V4, *self.own)
         rib.set_holders(V4, self.holders)
         for peer in PEERS:

@@ -143,6 +143,7 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self.health = views.Health.OK
+        self.readiness = views.ReadinessView()
         self.problems: tuple[views.ProblemView, ...] = ()
         self.peer_list = [
             peer_view("node2", "192.0.2.2"),
@@ -202,6 +203,7 @@ class MemoryBackend:
             drain=self.drained,
             workload_mtu=1480,
             next_hops=self.next_hops,
+            readiness=self.readiness,
         )
 
     async def full_status(self) -> views.NodeStatusView:

@@ -76,6 +76,8 @@ class Control:
             data = client.socket.recv(1 << 16)
         except BlockingIOError:
             return []
+        except ConnectionResetError:  # it ended before it read all: what it said is still there
+            return self.lines(descriptor)
         except OSError:
             data = b""
         *whole, client.heard = (client.heard + data).split(b"\n")
@@ -110,7 +112,7 @@ class Control:
             if len(client.kept) > _MOST_KEPT:
                 self._cut(descriptor)
         except OSError:
-            self._cut(descriptor)
+            client.kept.clear()  # it ended; what it said before is read first
 
     def _cut(self, descriptor: int) -> None:
         self.clients.pop(descriptor).socket.close()

@@ -23,6 +23,7 @@ from calicopy.bfd.process.engine import Engine
 from calicopy.bfd.process.listeners import Listeners
 from calicopy.bfd.process.settings import parse_sessions, parse_table
 from calicopy.bfd.process.state import StateFile
+from calicopy.notify import notify
 
 DEFAULT_RUN_DIR = "/run/calicopy"
 USAGE = "usage: calicopy bfd-process [--run-dir DIR]\n"
@@ -64,6 +65,7 @@ class Unit:
         self._look()
         self._engine.advance(time.monotonic())
         self._control: Control | None = None
+        notify("READY=1")
         realtime.keep_garbage_collection_away()
         self._loop()
         for _ in range(STOP_PACKETS):
@@ -214,6 +216,7 @@ class Unit:
     def _say(self, text: str) -> None:
         if text != self._said:
             self._said = text
+            notify(f"STATUS={text or 'running'}")
             if text:
                 sys.stderr.write(f"calicopy bfd: {text}\n")
                 sys.stderr.flush()

@@ -45,15 +45,15 @@ class Wheel:
         end = int(now / STEP_S)
         if end - self._next >= SLOTS:  # this process was stopped: once around is all there is
             self._next = end - SLOTS + 1
-        while self._next <= end:
-            slot = self._slots[self._next % SLOTS]
+        first, self._next = self._next, max(self._next, end + 1)  # what is put from here on comes in the next round
+        for number in range(first, end + 1):
+            slot = self._slots[number % SLOTS]
             if slot:
-                self._slots[self._next % SLOTS] = []
-            self._next += 1
-            for step, one in slot:
-                if one.due_step == step:
-                    one.due_step = NEVER
-                    yield one
+                self._slots[number % SLOTS] = []
+                for step, one in slot:
+                    if one.due_step == step:
+                        one.due_step = NEVER
+                        yield one
 
     def next_due(self) -> float:
         """When to come back, at the latest: the next slot in which something is."""

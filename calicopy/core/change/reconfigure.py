@@ -42,7 +42,7 @@ def reconfigure(core: Core, node: NodeConfig, now: float) -> None:
     core.gate.expected = frozenset(core.peers)
     core.ipam_changed()
     core.wanted.renew()
-    core.wanted_bfd.renew()
+    core.bfd.configure(node)
 
 
 def _limit(peer: Peer) -> tuple[int, LimitAction]:
@@ -87,7 +87,7 @@ def drop_peer(core: Core, key: str) -> None:
     core.sessions.forget(key)
     del core.peers[key]
     core.wanted.drop(key)
-    core.wanted_bfd.renew()
+    core.bfd.configure(core.node)
     _say(core, peer, "peer-removed", f"session with {peer.configured.name} is not wanted any more")
 
 

@@ -137,7 +137,8 @@ def _why(core: Core, view: PathView, views: Sequence[PathView], comparison: Comp
         case PathState.MULTIPATH:
             return "shares the load: equal to the best up to the metric"
         case PathState.LOSING:
-            return _lost(view, views, comparison, core.rib.context)
+            said = core.bfd.why(view.path.next_hop) if view.path.next_hop is not None else ""
+            return _lost(view, views, comparison, core.rib.context) + (f"; {said}" if said else "")
         case PathState.REJECTED:
             reason = path_reason(view)
             if reason is None or reason.code == ImportReason.FILTER.value:

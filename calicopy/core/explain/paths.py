@@ -29,6 +29,8 @@ def step_value(step: DecisionStep, path: Path, facts: Facts) -> str:
     match step:
         case DecisionStep.NEXT_HOP:
             return f"{path.next_hop or 'no next hop'} {'reachable' if _reachable(path, facts) else 'unreachable'}"
+        case DecisionStep.BFD_DOWN:
+            return str(path.next_hop)
         case DecisionStep.LOCAL_PREF:
             return str(path.local_pref)
         case DecisionStep.AS_PATH:
@@ -63,6 +65,8 @@ def compare(step: DecisionStep, path: Path, other: Path, *, won: bool, facts: Fa
     sign = _SIGNS.get(step, ("<", ">"))[0 if won else 1]
     if step is DecisionStep.NEXT_HOP:
         text = f"{step.value}: {other_value if won else value}"
+    elif step is DecisionStep.BFD_DOWN:
+        text = f"{step.value}: {other_value if won else value} is out of use"
     else:
         text = f"{step.value}: {value} {sign} {other_value}"
     return ComparisonView(step.value, step.source, value, other_value, other.peer.name, f"{text} ({step.source})")

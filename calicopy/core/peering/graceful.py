@@ -9,6 +9,7 @@ Theory of operation: pure rules on a `Peer`; `session_events` applies them. Who 
   R bit that it restarted as well.
 - A NOTIFICATION, either side's, ends the session for good: nothing is kept. That the hold timer ran out is said by one
   too; whether it counts is the operator's choice (RFC 8538 section 4 has it kept; its N bit we never offer).
+- BFD found the path gone: nothing is kept (RFC 5882 section 4.3; which restarts go on all the same is in `bfd`).
 
 End-of-RIB towards a peer that hears learned paths is held back until we have learned them (section 4.1, deferral of
 route selection): nothing else waits, and not for longer than DEFERRAL_S.
@@ -36,6 +37,7 @@ class LossCause(enum.Enum):
     HOLD_EXPIRED = "hold-expired"
     OURS = "ours"  # our speaker was restarted, or we reset the session
     STOPPED = "stopped"  # we gave the session up
+    BFD_DOWN = "bfd-down"  # the path is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ NOTHING = Retention()
 
 def retention(peer: Peer, cause: LossCause) -> Retention:
     """What stays of a session that was up and is lost."""
-    if cause in (LossCause.NOTIFICATION, LossCause.STOPPED):
+    if cause in (LossCause.NOTIFICATION, LossCause.STOPPED, LossCause.BFD_DOWN):
         return NOTHING
     if cause is LossCause.HOLD_EXPIRED and peer.configured.flush_on_hold_expiry:
         return NOTHING

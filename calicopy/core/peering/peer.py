@@ -146,6 +146,7 @@ class Peer:
     malformed: str = ""  # the malformed UPDATE that ends the session
     reset_asked: bool = False  # we ask the speaker once to end a session
     reset_coming: bool = False  # the speaker was given other settings, for which it ends the session
+    ends_for_bfd: str = ""  # what BFD says, for which we asked the speaker to end the session
     over_limit: str = ""  # what of the peer is not taken while its session goes on: its prefix limit
     stopped: str = ""  # why the session is not wanted for now, although it is configured
     stop_code: str = ""  # why, as a stable name: prefix-limit or held-down

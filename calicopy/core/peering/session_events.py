@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from calicopy.bgp import OpenError, decode_notification, decode_open, negotiate
+from calicopy.bgp.notification import BFD_DOWN
 from calicopy.core.commands import Command, Log, ResendRoutes, ResetPeer
 from calicopy.core.peering.graceful import Deferral, LossCause, defer, retention, stays
 from calicopy.core.peering.peer import LATE_S, QUIET_S, FamilySync, Notice, Peer
@@ -94,6 +95,8 @@ class SessionEvents:
         self.detached_reason = ""
         for peer in self._peers.values():
             peer.reset_asked = False
+            if peer.ends_for_bfd:  # it may not have heard of it
+                self.bfd_down(peer, peer.ends_for_bfd)
         known = {snapshot.peer: snapshot for snapshot in event.peers}
         for key, peer in self._peers.items():
             self._adopt(peer, known.get(key), now)
@@ -157,13 +160,15 @@ class SessionEvents:
             cause = self._cause(peer, notice)
             if peer.malformed or (notice is not None and notice.sent and notice.notification.code in MESSAGE_ERRORS):
                 self.broken.append(peer.key)
-            self._lose(peer, peer.malformed or str(notice or "") or event.reason, now, cause)
+            self._lose(peer, peer.malformed or peer.ends_for_bfd or str(notice or "") or event.reason, now, cause)
         elif not peer.stopped:
             self._move(peer, FsmState.IDLE, now)
             peer.failure, peer.failed_at = str(notice or "") or event.reason, now
         peer.notice, peer.malformed, peer.reset_asked, peer.reset_coming = None, "", False, False
 
     def _cause(self, peer: Peer, notice: Notice | None) -> LossCause:
+        if peer.ends_for_bfd:
+            return LossCause.BFD_DOWN
         if notice is not None:
             code = notice.notification.code
             return LossCause.HOLD_EXPIRED if code in HOLD_TIMERS else LossCause.NOTIFICATION
@@ -181,6 +186,18 @@ class SessionEvents:
             peer.counters.notifications_received += 1
         if not peer.stopped:
             peer.failure, peer.failed_at = str(peer.notice), now
+
+    def bfd_down(self, peer: Peer, reason: str) -> None:
+        """BFD says that the path to the peer is gone: its session ends (RFC 9384), and so does a restart that it is in
+        (RFC 5882 section 4.3.1).
+        """
+        if peer.is_up:
+            peer.ends_for_bfd, peer.reset_asked = reason, True
+            self._emit(ResetPeer(peer.key, reason, BFD_DOWN))
+        elif peer.stale_until is not None:
+            peer.stale_until = None
+            self._rib.peer_down(peer.key, retain=False)
+            self._say(peer, "stale-flushed", f"its routes are kept no longer: {reason}", "warning")
 
     def stop(self, peer: Peer, reason: str, now: float) -> None:
         """The session is not wanted any more: all that the peer has sent goes."""
@@ -258,7 +275,7 @@ class SessionEvents:
         else:
             self._rib.peer_down(peer.key, retain=False)
             peer.stale_until = None
-        peer.lost_by_us = cause is LossCause.OURS
+        peer.lost_by_us, peer.ends_for_bfd = cause is LossCause.OURS, ""
         peer.negotiated = None
         peer.families = {}
         peer.counters.sessions_lost += 1

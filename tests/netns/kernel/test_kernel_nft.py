@@ -380,7 +380,7 @@ async def test_a_tunnel_device_is_made_after_the_table_and_removed_before_its_pa
                 order.append(("gone", guarded))
 
     edge = KernelEdge(kernel, (), post, udp=UdpEdge(tmp_path, post))
-    tasks = [asyncio.create_task(task.run()) for task in (edge.host, edge.nft)]
+    tasks = [asyncio.create_task(task.run()) for task in (edge.looks, edge.host, edge.nft)]
     guarded = do.SetHost(underlay=(), guarded=(VXLAN,), senders=GUARD.senders)
     tunnel = do.SetTunnel(Encapsulation.VXLAN, "calivx0", 1450, local=ip_address(HOST), port=VXLAN_PORT, vni=VNI)
     try:
@@ -389,7 +389,8 @@ async def test_a_tunnel_device_is_made_after_the_table_and_removed_before_its_pa
         await eventually(lambda: ("made", True) in order)
         assert ("made", False) not in order
         order.clear()
-        edge.host.put(LinksChanged())
+        edge.looks.put(LinksChanged())
+        await edge.looks.finish()
         edge.host.put(do.SetHost(underlay=(), unused=("calivx0",)))
         await eventually(lambda: any(what == "gone" for what, _ in order))
         assert ("gone", True) in order

@@ -13,6 +13,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from calicopy.api.access import READING
+from calicopy.api.server import ApiServer
+from calicopy.core import views
 from calicopy.net import Prefix
 from calicopy.v1 import (
     ipam_pb2,
@@ -269,3 +271,28 @@ async def test_health_and_reflection_answer_on_both_sockets(channel, read_only):
         )
         names = [service.name async for answer in call for service in answer.list_services_response.service]
         assert "calicopy.v1.IpamService" in names
+
+
+async def test_health_follows_readiness_and_watchers_are_told(server, channel):
+    answer = health_pb2.HealthCheckResponse
+    for name in ("", "calicopy.v1.NodeService"):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=name))
+        assert (await watch.read()).status == answer.SERVING
+        await server.set_ready(False)
+        assert (await watch.read()).status == answer.NOT_SERVING
+        await server.set_ready(True)
+        assert (await watch.read()).status == answer.SERVING
+        watch.cancel()
+
+
+async def test_health_begins_as_not_serving_on_a_node_that_is_not_ready(backend, settings):
+    reason = views.ProblemView("fib", "", views.ReasonView("not-in-sync", "starting"))
+    backend.readiness = views.ReadinessView((reason,))
+    server = ApiServer(backend, settings)
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"unix:{settings.socket_path}") as channel:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=""))
+            assert answer.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    finally:
+        await server.stop()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 import yaml
@@ -126,8 +127,8 @@ def test_status_shows_tunnels_ways_and_what_strangers_sent(calicopy, agent):
     assert "From strangers     dropped: ipip 3, vxlan 0" in lines
     assert "  ENCAPSULATION  DEVICE   ADDRESSES    MTU  POOLS USE IT  STATE" in lines
     assert "  vxlan          calivx0  -           1450  no            up" in lines
-    assert "  node2  192.0.2.2  192.0.2.254  eth1    1500  ipip                  1480" in lines
-    assert "  node3  192.0.2.3  unreachable  -          -  none                     -" in lines
+    assert "  node2  192.0.2.2  192.0.2.254  eth1    1500  ipip                  1480  -" in lines
+    assert "  node3  192.0.2.3  unreachable  -          -  none                     -  -" in lines
     told = calicopy("status", "-o", "json").json
     assert told["tunnels"][0]["stranger_packets"] == 3
     assert told["next_hops"][0]["pools"] == ["pods"]
@@ -162,6 +163,29 @@ def test_status_check_tells_a_script_whether_the_node_is_healthy(calicopy, agent
     assert "kernel tunl0: no ipip module" in done.out
     assert calicopy("status").code == 0
     assert calicopy("status", "--check", "-o", "json").code == code
+
+
+def test_status_check_says_on_stderr_why_a_node_is_not_ready_and_what_is_degraded(calicopy, agent):
+    silent = views.ProblemView("tunnel", "node2", views.ReasonView("tunnel-silent", "10.244.0.64 does not answer"))
+    lost = views.ProblemView("peer", "node3", views.ReasonView("down", "hold timer expired"))
+    agent.backend.readiness = views.ReadinessView((silent,), (lost,))
+    done = calicopy("status", "--check")
+    assert done.code == 5
+    assert done.err.splitlines() == [
+        "calicopy: the node is not ready",
+        "  tunnel node2: 10.244.0.64 does not answer (tunnel-silent)",
+        "  degraded: peer node3: hold timer expired (down)",
+    ]
+    assert "Ready              no: tunnel node2: 10.244.0.64 does not answer" in done.out.splitlines()
+    told = calicopy("status", "-o", "json").json
+    assert (told["ready"], [one["reason"]["code"] for one in told["reasons"]]) == (False, ["tunnel-silent"])
+
+
+def test_status_shows_whether_tunnel_addresses_answer(calicopy, agent):
+    way, address = agent.backend.next_hops[0], ip_address("10.244.0.64")
+    for answer, shown in (((True, 0.0004), "0.4 ms"), ((False, None), "no"), ((None, None), "-")):
+        agent.backend.next_hops = (replace(way, answers=(views.TunnelAnswerView(address, *answer),)),)
+        assert any(line.endswith(f"1480  {shown}") for line in calicopy("status").out.splitlines())
 
 
 def test_routes_show_paths_owner_and_kernel(calicopy):

@@ -40,7 +40,8 @@ def test_a_flag_is_plain_without_a_value() -> None:
 @pytest.mark.parametrize("command", [processes.agent, processes.node])
 def test_click_has_the_same_options_and_defaults(command: object) -> None:
     params = getattr(command, "params")  # noqa: B009 - a click command, typed by its decorator
-    known = {"--config", "--node", "--drain"} | ({"--run-dir"} if command is processes.node else set())
+    known = {"--config", "--node", "--drain", "--readyz-listen"}
+    known |= {"--run-dir"} if command is processes.node else set()
     assert {option for param in params for option in param.opts} == known
     assert next(param.default for param in params if param.name == "config") == quick.DEFAULT_CONFIG
 

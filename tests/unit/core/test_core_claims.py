@@ -174,7 +174,7 @@ def test_a_core_at_rest_asks_for_nothing_and_wakes_seconds_later(peers: int) -> 
     script = Script(node(peers)).boot()
     for number in range(2, peers + 1):
         script.up(f"10.0.0.{number}").end_of_rib(f"10.0.0.{number}")
-    script.wait(3.0)
+    script.wait(6.0)
     script.take(do.Log)
     deadline = script.core.deadline(script.now)
     assert deadline is not None

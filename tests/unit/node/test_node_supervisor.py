@@ -199,9 +199,12 @@ def test_a_service_that_needs_a_file_runs_only_while_it_is_there(node: Node, tmp
 
 
 def test_the_services_are_the_speaker_unit_the_forwarder_and_the_agent_with_its_arguments() -> None:
-    speaker, udp, agent = node_services("/run/x", ["--node", "n1"])
+    speaker, udp, bfd, agent = node_services("/run/x", ["--node", "n1"])
     assert udp.command[1:] == ("-m", "calicopy.udp.unit", "--run-dir", "/run/x")
     assert udp.needs == "/run/x/udp.settings"
+    assert bfd.command[1:] == ("-m", "calicopy.bfd.process.unit", "--run-dir", "/run/x")
+    assert bfd.needs == "/run/x/bfd.sessions"
+    assert bfd.realtime
     assert speaker.command[1:] == ("-m", "calicopy.speaker.unit", "--config", "/run/x/exabgp.conf")
     assert agent.command[1:] == ("-m", "calicopy", "agent", "--node", "n1")
 

@@ -32,7 +32,7 @@ def path(
 
 
 def decide(*paths: Path, multipath_max: int = 16, relax: bool = False):
-    return rank(paths, FACTS, multipath_max=multipath_max, multipath_relax=relax)
+    return rank(paths, FACTS, multipath_max=multipath_max, multipath_relax=relax, out_of_use={HOPS[9]})
 
 
 CASES = [
@@ -44,6 +44,12 @@ CASES = [
     ),
     pytest.param(
         path(2, local_pref=10), path(1, hop=UNKNOWN), DecisionStep.NEXT_HOP, id="nor does one that nobody looked up yet"
+    ),
+    pytest.param(
+        path(2, local_pref=10),
+        path(1, hop=HOPS[9], local_pref=500),
+        DecisionStep.BFD_DOWN,
+        id="nor does one that BFD has found to be gone",
     ),
     pytest.param(
         path(2, local_pref=200, as_path=(1, 2, 3)), path(1), DecisionStep.LOCAL_PREF, id="the highest LOCAL_PREF wins"

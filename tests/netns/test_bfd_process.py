@@ -1,0 +1,393 @@
+"""Two BFD processes in two namespaces: up, down, killed, lied to. No agent anywhere."""
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import labs
+import pytest
+
+from calicopy.bfd.process.settings import SessionSetting, StateLine, Table, format_ack, format_sessions, parse_state
+from calicopy.bfd.process.state import read_states
+
+pytestmark = pytest.mark.netns
+
+DOWN, UP = 1, 3
+NEXT_HOP, LINK_LOCAL, GROUP, ALONE = 0x0CA10001, 0x0CA10002, 0x0CA10003, 0x0CA10004
+OTHER, FOREIGN = 0x0CA10005, 0x0CA10006
+DETECTION_S = 0.3
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def run(*command: str, stdin: str = "") -> str:
+    done = subprocess.run(command, capture_output=True, text=True, input=stdin, check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+class Host:
+    """A namespace with a BFD process. The other one is `peer`."""
+
+    def __init__(self, directory: Path, number: int) -> None:
+        self.name = f"bfdp{os.getpid() % 10000}{'ab'[number - 1]}"
+        self.local, self.peer = f"192.168.9.{number}", f"192.168.9.{3 - number}"
+        self.local6, self.peer6 = f"fd09::{number}", f"fd09::{3 - number}"
+        self.directory = directory
+        self.key = directory / "key"
+        self.process: subprocess.Popen[bytes] | None = None
+        directory.mkdir()
+        run("ip", "netns", "add", self.name)
+        self.ip("link set lo up")
+
+    def ip(self, command: str) -> str:
+        return run("ip", "-n", self.name, *command.split())
+
+    def nft(self, rules: str) -> None:
+        run("ip", "netns", "exec", self.name, "nft", "-f", "-", stdin=rules)
+
+    def setting(self, peer: str = "", local: str = "", **other: Any) -> SessionSetting:
+        peer = peer or self.peer
+        return SessionSetting(peer, local or self.local, next_hops=(peer,), **other)
+
+    def secret(self, key: str = "a key", mode: int = 0o600) -> dict[str, Any]:
+        self.key.write_text(f"{key}\n")
+        self.key.chmod(mode)
+        return {"auth_type": "meticulous-sha1", "auth_key_id": 3, "auth_key_file": str(self.key)}
+
+    def want(self, *settings: SessionSetting) -> None:
+        self.write("bfd.sessions", format_sessions(settings))
+
+    def write(self, name: str, text: str) -> None:
+        beside = self.directory / f"{name}.new"
+        beside.write_text(text)
+        beside.rename(self.directory / name)
+        if self.process is not None:
+            self.say("poke\n")
+
+    def start(self) -> None:
+        command = ["ip", "netns", "exec", self.name, sys.executable, "-m", "calicopy.bfd.process.unit"]
+        self.process = subprocess.Popen([*command, "--run-dir", str(self.directory)])
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(signal.SIGCONT)
+                self.process.send_signal(number)
+            self.process.wait(5.0)
+            self.process = None
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[Any]:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(5.0)
+            client.connect(str(self.directory / "bfd.sock"))
+            with client.makefile("rw") as stream:
+                yield stream
+
+    def lines(self) -> list[str]:
+        found: list[str] = []
+        with contextlib.suppress(OSError), self.attached() as stream:
+            for line in stream:
+                if line == "end\n":
+                    return found
+                found.append(line.rstrip("\n"))
+        return []
+
+    def say(self, text: str) -> None:
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), self.attached() as stream:
+            stream.write(text)
+            stream.flush()
+
+    def state(self, peer: str = "") -> StateLine | None:
+        states = [parse_state(line) for line in self.lines() if line.startswith("state ")]
+        return next((one for one in states if one.peer == (peer or self.peer)), None)
+
+    def reaches(self, state: int, *, peer: str = "", within: float = 10.0) -> StateLine:
+        def reached() -> StateLine | None:
+            found = self.state(peer)
+            return found if found is not None and found.state == state else None
+
+        found = labs.wait_until(reached, within=within, what=f"{self.name} in state {state}")
+        assert isinstance(found, StateLine)
+        return found
+
+    def problem(self) -> str:
+        return next((line[8:] for line in self.lines() if line.startswith("problem ")), "?")
+
+    def objects(self) -> dict[int, dict[str, Any]]:
+        return {one["id"]: one for one in json.loads(self.ip("-j -N nexthop show"))}
+
+    def flood_source(self, source: str) -> socket.socket:
+        """A UDP socket in this namespace that sends from `source`."""
+        made: list[socket.socket] = []
+        own = os.open("/proc/self/ns/net", os.O_RDONLY)
+        there = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
+        try:
+            LIBC.setns(there, 0)
+            made.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            made[0].bind((source, 0))
+        finally:
+            LIBC.setns(own, 0)
+            os.close(own)
+            os.close(there)
+        return made[0]
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
+    directory = tmp_path_factory.mktemp("bfd")
+    a, b = Host(directory / "a", 1), Host(directory / "b", 2)
+    try:
+        run("ip", "link", "add", "eth0", "netns", a.name, "type", "veth", "peer", "name", "eth0", "netns", b.name)
+        for host in (a, b):
+            host.ip(f"addr add {host.local}/24 dev eth0")
+            host.ip(f"addr add {host.local6}/64 dev eth0 nodad")
+            host.ip("link set eth0 up")
+        b.ip("addr add 192.168.9.66/24 dev eth0")
+        yield a, b
+    finally:
+        for host in (a, b):
+            host.end(signal.SIGKILL)
+            run("ip", "netns", "del", host.name)
+
+
+@pytest.fixture
+def pair(hosts: tuple[Host, Host]) -> Iterator[tuple[Host, Host]]:
+    yield hosts
+    for host in hosts:
+        host.end(signal.SIGKILL)
+        host.nft("flush ruleset")
+        host.ip("nexthop flush")
+        for file in host.directory.iterdir():
+            file.unlink()
+
+
+def both_up(pair: tuple[Host, Host], make: Callable[[Host], dict[str, Any]] = lambda _: {}) -> None:
+    for host in pair:
+        host.want(host.setting(**make(host)))
+        host.start()
+    for host in pair:
+        host.reaches(UP)
+
+
+CUT = """table inet cut {
+  chain c {
+    type filter hook input priority 0
+    udp dport {3784, 4784} drop
+  }
+}
+"""
+
+
+def cut(host: Host) -> None:
+    """No BFD packet reaches the host any more."""
+    host.nft(CUT)
+
+
+def counted(host: Host, name: str) -> int:
+    state = host.state()
+    return state.dropped.get(name, 0) if state is not None else 0
+
+
+def test_a_cut_in_silence_takes_the_next_hops_out_of_use_until_it_is_acknowledged(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    for number, via in ((NEXT_HOP, a.peer), (OTHER, "192.168.9.77"), (LINK_LOCAL, a.peer6)):
+        a.ip(f"nexthop add id {number} via {via} dev eth0 proto 117")
+    a.ip(f"nexthop add id {FOREIGN} via {a.peer} dev eth0 proto 4")
+    a.ip(f"nexthop add id {GROUP} group {NEXT_HOP}/{OTHER},7 proto 117")
+    a.ip(f"nexthop add id {ALONE} group {NEXT_HOP} proto 117")
+    objects = {NEXT_HOP: (4, a.peer), OTHER: (4, "192.168.9.77"), LINK_LOCAL: (6, a.peer6), FOREIGN: (4, a.peer)}
+    table = Table(objects=objects, groups={GROUP: (4, (NEXT_HOP, OTHER)), ALONE: (4, (NEXT_HOP,))})
+    a.write("bfd.table", table.as_text())
+    a.want(SessionSetting(a.peer, a.local, next_hops=(a.peer, a.peer6)))
+    b.want(b.setting())
+    a.start()
+    b.start()
+    assert a.reaches(UP).detection_time_us == 300_000
+
+    with a.attached() as stream:
+        cut(b)
+        cut(a)
+        began = time.monotonic()
+        for line in stream:
+            if line.startswith("state ") and parse_state(line).state == DOWN:
+                break
+        took = time.monotonic() - began
+    assert took < DETECTION_S + 0.15, f"{took:.3f} s"
+    held = a.objects()
+    for number in (NEXT_HOP, LINK_LOCAL):
+        assert "blackhole" in held[number]
+        assert held[number]["protocol"] == "118"
+    assert held[OTHER]["protocol"] == "117"
+    assert held[FOREIGN]["gateway"] == a.peer
+    assert held[GROUP]["group"] == [{"id": OTHER, "weight": 7}]
+    assert held[ALONE]["group"] == [{"id": NEXT_HOP}]
+
+    # Put back by somebody: held again when the table is looked at; and after the session is Up again.
+    a.ip(f"nexthop replace id {NEXT_HOP} via {a.peer} dev eth0 proto 117")
+    a.say("poke\n")
+    labs.wait_until(lambda: "blackhole" in a.objects()[NEXT_HOP], what="held again")
+    for host in pair:
+        host.nft("flush ruleset")
+    again = a.reaches(UP)
+    assert (again.ups, again.downs, again.holding) == (2, 1, True)
+    assert "blackhole" in a.objects()[NEXT_HOP]
+
+    a.say(format_ack(a.peer, 1))
+    labs.wait_until(lambda: not a.reaches(UP).holding, what="not held any more")
+    a.ip(f"nexthop replace id {NEXT_HOP} via {a.peer} dev eth0 proto 117")
+    a.say("poke\n")
+    assert a.state() is not None
+    assert a.objects()[NEXT_HOP]["gateway"] == a.peer
+
+
+@pytest.mark.parametrize("authenticated", [False, True])
+def test_a_killed_process_is_back_before_the_peer_notices(pair: tuple[Host, Host], authenticated: bool) -> None:
+    a, b = pair
+    both_up(pair, Host.secret if authenticated else lambda _: {})
+    before = a.reaches(UP)
+    for _ in range(3):
+        a.end(signal.SIGKILL)
+        assert read_states(f"{a.directory}/bfd.state")[a.peer].local_discriminator == before.local_discriminator
+        a.start()
+        sent = before.sent
+        labs.wait_until(lambda: a.reaches(UP).received > sent, what="packets again")  # noqa: B023
+    after = a.reaches(UP)
+    assert (after.local_discriminator, after.ups, after.downs) == (before.local_discriminator, 1, 0)
+    seen = b.reaches(UP)
+    assert (seen.ups, seen.downs, seen.dropped) == (1, 0, {})
+
+
+def test_what_went_down_is_held_also_by_the_next_process(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    a.ip(f"nexthop add id {NEXT_HOP} via {a.peer} dev eth0 proto 117")
+    a.write("bfd.table", Table(objects={NEXT_HOP: (4, a.peer)}).as_text())
+    both_up(pair)
+    a.end(signal.SIGKILL)
+    b.end(signal.SIGKILL)
+    time.sleep(DETECTION_S)  # not a wait for something: the detection time has to pass while nobody looks
+    a.start()
+    assert a.reaches(DOWN).holding
+    labs.wait_until(lambda: "blackhole" in a.objects()[NEXT_HOP], what="held")
+
+
+def test_a_stopped_process_takes_nobody_for_dead_and_one_that_is_ended_says_so(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    both_up(pair, lambda _: {"detect_mult": 20})
+    assert a.process is not None
+    a.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.0)  # less than the peer's detection time
+    a.process.send_signal(signal.SIGCONT)
+    received = a.reaches(UP).received
+    labs.wait_until(lambda: a.reaches(UP).received > received, what="packets")
+    assert (a.reaches(UP).downs, b.reaches(UP).downs) == (0, 0)
+    a.end()
+    down = b.reaches(DOWN)
+    assert (down.remote_state, down.remote_diagnostic, down.downs, down.holding) == (0, 7, 0, False)
+    a.start()
+    assert b.reaches(UP).downs == 0
+
+
+def test_a_path_that_is_cut_one_way_is_down_at_both_ends(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    both_up(pair)
+    cut(b)
+    assert (b.reaches(DOWN).diagnostic, a.reaches(DOWN).diagnostic) == (1, 3)
+
+
+def test_a_session_over_ipv6_by_single_hop_comes_up_and_auto_follows_to_multihop(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    a.want(a.setting(hop="auto"), a.setting(a.peer6, a.local6, hop="single"))
+    b.want(b.setting(hop="multi"), b.setting(b.peer6, b.local6, hop="single"))
+    a.start()
+    b.start()
+    assert a.reaches(UP).hop == "multi"
+    assert a.reaches(UP, peer=a.peer6).hop == "single"
+
+
+def test_another_key_and_one_that_others_may_read_keep_a_session_down_and_say_so(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    a.want(a.setting(**a.secret("one key")))
+    b.want(b.setting(**b.secret("another key")))
+    a.start()
+    b.start()
+    labs.wait_until(lambda: counted(a, "auth-digest") and counted(b, "auth-digest"), what="refused packets")
+    assert a.reaches(DOWN).ups == 0
+    b.want(b.setting(**b.secret("one key", mode=0o644)))
+    labs.wait_until(lambda: "others may read it" in b.problem(), what="the problem")
+    assert "one key" not in b.problem()
+    b.want(b.setting(**b.secret("one key")))
+    assert a.reaches(UP).ups == 1
+    assert b.problem() == ""
+
+
+def test_settings_that_are_not_whole_change_nothing(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    both_up(pair)
+    a.write("bfd.sessions", "session 192.168.9.2 192.168.9.1 mul")
+    labs.wait_until(lambda: "not whole" in a.problem(), what="the problem")
+    assert a.reaches(UP).downs == 0
+    a.want()
+    labs.wait_until(lambda: a.state() is None, what="no session")
+    assert (b.reaches(DOWN).remote_state, b.reaches(DOWN).downs) == (0, 0)
+
+
+def test_an_address_that_comes_later_is_taken_then(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    a.want(a.setting(local="192.168.9.50"))
+    b.want(b.setting("192.168.9.50"))
+    a.start()
+    b.start()
+    labs.wait_until(lambda: "cannot send" in a.problem(), what="the problem")
+    a.ip("addr add 192.168.9.50/24 dev eth0")
+    try:
+        a.reaches(UP)
+        assert a.problem() == ""
+    finally:
+        a.ip("addr del 192.168.9.50/24 dev eth0")
+
+
+def test_bad_packets_and_a_flood_from_a_stranger_are_counted_and_leave_nothing(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    both_up(pair)
+    state = a.reaches(UP)
+    chance = random.Random(6)
+    good = bytes((0x20, 0xC0, 3, 24, 0, 0, 0, 9)) + state.local_discriminator.to_bytes(4, "big") + bytes(12)
+    with b.flood_source("192.168.9.66") as stranger, b.flood_source(b.local) as forger:
+        forger.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 64)
+        for _ in range(500):
+            octets = bytearray(good)
+            for _ in range(chance.randrange(1, 5)):
+                octets[chance.randrange(8)] = chance.randrange(256)
+            forger.sendto(bytes(octets), (a.local, 3784))
+            forger.sendto(bytes(octets[: chance.randrange(24)]), (a.local, 4784))
+            stranger.sendto(bytes(octets), (a.local, chance.choice((3784, 4784))))
+        began, count = time.monotonic(), 0
+        while time.monotonic() < began + 1.0:
+            while count < (time.monotonic() - began) * 10_000:
+                stranger.sendto(good[:8] + b"\x01\x02\x03\x04" + good[12:], (a.local, 4784))
+                count += 1
+    labs.wait_until(lambda: dropped(a).get("unknown-session", 0) > count / 2, what="counted")
+    after = a.reaches(UP)
+    assert (after.downs, b.reaches(UP).downs) == (0, 0)
+    assert after.dropped["address"]
+    assert after.dropped["unknown-session"]  # of the other port
+    assert after.dropped["length"]
+    assert dropped(a)["version"]
+    assert sum(line.startswith("state ") for line in a.lines()) == 1
+
+
+def dropped(host: Host) -> dict[str, int]:
+    found = (line.split(" ") for line in host.lines() if line.startswith("drop "))
+    return {name: int(count) for _, name, count in found}
