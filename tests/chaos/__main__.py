@@ -38,12 +38,14 @@ class Result:
     longest_ms: float
     others_lost: int
     leaked: int
+    stalled_ms: int
+    """How long this machine did nothing at all: what was lost is not held against calicopy then."""
     wrong: list[str] = field(default_factory=list)
 
     def line(self, of: int) -> str:
         """For people."""
         loss = f"{self.lost} lost, longest gap {self.longest_ms:.0f} ms" if self.lost else "nothing lost"
-        state = "BROKEN" if self.wrong else "ok"
+        state = "BROKEN" if self.wrong else f"THE MACHINE STOOD STILL {self.stalled_ms} ms" if self.stalled_ms else "ok"
         leak = f", {self.leaked} by the default route" if self.leaked else ""
         return f"[{self.number}/{of}] {self.happening}: {loss}{leak}; settled in {self.settled_s:.1f} s; {state}"
 
@@ -63,7 +65,7 @@ def judge(one: happenings.Happening, losses: list[Loss], *, lossless: bool) -> t
 
 def step(mesh: meshes.Mesh, traffic: Traffic, number: int, one: happenings.Happening) -> Result:
     """One happening, until the mesh has settled."""
-    seen = len(traffic.losses)
+    seen, stalls = len(traffic.losses), len(traffic.stalls)
     before = {node: mesh.leaked(node) for node in mesh.nodes}
     free = happenings.lossless(one, mesh.wanted.encapsulation)
     wrong = happenings.happen(mesh, one)
@@ -72,12 +74,15 @@ def step(mesh: meshes.Mesh, traffic: Traffic, number: int, one: happenings.Happe
     losses = traffic.losses[seen:]
     others, lost = judge(one, losses, lossless=free)
     leaks = {node: mesh.leaked(node) - before[node] for node in mesh.nodes if node not in one.victims}
-    wrong += unsettled + lost
-    if one.kind not in happenings.GONE:
+    stalled = max(traffic.stalls[stalls:], default=0.0)
+    wrong += unsettled
+    if not stalled:
+        wrong += lost
+    if not stalled and one.kind not in happenings.GONE:
         wrong += [f"{node}: {count} packets left by the default route" for node, count in leaks.items() if count]
     longest = max((loss.gap_s for loss in losses), default=0.0)
     return Result(number, one, round(took, 2), sum(loss.packets for loss in losses), round(longest * 1000, 1), others,
-                  sum(leaks.values()), wrong)  # fmt: skip
+                  sum(leaks.values()), round(stalled * 1000), wrong)  # fmt: skip
 
 
 def run(seed: int, events: int, nodes: int, *, stop_early: bool) -> int:

@@ -57,8 +57,8 @@ class Doing:
 
 def kill(doing: Doing) -> None:
     """kill -9 of processes; a supervisor is started again, as a service manager would."""
-    for node in doing.one.victims:
-        doing.mesh.signal(node, *doing.one.what)
+    killed = [pid for node in doing.one.victims for pid in doing.mesh.signal(node, *doing.one.what)]
+    labs.wait_until(lambda: not any(map(meshes.runs, killed)), within=10, what="all that was killed is gone")
     for node in doing.one.victims:
         doing.mesh.ensure_supervisor(node)
 

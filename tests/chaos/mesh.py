@@ -128,13 +128,13 @@ class Mesh:
                         found.append(int(entry.name))
         return found
 
-    def signal(self, node: str, *kinds: str, number: int = signal.SIGKILL) -> int:
-        """Send a signal to our processes of these kinds; to how many."""
+    def signal(self, node: str, *kinds: str, number: int = signal.SIGKILL) -> list[int]:
+        """Send a signal to our processes of these kinds; their pids."""
         pids = self.processes(node, *kinds)
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-        return len(pids)
+        return pids
 
     def ensure_supervisor(self, node: str) -> None:
         """A service manager's part."""

@@ -2,7 +2,8 @@
 
 Theory of operation: one thread holds a UDP socket in each pod's network namespace (setns(2) is a thread's own), sends
 and receives. A packet says its number and when it was sent; a packet that comes after one that did not says how many
-are missing, and how long the way was closed. Nothing is lost by a thread that is late: it only sends later.
+are missing, and how long the way was closed. Nothing is lost by a thread that is late: it only sends later. It runs as
+SCHED_FIFO where that is allowed, like the BFD processes: when it is late by much, the machine stood still for all.
 """
 from __future__ import annotations
 
@@ -22,6 +23,7 @@ PORT = 9900
 INTERVAL_S = 0.01
 PACKET = struct.Struct("!HQd")  # who sent it, its number, when (monotonic seconds)
 BUFFER = 4 << 20
+STALL_S = 0.15  # BFD calls a peer gone after 0.3 s
 CLONE_NEWNET = 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -47,7 +49,7 @@ class Traffic(threading.Thread):
         self.addresses = [(pods[name], PORT) for name in self.names]
         self.losses: list[Loss] = []
         self.received: dict[Flow, int] = {}
-        self.sent = 0
+        self.stalls: list[float] = []
         self._last: dict[Flow, tuple[int, float]] = {}
         self._ending = threading.Event()
         self._namespaces = namespaces
@@ -83,6 +85,8 @@ class Traffic(threading.Thread):
             return
         finally:
             self._ready.set()
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))  # of this thread: 0 is the caller's own
         selector = selectors.DefaultSelector()
         for at, one in enumerate(sockets):
             selector.register(one, selectors.EVENT_READ, at)
@@ -90,6 +94,8 @@ class Traffic(threading.Thread):
         while not self._ending.is_set():
             now = time.monotonic()
             if now >= due:
+                if now - due > STALL_S:
+                    self.stalls.append(now - due)
                 number += 1
                 self._send(sockets, number)
                 due = max(due + INTERVAL_S, now)
@@ -106,7 +112,6 @@ class Traffic(threading.Thread):
                 if to != at:
                     with suppress(OSError):  # no way just now: it is lost
                         one.sendto(packet, address)
-        self.sent = number
 
     def _receive(self, one: socket.socket, name: str) -> None:
         while True:

@@ -181,6 +181,7 @@ def _state_line(peer: str, kept: Kept) -> StateLine:
         line.remote_diagnostic, line.remote_independent, line.changed_at, line.ups, line.downs, _, _, _, _, _, used_tx,
         used_rx, line.remote_detect_mult, remote_tx, remote_rx, _,
     ) = SAVED.unpack(kept.saved)  # fmt: skip
+    line.remote_independent = bool(line.remote_independent)  # a struct has it as a number
     line.heard = line.remote_discriminator != 0
     line.holding = line.downs > kept.acknowledged
     line.tx_interval_us = max(used_tx, remote_rx) if remote_rx else 0

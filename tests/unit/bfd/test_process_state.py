@@ -29,7 +29,9 @@ def test_a_session_goes_on_from_its_slot_as_it_was(tmp_path: Path) -> None:
     session.received, session.heard_at, session.dropped[Refusal.TTL] = 1000, 123.5, 9
     first.acknowledge(2)
     before = first.line().as_text()
-    assert read_states(str(tmp_path / "bfd.state"))["10.0.0.2"].as_text() == before
+    left = read_states(str(tmp_path / "bfd.state"))["10.0.0.2"]
+    assert left.as_text() == before
+    assert left.remote_independent is False
     file.close()
 
     file = StateFile(str(tmp_path / "bfd.state"))
