@@ -115,6 +115,7 @@ def run(seed: int, events: int, nodes: int, *, stop_early: bool) -> int:
             pids = [pid for node in mesh.nodes for pid in mesh.processes(node)]
         wrong += [text for text in invariants.replays(kept) if tell(f"BROKEN: {text}") is None]
         wrong += [f"process {pid} is left" for pid in pids if meshes.runs(pid)]
+        wrong += [f"namespace {one.name} is left" for one in Path("/run/netns").glob(f"*{mesh.name}*")]
     finally:
         write(seed, events, nodes, results, wrong)
     summary(results)
