@@ -78,7 +78,7 @@ def step(mesh: meshes.Mesh, traffic: Traffic, number: int, one: happenings.Happe
     wrong += unsettled
     if not stalled:
         wrong += lost
-    if not stalled and one.kind not in happenings.GONE:
+    if not stalled and not happenings.withdraws(one):
         wrong += [f"{node}: {count} packets left by the default route" for node, count in leaks.items() if count]
     longest = max((loss.gap_s for loss in losses), default=0.0)
     return Result(number, one, round(took, 2), sum(loss.packets for loss in losses), round(longest * 1000, 1), others,
@@ -115,6 +115,7 @@ def run(seed: int, events: int, nodes: int, *, stop_early: bool) -> int:
             pids = [pid for node in mesh.nodes for pid in mesh.processes(node)]
         wrong += [text for text in invariants.replays(kept) if tell(f"BROKEN: {text}") is None]
         wrong += [f"process {pid} is left" for pid in pids if meshes.runs(pid)]
+        wrong += [f"namespace {one.name} is left" for one in Path("/run/netns").glob(f"*{mesh.name}*")]
     finally:
         write(seed, events, nodes, results, wrong)
     summary(results)
