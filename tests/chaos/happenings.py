@@ -225,8 +225,8 @@ PROCESSES = ("agent", "speaker", "bridge", "supervisor", "udp", "bfd")
 
 
 def withdraws(one: Happening) -> bool:
-"""What may have the routes of the victims withdrawn: packets for their pods may go by the default route."""
-    task: where both are killed at once nobody does it in time.
+    """Whether the victims' routes may be withdrawn. A BFD process has to be back within 0.3 s, for which the supervisor
+    is there: where both are killed at once nobody does it in time.
     """
     return one.kind in GONE or {"bfd", "supervisor"} <= set(one.what)
 
