@@ -71,7 +71,7 @@ def step(mesh: meshes.Mesh, traffic: Traffic, number: int, one: happenings.Happe
     wrong = happenings.happen(mesh, one)
     free = free and happenings.lossless(one, mesh.wanted.encapsulation)
     unsettled, took = invariants.settle(mesh, traffic, within=SETTLE_S)
-    losses = traffic.losses[seen:]
+    losses = [loss for loss in traffic.losses[seen:] if loss.packets > 0]
     others, lost = judge(one, losses, lossless=free)
     leaks = {node: mesh.leaked(node) - before[node] for node in mesh.nodes if node not in one.victims}
     stalled = max(traffic.stalls[stalls:], default=0.0)
