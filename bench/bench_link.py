@@ -19,6 +19,7 @@ OTHER_AS = 64999
 SUBNET = "198.51.100"
 TARGET_MS = 50.0
 BACK_S = 60.0
+SETTLE_S = 2.5  # the kernel tells of carrier that is lost only a second after it told of the last such event
 
 
 def measure(directory: Path) -> list[Row]:
@@ -70,7 +71,7 @@ def _rounds(fabric: Fabric, client: Bird, count: int, end: str) -> list[float]:
     taken = []
     for _ in range(RUNS):
         wait_for(lambda: _held(client) >= count, what=f"{count} routes at the client", within=BACK_S)
-        time.sleep(1.0)
+        time.sleep(SETTLE_S)
         began = time.monotonic()
         fabric.run(end, "ip", "link", "set", "eth2", "down")
         wait_for(lambda: not _held(client), what="the routes are withdrawn", within=BACK_S)

@@ -15,6 +15,9 @@ import grpc
 
 from bench.fabric import BenchError, Fabric, wait_for
 from bench.timed_agent import MARK
+from calicopy.bfd.process import STATE_FILE
+from calicopy.bfd.process.state import read_states
+from calicopy.seam.bfd import SessionState
 from calicopy.v1 import ipam_pb2_grpc, peer_pb2, peer_pb2_grpc
 
 OUR_PROTOCOL, BIRD_PROTOCOL = 117, 12  # of routes in the kernel
@@ -113,10 +116,22 @@ class Node:
             stub = peer_pb2_grpc.PeerServiceStub(channel)
 
             def established() -> bool:
-                peers = stub.ListPeers(peer_pb2.ListPeersRequest(), timeout=10).peers
+                try:
+                    peers = stub.ListPeers(peer_pb2.ListPeersRequest(), timeout=10).peers
+                except grpc.RpcError:  # the agent was killed, and is not back yet
+                    return False
                 return sum(peer.state == peer_pb2.SESSION_STATE_ESTABLISHED for peer in peers) >= count
 
             self.wait_for(established, what=f"{self.name}: {count} peers Established", within=within)
+
+    def wait_bfd(self, count: int, *, within: float = 60.0) -> None:
+        """Until so many BFD sessions are up."""
+
+        def up() -> bool:
+            states = read_states(str(self.run_dir / STATE_FILE)).values()
+            return sum(each.state == SessionState.UP for each in states) >= count
+
+        self.wait_for(up, what=f"{self.name}: {count} BFD sessions up", within=within)
 
     def processes(self) -> dict[str, int]:
         """Pids of its parts."""

@@ -164,7 +164,7 @@ class AgentBackend:
             match = await self._match_route(target.address)
         except OSError as error:
             log.warning("explain %s: the kernel was not asked: %s", target, error)
-        return explain(self._core, target, match, named=_kernel_with_errno)
+        return explain(self._core, target, match, named=_kernel_with_errno, now=time.monotonic())
 
     def pools(self) -> Sequence[PoolView]:
         """All pools of the cluster file."""

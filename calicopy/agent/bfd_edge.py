@@ -26,6 +26,7 @@ from calicopy.bfd.process.settings import (
     format_ack,
     format_sessions,
     parse_state,
+    parse_table,
 )
 from calicopy.bfd.process.state import StateError, read_states
 from calicopy.core import commands as do
@@ -79,11 +80,24 @@ class BfdEdge:
                 self._texts[self._sessions] = text
                 self._dirty.set()
             case do.SetBfdTable():
-                self._texts[self._table] = _table(command.table, protocol=self._protocol).as_text()
+                table = _table(command.table, protocol=self._protocol)
+                if not command.complete:
+                    self._keep_before(table)
+                self._texts[self._table] = table.as_text()
                 self._dirty.set()
             case do.AcknowledgeBfd():
                 for peer, downs in command.downs.items():
                     self._say(format_ack(peer, downs))
+
+    def _keep_before(self, table: Table) -> None:
+        """Add what an agent of before has told of objects that this one does not know yet, and that still lead."""
+        try:
+            before = parse_table(Path(self._table).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        known = table.objects.keys() | table.groups.keys()
+        table.objects |= {number: one for number, one in before.objects.items() if number not in known}
+        table.groups |= {number: one for number, one in before.groups.items() if number not in known}
 
     async def write(self) -> None:
         """Write what is wanted, as it comes, until cancelled. What cannot be written is tried again."""

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from calicopy.api.scalars import FAMILIES, text, timestamp
 from calicopy.core.views import (
+    BfdEffect,
+    BfdView,
     CapabilitiesView,
     NotificationView,
     PeerFamilyView,
@@ -13,6 +15,7 @@ from calicopy.core.views import (
     TimersView,
     TunnelAnswerView,
 )
+from calicopy.seam.bfd import BfdState, SessionState
 from calicopy.seam.speaker import FsmState
 from calicopy.v1 import peer_pb2, types_pb2
 
@@ -32,6 +35,19 @@ PEER_ROLES = {
     PeerRole.REFLECTOR: peer_pb2.PEER_ROLE_REFLECTOR,
     PeerRole.INTERNAL: peer_pb2.PEER_ROLE_INTERNAL,
     PeerRole.EXTERNAL: peer_pb2.PEER_ROLE_EXTERNAL,
+}
+BFD_STATES = {
+    SessionState.ADMIN_DOWN: peer_pb2.BFD_STATE_ADMIN_DOWN,
+    SessionState.DOWN: peer_pb2.BFD_STATE_DOWN,
+    SessionState.INIT: peer_pb2.BFD_STATE_INIT,
+    SessionState.UP: peer_pb2.BFD_STATE_UP,
+}
+BFD_EFFECTS = {
+    BfdEffect.OFF: peer_pb2.BFD_EFFECT_UNSPECIFIED,
+    BfdEffect.IGNORED: peer_pb2.BFD_EFFECT_IGNORED,
+    BfdEffect.UP: peer_pb2.BFD_EFFECT_UP,
+    BfdEffect.DOWN: peer_pb2.BFD_EFFECT_DOWN,
+    BfdEffect.DAMPED: peer_pb2.BFD_EFFECT_DAMPED,
 }
 
 
@@ -78,6 +94,7 @@ def peer(view: PeerView) -> peer_pb2.Peer:
         refreshes_sent=more.refreshes_sent,
         end_of_rib_held=more.end_of_rib_held,
         lingering=more.lingering,
+        bfd=None if more.bfd is None else bfd(more.bfd),
     )
 
 
@@ -160,3 +177,40 @@ def tunnel_answer(view: TunnelAnswerView) -> types_pb2.TunnelAnswer:
     """Whether a tunnel address answers."""
     millis = None if view.round_trip_s is None else view.round_trip_s * 1000
     return types_pb2.TunnelAnswer(address=str(view.address), answers=view.answers, round_trip_ms=millis)
+
+
+def bfd(view: BfdView) -> peer_pb2.Bfd:
+    """What BFD says of a peer, and what that means."""
+    return peer_pb2.Bfd(
+        effect=BFD_EFFECTS[view.effect],
+        reason=view.reason,
+        out_of_use_since=timestamp(view.since),
+        out_of_use_until=timestamp(view.until),
+        next_hops=map(str, view.next_hops),
+        session=None if view.state is None else bfd_session(view, view.state),
+    )
+
+
+def bfd_session(view: BfdView, state: BfdState) -> peer_pb2.BfdSession:
+    """The session as the process has it."""
+    return peer_pb2.BfdSession(
+        state=BFD_STATES[state.state],
+        state_since=timestamp(view.state_since),
+        remote_state=BFD_STATES[state.remote_state],
+        diagnostic=view.diagnostic,
+        remote_diagnostic=view.remote_diagnostic,
+        local_discriminator=state.local_discriminator,
+        remote_discriminator=state.remote_discriminator,
+        remote_independent=state.remote_independent,
+        hop=state.hop.value,
+        ups=state.ups,
+        downs=state.downs,
+        heard=state.heard,
+        tx_interval_us=state.tx_interval_us,
+        detection_time_us=state.detection_time_us,
+        remote_detect_mult=state.remote_detect_mult,
+        holding=state.holding,
+        sent=state.sent,
+        received=state.received,
+        dropped=state.dropped,
+    )

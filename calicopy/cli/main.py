@@ -14,6 +14,7 @@ from calicopy.cli.options import root_options
 COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("calicopy.cli.status:status", "How this node is: health, peers, routes, addresses."),
     "peers": ("calicopy.cli.peers:peers", "BGP sessions."),
+    "bfd": ("calicopy.cli.bfd:bfd", "BFD sessions: who is watched, and what is out of use."),
     "routes": ("calicopy.cli.routes:routes", "Routes and their paths, and what the kernel holds."),
     "explain": ("calicopy.cli.explain:explain", "Why an address or prefix goes where it goes, or nowhere."),
     "ipam": ("calicopy.cli.ipam:ipam", "Pools, blocks and addresses."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from calicopy.cli.bfd import bfd_lines
 from calicopy.cli.options import Target
 from calicopy.cli.output import (
     Column,
@@ -33,7 +34,7 @@ def print_one(peer: Peer, target: Target) -> None:
     if target.output.structured:
         print_message(peer, target.output)
         return
-    print_pairs([*_state(peer), *_negotiated(peer), *_policy(peer), *_counters(peer)])
+    print_pairs([*_state(peer), *_negotiated(peer), *bfd_lines(peer), *_policy(peer), *_counters(peer)])
     if peer.families:
         click.echo()
         click.echo("\n".join(table_lines(peer.families, FAMILY_COLUMNS, wide=True)))

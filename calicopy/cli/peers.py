@@ -124,6 +124,11 @@ def total(peer: Peer, counter: str) -> int | str:
     return sum(getattr(family, counter) for family in peer.families) if peer.families else "-"
 
 
+def bfd_word(peer: Peer) -> str:
+    """What BFD says of the peer, in a word: `off` where it is not watched."""
+    return word(peer.bfd, "effect") if peer.HasField("bfd") else "off"
+
+
 def info(peer: Peer) -> str:
     """Why a session is down, and whether its routes are kept; what is not usual about one that is up."""
     if peer.stopped:
@@ -150,6 +155,7 @@ PEER_COLUMNS: list[Column[Peer]] = [
     Column("TYPE", lambda peer: word(peer, "role")),
     Column("STATE", lambda peer: word(peer, "state")),
     Column("SINCE", lambda peer: age(peer.state_since)),
+    Column("BFD", bfd_word),
     Column("RECEIVED", lambda peer: total(peer, "received")),
     Column("ACCEPTED", lambda peer: total(peer, "accepted")),
     Column("ADVERTISED", lambda peer: total(peer, "advertised")),

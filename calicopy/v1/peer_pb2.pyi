@@ -27,6 +27,22 @@ class PeerKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PEER_KIND_MESH: _ClassVar[PeerKind]
     PEER_KIND_CONFIGURED: _ClassVar[PeerKind]
 
+class BfdState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BFD_STATE_UNSPECIFIED: _ClassVar[BfdState]
+    BFD_STATE_ADMIN_DOWN: _ClassVar[BfdState]
+    BFD_STATE_DOWN: _ClassVar[BfdState]
+    BFD_STATE_INIT: _ClassVar[BfdState]
+    BFD_STATE_UP: _ClassVar[BfdState]
+
+class BfdEffect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    BFD_EFFECT_UNSPECIFIED: _ClassVar[BfdEffect]
+    BFD_EFFECT_IGNORED: _ClassVar[BfdEffect]
+    BFD_EFFECT_UP: _ClassVar[BfdEffect]
+    BFD_EFFECT_DOWN: _ClassVar[BfdEffect]
+    BFD_EFFECT_DAMPED: _ClassVar[BfdEffect]
+
 class PeerRole(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     PEER_ROLE_UNSPECIFIED: _ClassVar[PeerRole]
@@ -46,6 +62,16 @@ SESSION_STATE_ESTABLISHED: SessionState
 PEER_KIND_UNSPECIFIED: PeerKind
 PEER_KIND_MESH: PeerKind
 PEER_KIND_CONFIGURED: PeerKind
+BFD_STATE_UNSPECIFIED: BfdState
+BFD_STATE_ADMIN_DOWN: BfdState
+BFD_STATE_DOWN: BfdState
+BFD_STATE_INIT: BfdState
+BFD_STATE_UP: BfdState
+BFD_EFFECT_UNSPECIFIED: BfdEffect
+BFD_EFFECT_IGNORED: BfdEffect
+BFD_EFFECT_UP: BfdEffect
+BFD_EFFECT_DOWN: BfdEffect
+BFD_EFFECT_DAMPED: BfdEffect
 PEER_ROLE_UNSPECIFIED: PeerRole
 PEER_ROLE_MESH: PeerRole
 PEER_ROLE_CLIENT: PeerRole
@@ -105,7 +131,7 @@ class GetPeerResponse(_message.Message):
     def __init__(self, peer: _Optional[_Union[Peer, _Mapping]] = ...) -> None: ...
 
 class Peer(_message.Message):
-    __slots__ = ("name", "address", "asn", "local_asn", "local_address", "kind", "state", "state_since", "last_error", "last_error_at", "router_id", "passive", "hold_time_s", "capabilities", "families", "updates_received", "sessions_established", "sessions_lost", "graceful_restart", "graceful_restart_time_s", "malformed_updates", "role", "stopped", "stop_code", "import_filters", "export_filters", "advertise", "prefix_limit_action", "timers", "negotiated", "last_notification", "beyond_limit", "notifications_received", "notifications_sent", "refreshes_received", "refreshes_sent", "end_of_rib_held", "lingering", "tunnels")
+    __slots__ = ("name", "address", "asn", "local_asn", "local_address", "kind", "state", "state_since", "last_error", "last_error_at", "router_id", "passive", "hold_time_s", "capabilities", "families", "updates_received", "sessions_established", "sessions_lost", "graceful_restart", "graceful_restart_time_s", "malformed_updates", "role", "stopped", "stop_code", "import_filters", "export_filters", "advertise", "prefix_limit_action", "timers", "negotiated", "last_notification", "beyond_limit", "notifications_received", "notifications_sent", "refreshes_received", "refreshes_sent", "end_of_rib_held", "lingering", "tunnels", "bfd")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     ASN_FIELD_NUMBER: _ClassVar[int]
@@ -145,6 +171,7 @@ class Peer(_message.Message):
     END_OF_RIB_HELD_FIELD_NUMBER: _ClassVar[int]
     LINGERING_FIELD_NUMBER: _ClassVar[int]
     TUNNELS_FIELD_NUMBER: _ClassVar[int]
+    BFD_FIELD_NUMBER: _ClassVar[int]
     name: str
     address: str
     asn: int
@@ -184,7 +211,73 @@ class Peer(_message.Message):
     end_of_rib_held: bool
     lingering: str
     tunnels: _containers.RepeatedCompositeFieldContainer[_types_pb2.TunnelAnswer]
-    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., asn: _Optional[int] = ..., local_asn: _Optional[int] = ..., local_address: _Optional[str] = ..., kind: _Optional[_Union[PeerKind, str]] = ..., state: _Optional[_Union[SessionState, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., last_error_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., router_id: _Optional[str] = ..., passive: _Optional[bool] = ..., hold_time_s: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., families: _Optional[_Iterable[_Union[PeerFamily, _Mapping]]] = ..., updates_received: _Optional[int] = ..., sessions_established: _Optional[int] = ..., sessions_lost: _Optional[int] = ..., graceful_restart: _Optional[bool] = ..., graceful_restart_time_s: _Optional[int] = ..., malformed_updates: _Optional[int] = ..., role: _Optional[_Union[PeerRole, str]] = ..., stopped: _Optional[str] = ..., stop_code: _Optional[str] = ..., import_filters: _Optional[_Iterable[str]] = ..., export_filters: _Optional[_Iterable[str]] = ..., advertise: _Optional[str] = ..., prefix_limit_action: _Optional[str] = ..., timers: _Optional[_Union[PeerTimers, _Mapping]] = ..., negotiated: _Optional[_Union[PeerCapabilities, _Mapping]] = ..., last_notification: _Optional[_Union[PeerNotification, _Mapping]] = ..., beyond_limit: _Optional[int] = ..., notifications_received: _Optional[int] = ..., notifications_sent: _Optional[int] = ..., refreshes_received: _Optional[int] = ..., refreshes_sent: _Optional[int] = ..., end_of_rib_held: _Optional[bool] = ..., lingering: _Optional[str] = ..., tunnels: _Optional[_Iterable[_Union[_types_pb2.TunnelAnswer, _Mapping]]] = ...) -> None: ...
+    bfd: Bfd
+    def __init__(self, name: _Optional[str] = ..., address: _Optional[str] = ..., asn: _Optional[int] = ..., local_asn: _Optional[int] = ..., local_address: _Optional[str] = ..., kind: _Optional[_Union[PeerKind, str]] = ..., state: _Optional[_Union[SessionState, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., last_error_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., router_id: _Optional[str] = ..., passive: _Optional[bool] = ..., hold_time_s: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., families: _Optional[_Iterable[_Union[PeerFamily, _Mapping]]] = ..., updates_received: _Optional[int] = ..., sessions_established: _Optional[int] = ..., sessions_lost: _Optional[int] = ..., graceful_restart: _Optional[bool] = ..., graceful_restart_time_s: _Optional[int] = ..., malformed_updates: _Optional[int] = ..., role: _Optional[_Union[PeerRole, str]] = ..., stopped: _Optional[str] = ..., stop_code: _Optional[str] = ..., import_filters: _Optional[_Iterable[str]] = ..., export_filters: _Optional[_Iterable[str]] = ..., advertise: _Optional[str] = ..., prefix_limit_action: _Optional[str] = ..., timers: _Optional[_Union[PeerTimers, _Mapping]] = ..., negotiated: _Optional[_Union[PeerCapabilities, _Mapping]] = ..., last_notification: _Optional[_Union[PeerNotification, _Mapping]] = ..., beyond_limit: _Optional[int] = ..., notifications_received: _Optional[int] = ..., notifications_sent: _Optional[int] = ..., refreshes_received: _Optional[int] = ..., refreshes_sent: _Optional[int] = ..., end_of_rib_held: _Optional[bool] = ..., lingering: _Optional[str] = ..., tunnels: _Optional[_Iterable[_Union[_types_pb2.TunnelAnswer, _Mapping]]] = ..., bfd: _Optional[_Union[Bfd, _Mapping]] = ...) -> None: ...
+
+class Bfd(_message.Message):
+    __slots__ = ("effect", "reason", "out_of_use_since", "out_of_use_until", "next_hops", "session")
+    EFFECT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_USE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    OUT_OF_USE_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    NEXT_HOPS_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    effect: BfdEffect
+    reason: str
+    out_of_use_since: _timestamp_pb2.Timestamp
+    out_of_use_until: _timestamp_pb2.Timestamp
+    next_hops: _containers.RepeatedScalarFieldContainer[str]
+    session: BfdSession
+    def __init__(self, effect: _Optional[_Union[BfdEffect, str]] = ..., reason: _Optional[str] = ..., out_of_use_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., out_of_use_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., next_hops: _Optional[_Iterable[str]] = ..., session: _Optional[_Union[BfdSession, _Mapping]] = ...) -> None: ...
+
+class BfdSession(_message.Message):
+    __slots__ = ("state", "state_since", "remote_state", "diagnostic", "remote_diagnostic", "local_discriminator", "remote_discriminator", "remote_independent", "hop", "ups", "downs", "heard", "tx_interval_us", "detection_time_us", "remote_detect_mult", "holding", "sent", "received", "dropped")
+    class DroppedEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    STATE_SINCE_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_STATE_FIELD_NUMBER: _ClassVar[int]
+    DIAGNOSTIC_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_DIAGNOSTIC_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_DISCRIMINATOR_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_DISCRIMINATOR_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_INDEPENDENT_FIELD_NUMBER: _ClassVar[int]
+    HOP_FIELD_NUMBER: _ClassVar[int]
+    UPS_FIELD_NUMBER: _ClassVar[int]
+    DOWNS_FIELD_NUMBER: _ClassVar[int]
+    HEARD_FIELD_NUMBER: _ClassVar[int]
+    TX_INTERVAL_US_FIELD_NUMBER: _ClassVar[int]
+    DETECTION_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    REMOTE_DETECT_MULT_FIELD_NUMBER: _ClassVar[int]
+    HOLDING_FIELD_NUMBER: _ClassVar[int]
+    SENT_FIELD_NUMBER: _ClassVar[int]
+    RECEIVED_FIELD_NUMBER: _ClassVar[int]
+    DROPPED_FIELD_NUMBER: _ClassVar[int]
+    state: BfdState
+    state_since: _timestamp_pb2.Timestamp
+    remote_state: BfdState
+    diagnostic: str
+    remote_diagnostic: str
+    local_discriminator: int
+    remote_discriminator: int
+    remote_independent: bool
+    hop: str
+    ups: int
+    downs: int
+    heard: bool
+    tx_interval_us: int
+    detection_time_us: int
+    remote_detect_mult: int
+    holding: bool
+    sent: int
+    received: int
+    dropped: _containers.ScalarMap[str, int]
+    def __init__(self, state: _Optional[_Union[BfdState, str]] = ..., state_since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., remote_state: _Optional[_Union[BfdState, str]] = ..., diagnostic: _Optional[str] = ..., remote_diagnostic: _Optional[str] = ..., local_discriminator: _Optional[int] = ..., remote_discriminator: _Optional[int] = ..., remote_independent: _Optional[bool] = ..., hop: _Optional[str] = ..., ups: _Optional[int] = ..., downs: _Optional[int] = ..., heard: _Optional[bool] = ..., tx_interval_us: _Optional[int] = ..., detection_time_us: _Optional[int] = ..., remote_detect_mult: _Optional[int] = ..., holding: _Optional[bool] = ..., sent: _Optional[int] = ..., received: _Optional[int] = ..., dropped: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class PeerTimers(_message.Message):
     __slots__ = ("hold_time_configured_s", "hold_time_offered_s", "hold_time_s", "keepalive_s", "stale_until", "stopped_until", "lingering_since")

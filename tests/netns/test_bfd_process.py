@@ -18,6 +18,7 @@ from typing import Any
 import labs
 import pytest
 
+from calicopy.bfd.process.realtime import schedule
 from calicopy.bfd.process.settings import SessionSetting, StateLine, Table, format_ack, format_sessions, parse_state
 from calicopy.bfd.process.state import read_states
 
@@ -77,7 +78,8 @@ class Host:
 
     def start(self) -> None:
         command = ["ip", "netns", "exec", self.name, sys.executable, "-m", "calicopy.bfd.process.unit"]
-        self.process = subprocess.Popen([*command, "--run-dir", str(self.directory)])
+        command += ["--run-dir", str(self.directory)]
+        self.process = subprocess.Popen(command, preexec_fn=schedule)  # as `calicopy node` starts it
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
@@ -255,7 +257,8 @@ def test_a_cut_in_silence_takes_the_next_hops_out_of_use_until_it_is_acknowledge
 @pytest.mark.parametrize("authenticated", [False, True])
 def test_a_killed_process_is_back_before_the_peer_notices(pair: tuple[Host, Host], authenticated: bool) -> None:
     a, b = pair
-    both_up(pair, Host.secret if authenticated else lambda _: {})
+    # Half a second: this test is no supervisor, and waits for a processor like anybody else.
+    both_up(pair, lambda host: {"detect_mult": 5, **(host.secret() if authenticated else {})})
     before = a.reaches(UP)
     for _ in range(3):
         a.end(signal.SIGKILL)

@@ -19,6 +19,7 @@ from calicopy.core.views import (
 )
 from calicopy.net import Encapsulation, Family, IPAddress, Prefix
 from calicopy.policy import AdvertiseScope, LimitAction
+from calicopy.seam.bfd import BfdState, HopMode, SessionState
 from calicopy.seam.speaker import FsmState
 
 STARTED_AT = 1_790_000_000.25
@@ -105,7 +106,29 @@ def peer_details(*, up: bool) -> views.PeerDetails:
         notifications_sent=0,
         refreshes_received=2,
         refreshes_sent=1,
+        bfd=bfd_view(up=up),
     )  # fmt: skip
+
+
+def bfd_view(*, up: bool) -> views.BfdView:
+    state = BfdState(
+        peer="192.0.2.2", state=SessionState.UP if up else SessionState.DOWN, remote_state=SessionState.UP,
+        diagnostic=0 if up else 1, remote_diagnostic=0, local_discriminator=17, remote_discriminator=4711,
+        remote_independent=True, hop=HopMode.MULTI, ups=1, downs=0 if up else 1, heard=up, changed_at=0.0,
+        tx_interval_us=100_000, detection_time_us=300_000, remote_detect_mult=3, sent=100, received=99,
+        dropped={"bad-ttl": 2},
+    )  # fmt: skip
+    return views.BfdView(
+        effect=views.BfdEffect.UP if up else views.BfdEffect.DOWN,
+        reason="" if up else "BFD: no packet from it for 300 ms",
+        since=0.0 if up else STARTED_AT,
+        until=0.0,
+        next_hops=(ip_address("192.0.2.2"),),
+        state=state,
+        state_since=STARTED_AT,
+        diagnostic="" if up else "control detection time expired",
+        remote_diagnostic="",
+    )
 
 
 def route_view(prefix: str, *, state: views.PathState = views.PathState.BEST) -> views.RouteView:

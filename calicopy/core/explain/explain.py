@@ -16,10 +16,11 @@ from calicopy.core.explain.parts import announcements, holding, hops, match_view
 from calicopy.core.explain.paths import changes_of, comparisons, is_tie, why_not_shared
 from calicopy.core.explain.verdict import verdict
 from calicopy.core.show import inside, kernel_view, local_path_view, path_reason, path_view
+from calicopy.core.show.bfd import out_of_use
 from calicopy.core.views import ComparisonView, ExplainedPathView, ExplainView, KernelRouteView
 from calicopy.fib import KernelMatch
 from calicopy.net import Prefix, format_packed
-from calicopy.rib import ImportReason, PathState, PathView, RibContext
+from calicopy.rib import DecisionStep, ImportReason, PathState, PathView, RibContext
 
 MOST_INSIDE = 3  # prefixes inside of one that is not there itself, named in the verdict
 
@@ -54,9 +55,11 @@ def explain(
     match: KernelMatch | None = None,
     *,
     named: Callable[[KernelRouteView], KernelRouteView] = lambda view: view,
+    now: float | None = None,
 ) -> ExplainView:
     """The explanation of an address (as a host prefix) or a prefix. `match` is the kernel's own answer, when it was
-    asked; `named` gives the errno of a failed write its name.
+    asked; `named` gives the errno of a failed write its name. `now`: monotonic seconds,
+    for what is said to be so long ago.
     """
     prefix = decides(core, asked)
     kernel = None if prefix is None else kernel_view(core, prefix)
@@ -67,7 +70,7 @@ def explain(
         found=prefix is not None,
         verdict="",
         holding=held,
-        paths=() if prefix is None else _paths(core, prefix),
+        paths=() if prefix is None else _paths(core, prefix, now),
         hops=() if prefix is None else hops(core, prefix),
         kernel=None if kernel is None else named(kernel),
         match=None if match is None else match_view(core, match, prefix),
@@ -115,13 +118,14 @@ def _state(core: Core, prefix: Prefix) -> str:
 # -- paths ------------------------------------------------------------------------------------------------------
 
 
-def _paths(core: Core, prefix: Prefix) -> tuple[ExplainedPathView, ...]:
+def _paths(core: Core, prefix: Prefix, now: float | None) -> tuple[ExplainedPathView, ...]:
     views = core.rib.lookup(prefix.family, prefix.packed)
     compared = comparisons(views, core.host.facts)
     found = []
     for view in views:
         comparison = compared.get(view.path)
-        why = _why(core, view, views, comparison)
+        out = out_of_use(core, view.path.next_hop, now) if view.step is DecisionStep.BFD_DOWN else ""
+        why = out or _why(core, view, views, comparison)
         found.append(ExplainedPathView(path_view(core, view), why, comparison, changes_of(view.path)))
     if prefix in core.exports.prefixes:
         found.insert(0, ExplainedPathView(local_path_view(core), "our own: it needs no decision"))
@@ -137,8 +141,7 @@ def _why(core: Core, view: PathView, views: Sequence[PathView], comparison: Comp
         case PathState.MULTIPATH:
             return "shares the load: equal to the best up to the metric"
         case PathState.LOSING:
-            said = core.bfd.why(view.path.next_hop) if view.path.next_hop is not None else ""
-            return _lost(view, views, comparison, core.rib.context) + (f"; {said}" if said else "")
+            return _lost(view, views, comparison, core.rib.context)
         case PathState.REJECTED:
             reason = path_reason(view)
             if reason is None or reason.code == ImportReason.FILTER.value:

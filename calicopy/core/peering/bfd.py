@@ -17,7 +17,6 @@ before this agent began: `holding` says so. Holds of a process that is gone for 
 """
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -29,7 +28,7 @@ from calicopy.core.peering.bfd_words import why_down, why_ignored
 from calicopy.core.peering.limits import PeerLimits
 from calicopy.core.peering.peer import Peer
 from calicopy.core.peering.session_events import SessionEvents
-from calicopy.core.views import LogView
+from calicopy.core.views import BfdEffect, LogView
 from calicopy.net import IPAddress
 from calicopy.seam.bfd import BfdState, SessionState
 
@@ -39,16 +38,6 @@ MOST_DAMP_S = 30.0
 ABSENT_S = 3.0  # how long BGP has to be up without a BFD packet, until a peer that fell counts as one without BFD
 ABANDON_S = 5.0  # how long the process may be away until what it holds out of use is let go of
 REPEAT_S = 5.0  # a session that should end, and has not, is told again
-
-
-class BfdEffect(enum.Enum):
-    """What a peer's BFD means for its routes. The value is a stable name."""
-
-    OFF = "off"  # it is not watched
-    IGNORED = "ignored"
-    UP = "up"
-    DOWN = "down"  # its next hops are out of use
-    DAMPED = "damped"  # the same, although all is up: it fell too often
 
 
 @dataclass(frozen=True, slots=True)

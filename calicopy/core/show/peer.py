@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from calicopy.bgp import GracefulRestart, Negotiated
 from calicopy.core.core import Core
 from calicopy.core.peering.peer import Notice, Peer, Phase
+from calicopy.core.show.bfd import bfd_problem, bfd_view
 from calicopy.core.show.ways import NO_ROUND_TRIPS, tunnel_answers
 from calicopy.core.views import (
     CapabilitiesView,
@@ -116,6 +117,7 @@ def _details(core: Core, peer: Peer, clock: Clock) -> PeerDetails:
         notifications_sent=counters.notifications_sent,
         refreshes_received=counters.refreshes_received,
         refreshes_sent=counters.refreshes_sent,
+        bfd=bfd_view(core, peer, clock),
     )
 
 
@@ -204,6 +206,8 @@ def session_problems(core: Core) -> Iterator[ProblemView]:
             if session.password_file is not None:
                 cause += " (a TCP MD5 key that differs from the peer's looks like this, too)"
             yield _problem(peer, "down", f"{session.address}: {cause}")
+        if out := bfd_problem(core, peer):
+            yield _problem(peer, "bfd-down", out)
     yield from _clashes(core)
 
 

@@ -29,6 +29,8 @@ from calicopy.core.views.node import (
     TunnelView,
 )
 from calicopy.core.views.peer import (
+    BfdEffect,
+    BfdView,
     CapabilitiesView,
     NotificationView,
     PeerDetails,
@@ -60,6 +62,8 @@ __all__ = [
     "AnnouncementPlan",
     "AnnouncementView",
     "ApplyStage",
+    "BfdEffect",
+    "BfdView",
     "BlockState",
     "BlockView",
     "CapabilitiesView",

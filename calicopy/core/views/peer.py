@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from calicopy.core.views.node import TunnelAnswerView
 from calicopy.net import Family, IPAddress
 from calicopy.policy import AdvertiseScope, LimitAction
+from calicopy.seam.bfd import BfdState
 from calicopy.seam.speaker import FsmState
+
+
+class BfdEffect(enum.Enum):
+    """What a peer's BFD means for its routes. The value is a stable name."""
+
+    OFF = "off"  # it is not watched
+    IGNORED = "ignored"
+    UP = "up"
+    DOWN = "down"  # its next hops are out of use
+    DAMPED = "damped"  # the same, although all is up: it fell too often
 
 
 class PeerKind(enum.Enum):
@@ -138,12 +149,31 @@ class NotificationView:
 
 
 @dataclass(frozen=True, slots=True)
+class BfdView:
+    """The BFD session of a peer: what it means (`effect`), why it is ignored or what it leads to is out of use, since
+    and until when (0: no such time). `state` is what the process says, None while it said nothing; `state_since` is
+    when it came to that. `diagnostic` and `remote_diagnostic` are in words, empty for none.
+    """
+
+    effect: BfdEffect
+    reason: str
+    since: float
+    until: float
+    next_hops: tuple[IPAddress, ...]
+    state: BfdState | None
+    state_since: float
+    diagnostic: str
+    remote_diagnostic: str
+
+
+@dataclass(frozen=True, slots=True)
 class PeerDetails:
     """All that is shown of one session only.
 
     `stopped` is why the session is not wanted for now, `stop_code` its stable name. `beyond_limit` counts the
     announcements that were not stored. `end_of_rib_held`: our End-of-RIB waits until we have learned the routes that we
-    pass on. `lingering` is why a session that is not configured any more is still there.
+    pass on. `lingering` is why a session that is not configured any more is still there. `bfd`: None where the peer is
+    not watched.
     """
 
     role: PeerRole
@@ -163,3 +193,4 @@ class PeerDetails:
     notifications_sent: int
     refreshes_received: int
     refreshes_sent: int
+    bfd: BfdView | None = None

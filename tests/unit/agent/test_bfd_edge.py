@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from calicopy.agent.bfd_edge import BfdEdge
+from calicopy.bfd.process import TABLE_FILE
+from calicopy.bfd.process.settings import Table, parse_table
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.net import Family
@@ -129,3 +131,15 @@ async def test_a_line_that_is_not_the_process_s_ends_the_connection_and_another_
     finally:
         server.close()
     assert not any(event.attached for event in running.seen())
+
+
+async def test_the_table_of_an_agent_before_stays_until_this_one_knows_all(running: Running, tmp_path: Path) -> None:
+    path = tmp_path / TABLE_FILE
+    hop, other = ip_address("192.0.2.2"), ip_address("192.0.2.3")
+    path.write_text(Table(objects={1: (4, "192.0.2.2"), 2: (4, "192.0.2.2")}, groups={3: (4, (1, 2))}).as_text())
+    running.edge.put(do.SetBfdTable(BfdTable({2: (Family.IPV4, other)})))
+    await running.until(lambda: "192.0.2.3" in path.read_text())
+    kept = parse_table(path.read_text())
+    assert (kept.objects, kept.groups) == ({1: (4, "192.0.2.2"), 2: (4, "192.0.2.3")}, {3: (4, (1, 2))})
+    running.edge.put(do.SetBfdTable(BfdTable({2: (Family.IPV4, hop)}), complete=True))
+    await running.until(lambda: parse_table(path.read_text()).objects == {2: (4, "192.0.2.2")})

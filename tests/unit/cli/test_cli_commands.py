@@ -17,12 +17,40 @@ def test_peers_are_a_table_with_the_reason_of_each_that_is_down(calicopy):
     done = calicopy("peers")
     assert done.code == 0
     header, first, second = done.lines
-    assert header.split() == ["PEER", "ADDRESS", "AS", "TYPE", "STATE", "SINCE", "RECEIVED", "ACCEPTED",
-                              "ADVERTISED", "INFO"]
+    assert header.split() == ["PEER", "ADDRESS", "AS", "TYPE", "STATE", "SINCE", "BFD", "RECEIVED",
+                              "ACCEPTED", "ADVERTISED", "INFO"]
     assert first.split()[:5] == ["node2", "192.0.2.2", "64512", "mesh", "Established"]
-    assert first.split()[6:] == ["3", "2", "1", "1", "refused"]
+    assert first.split()[6:] == ["up", "3", "2", "1", "1", "refused"]
     assert second.endswith("-  hold timer expired")
     assert header.index("STATE") == first.index("Established") == second.index("Active")
+
+
+def test_bfd_is_a_table_of_the_sessions_with_what_follows(calicopy):
+    done = calicopy("bfd")
+    assert done.code == 0
+    header, first, second = done.lines
+    assert header.split()[:8] == ["PEER", "ADDRESS", "BFD", "STATE", "SINCE", "THEIRS", "HOP", "INTERVAL"]
+    assert first.split()[2:4] == ["up", "up"]
+    assert first.split()[6:] == ["multi", "100ms", "300ms", "1", "0", "-"]
+    assert second.endswith("BFD: no packet from it for 300 ms")
+
+
+def test_bfd_as_json_has_the_session_and_yaml_the_same(calicopy):
+    items = calicopy("bfd", "-o", "json").json["items"]
+    assert [(one["name"], one["bfd"]["effect"]) for one in items] == [("node2", "up"), ("node3", "down")]
+    assert items[0]["bfd"]["session"]["dropped"] == {"bad-ttl": 2}
+    assert items[1]["bfd"]["session"]["diagnostic"] == "control detection time expired"
+    assert yaml.safe_load(calicopy("bfd", "-o", "yaml").out) == {"items": items}
+
+
+def test_one_peer_is_shown_with_all_of_its_bfd_session(calicopy):
+    shown = {line[:19].strip(): line[19:].strip() for line in calicopy("peers", "node3").out.splitlines()}
+    assert shown["BFD"] == "down: BFD: no packet from it for 300 ms"
+    assert shown["Out of use"].startswith("192.0.2.2, for ")
+    assert shown["BFD diagnostic"] == "control detection time expired; theirs: none"
+    assert shown["BFD discriminators"] == "17, theirs 4711"
+    assert shown["BFD times"] == "a packet every 100 ms, down after 300 ms"
+    assert shown["BFD dropped"] == "2 bad-ttl"
 
 
 def test_peers_as_json_have_the_states_that_operators_know(calicopy):

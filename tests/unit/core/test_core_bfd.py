@@ -14,6 +14,7 @@ from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.explain.explain import explain
 from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, BfdEffect
+from calicopy.core.show import problems
 from calicopy.fib import NextHopOp
 from calicopy.net import Prefix
 from calicopy.rib import DecisionStep, PathState
@@ -181,7 +182,7 @@ def test_the_routes_come_back_when_both_are_up_again() -> None:
     (view,) = script.core.rib.lookup(*family_and_packed(THEIRS))
     assert (view.state, view.step) == (PathState.LOSING, DecisionStep.BFD_DOWN)
     (told,) = explain(script.core, Prefix.parse(THEIRS)).paths
-    words = "lost at bfd-down: 10.0.0.2 is out of use (RFC 5882 4.2); BFD: no packet from it for 300 ms"
+    words = "out of use: BFD with n2 went down: no packet from it for 300 ms"
     assert told.why == words
     script.wait(60)
     assert script.way() is None
@@ -268,6 +269,10 @@ def test_nobodys_path_over_a_next_hop_that_fell_is_used_and_another_way_wins() -
     assert script.way(SHARED) == {N3}
     assert script.way() is None
     assert script.core.bfd.why(ip_address(N2)) == "BFD: no packet from it for 300 ms"
+    said = explain(script.core, Prefix.parse(THEIRS), now=script.now + 12).verdict
+    assert "out of use: BFD with n2 went down 12 s ago: no packet from it for 300 ms" in said
+    found = [one.reason.message for one in problems(script.core) if one.reason.code == "bfd-down"]
+    assert found == [f"out of use: {N2}: BFD: no packet from it for 300 ms"]
 
 
 def test_every_address_of_a_node_goes_with_it() -> None:

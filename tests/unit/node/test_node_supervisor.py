@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -207,6 +208,30 @@ def test_the_services_are_the_speaker_unit_the_forwarder_and_the_agent_with_its_
     assert bfd.realtime
     assert speaker.command[1:] == ("-m", "calicopy.speaker.unit", "--config", "/run/x/exabgp.conf")
     assert agent.command[1:] == ("-m", "calicopy", "agent", "--node", "n1")
+
+
+def test_a_stop_ends_the_services_from_the_last_to_the_first_and_the_speaker_last(node: Node) -> None:
+    """So BFD says AdminDown, and ExaBGP closes its sessions, only when the agent has left its state."""
+    names = [service.name for service in node_services("/run/calicopy", ())]
+    assert (names[0], names[-1]) == ("speaker", "agent")
+    (node.run_dir / "wanted").touch()
+    process = node.start(needed="wanted")
+    eventually(lambda: node.is_alive("udp"))
+    ends = {name: os.pidfd_open(node.pid(name)) for name in ("speaker", "udp", "agent")}
+    poller = select.poll()
+    for end in ends.values():
+        poller.register(end, select.POLLIN)
+    process.send_signal(signal.SIGTERM)
+    order: list[str] = []
+    while len(order) < len(ends):
+        seen = poller.poll(5000)
+        assert seen, f"only {order} ended"
+        for descriptor, _ in seen:
+            poller.unregister(descriptor)
+            order += [name for name, end in ends.items() if end == descriptor]
+    for end in ends.values():
+        os.close(end)
+    assert order == ["agent", "udp", "speaker"]
 
 
 def test_help_and_wrong_usage_have_their_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:

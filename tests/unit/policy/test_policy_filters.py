@@ -24,7 +24,7 @@ from calicopy.policy import (
 from calicopy.policy.classes import PrefixClasses
 
 V4, V6 = Family.IPV4, Family.IPV6
-FACTS = PathFacts(frozenset({PeerType.EBGP}), RouteSource.EBGP, "tor-a", reserved=(64512, 1))
+FACTS = PathFacts(frozenset({PeerType.EBGP}), RouteSource.EBGP, "tor-a", reserved=frozenset({(64512, 1)}))
 PLAIN = PathAttributes(as_path=AsPath.sequence(64601, 64600), communities=(7, 8), large_communities=((64512, 1, 9),))
 POOL = Prefix.parse("10.244.0.0/16")
 
