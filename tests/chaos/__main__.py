@@ -25,6 +25,7 @@ from traffic import Loss, Traffic  # noqa: E402
 
 BUILD = Path("build")
 SETTLE_S = 60.0
+WORST = 10
 
 
 @dataclass
@@ -40,6 +41,8 @@ class Result:
     leaked: int
     stalled_ms: int
     """How long this machine did nothing at all: what was lost is not held against calicopy then."""
+    worst: list[str] = field(default_factory=list)
+    """The longest gaps: the flow, when it began (seconds after the happening), packets, and how long it was."""
     wrong: list[str] = field(default_factory=list)
 
     def line(self, of: int) -> str:
@@ -65,6 +68,7 @@ def judge(one: happenings.Happening, losses: list[Loss], *, lossless: bool) -> t
 
 def step(mesh: meshes.Mesh, traffic: Traffic, number: int, one: happenings.Happening) -> Result:
     """One happening, until the mesh has settled."""
+    began = time.monotonic()
     seen, stalls = len(traffic.losses), len(traffic.stalls)
     before = {node: mesh.leaked(node) for node in mesh.nodes}
     free = happenings.lossless(one, mesh.wanted.encapsulation)
@@ -80,9 +84,13 @@ def step(mesh: meshes.Mesh, traffic: Traffic, number: int, one: happenings.Happe
         wrong += lost
     if not stalled and not happenings.withdraws(one):
         wrong += [f"{node}: {count} packets left by the default route" for node, count in leaks.items() if count]
+    worst = [
+        f"{'>'.join(loss.flow)} at {loss.at - began:.2f} s: {loss.packets} packets, {loss.gap_s * 1000:.0f} ms"
+        for loss in sorted(losses, key=lambda loss: -loss.gap_s)[:WORST]
+    ]
     longest = max((loss.gap_s for loss in losses), default=0.0)
     return Result(number, one, round(took, 2), sum(loss.packets for loss in losses), round(longest * 1000, 1), others,
-                  sum(leaks.values()), round(stalled * 1000), wrong)  # fmt: skip
+                  sum(leaks.values()), round(stalled * 1000), worst, wrong)  # fmt: skip
 
 
 def run(seed: int, events: int, nodes: int, *, stop_early: bool) -> int:

@@ -32,8 +32,8 @@ Flow = tuple[str, str]
 
 @dataclass(slots=True)
 class Loss:
-    """Packets in a row that did not come: those after number `last` and before `next`, but for `late` of them, which were
-    overtaken. `at`: when the last one was sent (monotonic seconds), `gap_s`: from then to the next.
+    """Packets in a row that did not come: those after number `last` and before `next`, but for `late` of them, which
+    were overtaken. `at`: when the last one was sent (monotonic seconds), `gap_s`: from then to the next.
     """
 
     flow: Flow
@@ -142,7 +142,7 @@ class Traffic(threading.Thread):
             self._last[flow] = (number, sent)
 
     def _overtaken(self, flow: Flow, number: int) -> None:
-        """It took another way than those after it (a pool goes over to another encapsulation), and came all the same."""
+        """It took another way than those after it (a pool changes its encapsulation), and came all the same."""
         for loss in reversed(self.losses):
             if loss.flow == flow and loss.last < number < loss.next:
                 loss.late += 1
