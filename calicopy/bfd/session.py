@@ -17,7 +17,7 @@ the address. `receive` takes only datagrams whose Your Discriminator is 0 or the
 ports are the runner's to check; `dropped` has places for what it refuses.
 
 What is cheap. A peer that is Up says the same octets again and again: those are compared, and only the detection time
-moves. Ours are built once and kept; with SHA1, that is the header, and each packet has a new digest.
+moves. Ours are built once and kept; with SHA1, that is the header, and each packet has a new number and digest.
 
 What is seen of it: the attributes. `changes` grows with each change of anything but the counters and the time of the
 last packet. `downs` counts the times that Up was left although nobody asked for it, `ups` the times that it was
@@ -120,13 +120,16 @@ class Session:
         if octets == self._repeat:
             self._repeated(now)
             return None
+        header, auth = self._repeat_header, self._auth
+        if header and auth and octets[:HEADER_LENGTH] == header and auth.repeats(
+            octets, self.sequence, self.timers.remote_detect_mult
+        ):
+            self._repeated(now)
+            return None
         packet = decode(octets)
         refusal = self._refuse(packet, now) if isinstance(packet, Packet) else packet
         if isinstance(packet, Packet) and refusal is None:
-            if packet.octets[:HEADER_LENGTH] == self._repeat_header:
-                self._repeated(now)
-            else:
-                self._take(packet, octets, now)
+            self._take(packet, octets, now)
         elif refusal is not None:
             self.dropped[refusal] += 1
         return refusal
