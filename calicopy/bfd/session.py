@@ -17,7 +17,7 @@ the address. `receive` takes only datagrams whose Your Discriminator is 0 or the
 ports are the runner's to check; `dropped` has places for what it refuses.
 
 What is cheap. A peer that is Up says the same octets again and again: those are compared, and only the detection time
-moves. Ours are built once and kept; with SHA1, that is the header, and each packet has a new digest.
+moves. Ours are built once and kept; with SHA1, that is the header, and each packet has a new number and digest.
 
 What is seen of it: the attributes. `changes` grows with each change of anything but the counters and the time of the
 last packet. `downs` counts the times that Up was left although nobody asked for it, `ups` the times that it was
@@ -120,13 +120,16 @@ class Session:
         if octets == self._repeat:
             self._repeated(now)
             return None
+        header, auth = self._repeat_header, self._auth
+        if header and auth and octets[:HEADER_LENGTH] == header and auth.repeats(
+            octets, self.sequence, self.timers.remote_detect_mult
+        ):
+            self._repeated(now)
+            return None
         packet = decode(octets)
         refusal = self._refuse(packet, now) if isinstance(packet, Packet) else packet
         if isinstance(packet, Packet) and refusal is None:
-            if packet.octets[:HEADER_LENGTH] == self._repeat_header:
-                self._repeated(now)
-            else:
-                self._take(packet, octets, now)
+            self._take(packet, octets, now)
         elif refusal is not None:
             self.dropped[refusal] += 1
         return refusal
@@ -320,6 +323,18 @@ class Session:
             timers.used_rx_us, timers.remote_detect_mult, timers.remote_desired_tx_us, timers.remote_required_rx_us,
             timers.remote_demand,
         )
+
+    def listen_again(self, now: float) -> None:
+        """Nobody listened until now, so the silence before is not all the peer's: it has one more interval to be heard.
+
+        Not one that was silent for an interval more than the detection time. A time to come is of another clock.
+        """
+        self.heard_at = min(self.heard_at, now)
+        self._retime()
+        if self.remote_discriminator and self.timers.remote_detect_mult:
+            grace_s = self._detection_s / self.timers.remote_detect_mult
+            if now < self._detect_at + grace_s:
+                self._detect_at = max(self._detect_at, now + grace_s)
 
     @classmethod
     def restored(

@@ -151,6 +151,11 @@ class NextHopObjects:
         for number in [one.id for one in self.ours.values() if one.hop is not None and one.hop.gateway == gateway]:
             self._kernel.remove_object(number)
 
+    def hold(self, gateway: IPAddress) -> None:
+        """What the BFD process does to a peer that is Down."""
+        for number in [one.id for one in self.ours.values() if one.hop is not None and one.hop.gateway == gateway]:
+            self._kernel.hold(number)
+
     def led(self, target: RouteTarget) -> set[IPAddress | None]:
         """The gateways that packets go to; none when they are dropped."""
         return {hop.gateway for hop in followed(self._kernel, target).hops}

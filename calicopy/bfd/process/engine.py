@@ -158,7 +158,7 @@ class Engine:
 
     def advance(self, now: float) -> None:
         """Do what is due at `now`, which is when all that had come in was read."""
-        self.hold_downs(now)
+        to_send: list[tuple[Runner, bytes]] = []
         for one in self.wheel.due(now):
             assert isinstance(one, Runner)
             session = one.session
@@ -168,12 +168,14 @@ class Engine:
                 octets = session.poll(now)
                 if session.changes != one.seen_changes:
                     self._note(one)
-                    self.hold_downs(now)
                 if octets is not None:
                     if one.sequenced:
                         one.slot.write_hot(session.save_hot())
-                    one.send(octets, now)
+                    to_send.append((one, octets))
             self.wheel.put(one, session.deadline)
+        self.hold_downs(now)  # of all that went down at once, in one go, and before anything is said
+        for one, octets in to_send:
+            one.send(octets)
         if now >= self.holds.retry_at:
             self.holds.apply(now)
 

@@ -15,7 +15,6 @@ from calicopy.bfd.process.state import Kept, Slot, named
 from calicopy.bfd.process.wheel import Timed
 from calicopy.bfd.session import Session
 
-REOPEN_S = 0.25  # how often an address that is not here yet is asked for
 _GTSM_TTL = 255
 Random = Callable[[], float]
 
@@ -27,7 +26,7 @@ class Runner(Timed):
     """
 
     __slots__ = (
-        "_auth", "_random", "_socket", "acknowledged", "key_problem", "least_ttl", "multihop", "problem", "reopen_at",
+        "_auth", "_random", "_socket", "acknowledged", "key_problem", "least_ttl", "multihop", "problem",
         "seen_changes", "seen_downs", "send_failures", "sequenced", "session", "setting", "slot",
     )  # fmt: skip
 
@@ -39,14 +38,13 @@ class Runner(Timed):
         self.slot = slot
         self._random = random
         self._socket: socket.socket | None = None
-        self.reopen_at = 0.0
         self.problem = self.key_problem = ""
         self.send_failures = 0
         self._auth: Authentication | None = None
         self._read_key(setting, None)
         self.multihop = setting.hop == MULTI or (setting.hop == AUTO and kept is not None and kept.multihop)
         self.acknowledged = 0
-        restored = None if kept is None else self._restored(kept)
+        restored = None if kept is None else self._restored(kept, now)
         if restored is not None and kept is not None:
             self.session = restored
             self.session.dropped[:] = kept.dropped
@@ -60,13 +58,15 @@ class Runner(Timed):
         self.least_ttl = setting.min_ttl if self.multihop else _GTSM_TTL
         self.seen_changes, self.seen_downs = self.session.changes, self.session.downs
 
-    def _restored(self, kept: Kept) -> Session | None:
+    def _restored(self, kept: Kept, now: float) -> Session | None:
         try:
-            return Session.restored(
+            session = Session.restored(
                 kept.hot, kept.saved, _parameters(self.setting), random=self._random, auth=self._auth
             )
         except ValueError:
             return None
+        session.listen_again(now)
+        return session
 
     # What it is told
 
@@ -122,13 +122,16 @@ class Runner(Timed):
             self.multihop, self.least_ttl = True, self.setting.min_ttl
             self.close()
 
-    def send(self, octets: bytes, now: float) -> None:
-        """Send, if that is possible now. Never raises: what fails is counted and said."""
+    def send(self, octets: bytes) -> None:
+        """Send, if that is possible now. Never raises: what fails is counted and said, and the next packet tried again.
+
+        There is no pause after a failure: a route that is away for a moment must not cost a whole detection time.
+        """
         try:
-            if self._socket is None and not self._open(now):
-                self.send_failures += 1
-                return
-            assert self._socket is not None
+            if self._socket is None:
+                port = MULTI_PORT if self.multihop else SINGLE_PORT
+                number = self.session.local_discriminator
+                self._socket = connect(self.setting.local, self.setting.peer, port=port, number=number)
             try:
                 self._socket.send(octets)
             except ConnectionRefusedError:  # of a packet before: the peer has no BFD now; this one was not sent
@@ -139,30 +142,21 @@ class Runner(Timed):
             self.problem = f"cannot send to {self.setting.peer}: {error.strerror}"
             if error.errno == errno.ECONNREFUSED:  # not worth a word: the session is Down, and says so
                 self.problem = ""
-            elif error.errno not in (errno.EAGAIN, errno.ENOBUFS) and self._socket is not None:
-                self.close()
-                self.reopen_at = now + REOPEN_S
-
-    def _open(self, now: float) -> bool:
-        if now < self.reopen_at:
-            return False
-        self.reopen_at = now + REOPEN_S
-        port = MULTI_PORT if self.multihop else SINGLE_PORT
-        self._socket = connect(self.setting.local, self.setting.peer, port=port, random=self._random)
-        return True
+            elif error.errno not in (errno.EAGAIN, errno.ENOBUFS):
+                self.close()  # a link-local address may be on a device that was made anew
 
     def say_admin_down(self, now: float) -> None:
         """Tell the peer that this is meant (RFC 5880 section 6.8.16): it will not be told again."""
         self.session.set_admin_down(True, now)
-        self.send(self.session.packet(), now)
+        octets = self.session.packet()
         self.save()
+        self.send(octets)
 
     def close(self) -> None:
         """Nothing more is sent, until something is."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-        self.reopen_at = 0.0
 
     # What it says
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
 from sys import byteorder
 
 SINGLE_PORT, MULTI_PORT = 3784, 4784
@@ -13,7 +12,7 @@ _CS6 = 0xC0  # class selector 6, as routing protocols are sent (RFC 4594 section
 _IP_RECVTTL, _IPV6_RECVHOPLIMIT, _SO_RCVBUFFORCE = 12, 51, 33
 RECEIVE_BUFFER = 4 << 20  # octets: what comes in while this process is stopped for a second
 MOST_QUEUED = RECEIVE_BUFFER // 512  # datagrams; the kernel counts more for each
-_TRIES = 64
+_TRIES, _STRIDE = 64, 257  # source ports of which one has to be free, and how far apart they are
 
 PORTS = tuple((family, port) for family in (socket.AF_INET, socket.AF_INET6) for port in (SINGLE_PORT, MULTI_PORT))
 
@@ -40,8 +39,12 @@ def listen(family: int, port: int) -> socket.socket:
     return made
 
 
-def connect(local: str, peer: str, *, port: int, random: Callable[[], float]) -> socket.socket:
-    """A socket to send to `peer` from, with a source port of its own. OSError: EADDRNOTAVAIL: `local` is not here."""
+def connect(local: str, peer: str, *, port: int, number: int) -> socket.socket:
+    """A socket to send to `peer` from. OSError: EADDRNOTAVAIL: `local` is not here.
+
+    Its source port follows from `number`, the session's discriminator: RFC 5881 section 4 wants the same one as long as
+    the session lasts, which is longer than this process.
+    """
     family = socket.AF_INET6 if ":" in peer else socket.AF_INET
     made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
@@ -52,7 +55,7 @@ def connect(local: str, peer: str, *, port: int, random: Callable[[], float]) ->
             made.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, _TTL)
             made.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _CS6)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # nothing that comes here is read
-        _bind(made, local, random)
+        _bind(made, local, number)
         made.connect(address_of(peer, port))
     except BaseException:
         made.close()
@@ -60,9 +63,9 @@ def connect(local: str, peer: str, *, port: int, random: Callable[[], float]) ->
     return made
 
 
-def _bind(made: socket.socket, local: str, random: Callable[[], float]) -> None:
-    for _ in range(_TRIES):
-        port = FIRST_SOURCE_PORT + int(random() * (LAST_SOURCE_PORT - FIRST_SOURCE_PORT + 1))
+def _bind(made: socket.socket, local: str, number: int) -> None:
+    for step in range(_TRIES):
+        port = FIRST_SOURCE_PORT + (number + step * _STRIDE) % (LAST_SOURCE_PORT - FIRST_SOURCE_PORT + 1)
         try:
             made.bind(address_of(local, port))
         except OSError as error:

@@ -102,7 +102,7 @@ class StateFile:
             header = _header()
             if os.pread(self._descriptor, len(header), 0) != header:
                 os.ftruncate(self._descriptor, 0)
-                os.ftruncate(self._descriptor, _HEADER_SIZE + _FIRST_SLOTS * SLOT_SIZE)
+                self._reserve(_HEADER_SIZE + _FIRST_SLOTS * SLOT_SIZE)
                 os.pwrite(self._descriptor, header, 0)
             self._map()
         except BaseException:
@@ -110,6 +110,10 @@ class StateFile:
             raise
         self._free = [at for at in self._places() if not self.map[at]]
         self._free.reverse()
+
+    def _reserve(self, size: int) -> None:
+        """Have the file so long, all of it on its device: where that is full, writing to the map would kill us."""
+        os.posix_fallocate(self._descriptor, 0, size)
 
     def _map(self) -> None:
         size = os.fstat(self._descriptor).st_size
@@ -127,7 +131,7 @@ class StateFile:
         """A free place, to be written and taken. OSError when the file cannot grow."""
         if not self._free:
             more = range(self._places().stop, self._places().stop + self.slots * SLOT_SIZE, SLOT_SIZE)
-            os.ftruncate(self._descriptor, more.stop)
+            self._reserve(more.stop)
             self._map()
             self._free = [*reversed(more)]
         return Slot(self, self._free.pop())

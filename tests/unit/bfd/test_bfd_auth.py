@@ -120,6 +120,21 @@ def test_the_same_key_read_again_is_no_change_and_another_one_is() -> None:
     assert link.refused[-1] == (1, Refusal.AUTH_KEY_ID)
 
 
+def test_the_quick_way_takes_the_next_packets_of_a_session_that_is_up_and_nothing_else() -> None:
+    link = up(SHA1)
+    session, number = link.ends[0], link.ends[0].sequence.received
+    header = [octets for _, who, octets in link.sent if who == 1][-1][:24]
+    good = [SHA1.sign(header, (number + step) % WRAP) for step in (1, 9, 10)]  # 3 * Detect Mult is 9
+    wrong = bytearray(good[0])
+    wrong[-1] ^= 1
+    changes = session.changes
+    assert session.receive(bytes(wrong), link.now) is Refusal.AUTH_DIGEST
+    assert session.receive(good[2], link.now) is Refusal.AUTH_SEQUENCE
+    assert [session.receive(octets, link.now + 0.1) for octets in good[:2]] == [None, None]
+    assert session.receive(good[0], link.now) is Refusal.AUTH_SEQUENCE
+    assert (session.changes, session.heard_at) == (changes, link.now + 0.1)
+
+
 @pytest.mark.parametrize(("kind", "key"), [
     (SimplePassword, b""), (SimplePassword, b"x" * 17), (MeticulousSha1, b""), (MeticulousSha1, b"x" * 21),
 ])

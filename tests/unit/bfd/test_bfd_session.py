@@ -226,6 +226,31 @@ def test_a_session_that_was_away_longer_than_the_detection_time_is_down_at_its_f
     assert (session.ups, session.downs) == (1, 1)
 
 
+@pytest.mark.parametrize(("back_at", "down_at"), [
+    (0.05, 0.3),  # the detection time is what it was
+    (0.25, 0.35),  # less than an interval of it is left: nobody could hear what came before
+    (0.39, 0.49),
+    (0.41, 0.41),  # it was silent for longer than our absence explains
+])
+def test_a_peer_has_an_interval_to_be_heard_by_a_session_that_is_back(back_at: float, down_at: float) -> None:
+    old = session_in(State.UP)
+    session = Session.restored(old.save_hot(), old.save(), parameters(), random=half)
+    session.listen_again(NOW + back_at)
+    if down_at > back_at:
+        session.poll(NOW + down_at - 0.001)
+        assert session.state is State.UP
+    session.poll(NOW + down_at + 0.001)
+    assert session.state is State.DOWN
+
+
+def test_a_session_of_another_clock_does_not_stay_up_for_ever() -> None:
+    old = session_in(State.UP)
+    session = Session.restored(old.save_hot(), old.save(), parameters(), random=half)
+    session.listen_again(5.0)
+    session.poll(5.31)
+    assert session.state is State.DOWN
+
+
 def test_parameters_that_changed_while_it_was_away_are_polled() -> None:
     link = up_pair()
     old = link.ends[0]

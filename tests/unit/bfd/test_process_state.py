@@ -36,7 +36,7 @@ def test_a_session_goes_on_from_its_slot_as_it_was(tmp_path: Path) -> None:
 
     file = StateFile(str(tmp_path / "bfd.state"))
     slot, kept = file.found()["10.0.0.2"]
-    again = Runner(first.setting, slot, kept, discriminator=5, random=lambda: 0.5, now=2.0)
+    again = Runner(first.setting, slot, kept, discriminator=5, random=lambda: 0.5, now=124.0)
     assert again.line().as_text() == before
     assert again.holding()
     assert again.session.heard_at == 123.5
@@ -63,6 +63,15 @@ def test_a_place_is_given_again_and_the_file_grows_when_none_is_left(tmp_path: P
     file.give_back(made[7].slot)
     assert runner(file, "10.9.9.9").slot.at == made[7].slot.at
     assert len(read_states(str(tmp_path / "bfd.state"))) == 300
+    file.close()
+
+
+def test_the_file_has_all_its_room_before_it_is_mapped(tmp_path: Path) -> None:
+    file = StateFile(str(tmp_path / "bfd.state"))
+    for number in range(300):
+        runner(file, f"10.0.{number // 256}.{number % 256}")
+    found = (tmp_path / "bfd.state").stat()
+    assert found.st_blocks * 512 >= found.st_size  # a write to a hole would end the process where the device is full
     file.close()
 
 

@@ -14,6 +14,7 @@ from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.explain.explain import explain
 from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, SETTLE_S, BfdEffect
+from calicopy.core.ready import is_serving, readiness
 from calicopy.core.show import problems
 from calicopy.fib import NextHopOp
 from calicopy.net import Prefix
@@ -392,13 +393,12 @@ def test_a_new_agent_does_not_take_an_old_down_for_a_new_one() -> None:
 def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: bool) -> None:
     """Seen in a lab: the agent is killed, n2 falls; the new agent has no route to n2, and so no object to write."""
     script = settled()
-    ours = script.next_hops.ours
-    assert ours is not None
-    (number,) = (one.id for one in ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
+    script.next_hops.hold(ip_address(N2))
+    assert not script.way()
     new = BfdScript(node(), snapshot(OURS))
     new.next_hops, new.kernel = script.next_hops, script.kernel
-    ours[number] = replace(ours[number], hop=None, held=True)
     new.boot()
+    assert not new.way()
     new.fall(holding=holding).say(bfd(DOWN, holding=False))
     new.up(N2)
     new.rise().hear(N2, THEIRS).end_of_rib(N2)
@@ -478,6 +478,29 @@ def test_who_is_watched_no_more_is_in_use_again() -> None:
     script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
     assert script.way() == {N2}
     assert script.effect is BfdEffect.OFF
+
+
+def test_who_is_out_of_use_does_not_count_as_serving_though_bgp_is_up_or_its_routes_are_kept() -> None:
+    script = settled()
+    peer = script.core.peers[N2]
+    assert is_serving(script.core, peer)
+    script.fall()
+    assert (peer.is_up, is_serving(script.core, peer)) == (True, False)
+    assert readiness(script.core, tuple(problems(script.core))).ready, "one of two"
+    script.end().up(N2)
+    script.rise().fall(ups=2, downs=2).end().up(N2).hear(N2, THEIRS).end_of_rib(N2)
+    script.rise(ups=3, downs=2)
+    assert (script.effect, is_serving(script.core, peer)) == (BfdEffect.DAMPED, False)
+    script.tell(BROKEN)
+    assert (peer.stale_until is not None, is_serving(script.core, peer)) == (True, False)
+
+
+def test_when_most_peers_are_out_of_use_the_node_is_not_ready() -> None:
+    script = settled()
+    script.say(bfd(), bfd(peer=N3))
+    script.say(bfd(DOWN, at=script.now), bfd(DOWN, at=script.now, peer=N3))
+    verdict = readiness(script.core, tuple(problems(script.core)))
+    assert [(one.object, one.reason.code) for one in verdict.reasons] == [("n2", "bfd-down"), ("n3", "bfd-down")]
 
 
 def test_the_log_says_what_bfd_said() -> None:

@@ -1,0 +1,113 @@
+"""A round of the sessions' engine, and the sockets that it sends from."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bfdlink import half
+
+from calicopy.bfd.packet import INDEPENDENT, Packet, State, encode_header
+from calicopy.bfd.process.engine import Engine
+from calicopy.bfd.process.holds import Holds
+from calicopy.bfd.process.settings import SessionSetting
+from calicopy.bfd.process.sockets import FIRST_SOURCE_PORT, LAST_SOURCE_PORT, MULTI_PORT, connect
+from calicopy.bfd.process.state import StateFile
+
+NOW = 1000.0
+PEERS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+
+
+class CountedHolds(Holds):
+    """How often the kernel was asked."""
+
+    applied = 0
+
+    def apply(self, now: float) -> None:
+        self.applied += 1
+        super().apply(now)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    file = StateFile(str(tmp_path / "bfd.state"))
+    engine = Engine(file, random=half, now=NOW)
+    yield engine
+    for runner in engine.runners.values():
+        runner.close()
+    file.close()
+
+
+def setting(peer: str, **changed: bool) -> SessionSetting:
+    return SessionSetting(peer, "127.0.0.1", next_hops=(peer,), **changed)
+
+
+def said(engine: Engine, peer: str, state: State, now: float) -> None:
+    """The peer says that it is in this state."""
+    runner = engine.runners[peer]
+    octets = encode_header(Packet(
+        state=state, flags=INDEPENDENT, diagnostic=0, detect_mult=3, my_discriminator=9,
+        your_discriminator=runner.session.local_discriminator, desired_min_tx_us=100_000, required_min_rx_us=100_000,
+    ))
+    runner.receive(octets, 255, multihop=True, now=now)
+
+
+def all_up(engine: Engine) -> None:
+    engine.use_sessions({peer: setting(peer) for peer in PEERS}, NOW)
+    for peer in PEERS:
+        said(engine, peer, State.DOWN, NOW)
+        said(engine, peer, State.INIT, NOW)
+    engine.advance(NOW + 0.01)
+    assert [runner.session.state for runner in engine.runners.values()] == [State.UP] * len(PEERS)
+
+
+def test_sessions_that_fall_in_the_same_round_are_taken_out_of_use_in_one_go(engine: Engine) -> None:
+    engine.holds = holds = CountedHolds()
+    all_up(engine)
+    before = holds.applied
+    engine.advance(NOW + 0.4)
+    assert all(runner.session.state is State.DOWN and runner.holding() for runner in engine.runners.values())
+    assert holds.applied == before + 1
+
+
+def test_a_session_that_is_held_down_on_purpose_is_no_failure(engine: Engine) -> None:
+    all_up(engine)
+    engine.use_sessions({peer: setting(peer, admin_down=peer == PEERS[0]) for peer in PEERS}, NOW + 0.02)
+    first = engine.runners[PEERS[0]]
+    assert (first.session.state, first.session.downs, first.holding()) == (State.ADMIN_DOWN, 0, False)
+    assert engine.runners[PEERS[1]].session.state is State.UP
+
+
+def test_other_intervals_and_another_path_do_not_end_a_session_that_is_up(engine: Engine) -> None:
+    all_up(engine)
+    discriminator = engine.runners[PEERS[0]].session.local_discriminator
+    engine.use_sessions({
+        PEERS[0]: SessionSetting(PEERS[0], "127.0.0.9", tx_us=300_000, rx_us=50_000, detect_mult=5),
+    }, NOW + 0.02)
+    assert [*engine.runners] == [PEERS[0]]
+    session = engine.runners[PEERS[0]].session
+    assert (session.state, session.local_discriminator, session.timers.polling) == (State.UP, discriminator, True)
+    assert (session.tx_interval_us(), session.detection_time_us()) == (100_000, 300_000)  # until the poll is answered
+
+
+def test_a_packet_that_could_not_be_sent_does_not_hold_up_the_next(engine: Engine) -> None:
+    engine.use_sessions({PEERS[0]: setting(PEERS[0])}, NOW)
+    runner = engine.runners[PEERS[0]]
+    runner.setting.local = "203.0.113.9"
+    runner.send(b"x")
+    assert "cannot send" in runner.problem
+    runner.setting.local = "127.0.0.1"
+    runner.send(b"x")
+    assert (runner.problem, runner.send_failures) == ("", 1)
+
+
+def test_the_source_port_is_the_same_as_long_as_the_discriminator_is() -> None:
+    ports = []
+    for _ in range(2):
+        with connect("127.0.0.1", PEERS[0], port=MULTI_PORT, number=0xFFFF1234) as made:
+            ports.append(made.getsockname()[1])
+            with connect("127.0.0.1", PEERS[0], port=MULTI_PORT, number=0xFFFF1234) as other:
+                ports.append(other.getsockname()[1])
+    assert ports[:2] == ports[2:]
+    assert ports[0] != ports[1]
+    assert all(FIRST_SOURCE_PORT <= port <= LAST_SOURCE_PORT for port in ports)
