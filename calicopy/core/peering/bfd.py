@@ -266,6 +266,7 @@ class Bfd:
             self._open[key].taking, self._open[key].acknowledged = None, downs
         if taken:
             self._emit(AcknowledgeBfd(taken))
+            self.look_over(now)
         before = self.dead
         self._collect(now)
         return self.dead is not before

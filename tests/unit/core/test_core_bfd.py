@@ -399,7 +399,7 @@ def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: boo
     new.next_hops, new.kernel = script.next_hops, script.kernel
     new.boot()
     assert not new.way()
-    new.fall(holding=holding).say(bfd(DOWN, holding=False))
+    new.fall(holding=holding).say(bfd(DOWN, holding=False)).wait(SETTLE_S + 0.1)
     new.up(N2)
     new.rise().hear(N2, THEIRS).end_of_rib(N2)
     assert new.way() == {N2}
@@ -427,9 +427,7 @@ def test_a_mark_that_was_on_its_way_when_its_down_was_taken_is_let_go_of_soon() 
     script = settled().fall().end()
     script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
     script.rise()
-    (number,) = (one.id for one in script.next_hops.ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
-    script.next_hops.hold(number)
-    script.tell(ev.NextHopsChanged({number: script.next_hops.ours[number]}))
+    script.tell(ev.NextHopsChanged(script.next_hops.hold(ip_address(N2))))
     assert script.way() == set()
     script.wait(SETTLE_S + 0.1)
     assert script.way() == {N2}
@@ -440,8 +438,7 @@ def test_a_mark_that_is_seen_before_the_word_of_its_down_stays(attached: bool) -
     script = settled()
     if not attached:
         script.say(bfd(), attached=False).wait(ABANDON_S + 1)
-    (number,) = (one.id for one in script.next_hops.ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
-    script.next_hops.hold(number)
+    script.next_hops.hold(ip_address(N2))
     script.tell(ev.KernelEventsLost())
     assert script.way() == set()
     script.wait(1.0)
