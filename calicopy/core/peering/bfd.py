@@ -303,10 +303,6 @@ class Bfd:
         if dead != self.dead:
             self.dead = dead
 
-    def why(self, next_hop: IPAddress) -> str:
-        """Why a next hop is out of use; empty when it is not."""
-        return next((one.out for one in self._open.values() if one.out and next_hop in one.next_hops), "")
-
     def is_out(self, key: str) -> bool:
         """Whether the peer's next hops are out of use."""
         return key in self._open and bool(self._open[key].out)

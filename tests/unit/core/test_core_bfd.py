@@ -269,11 +269,18 @@ def test_nobodys_path_over_a_next_hop_that_fell_is_used_and_another_way_wins() -
     script.fall()
     assert script.way(SHARED) == {N3}
     assert script.way() is None
-    assert script.core.bfd.why(ip_address(N2)) == "BFD: no packet from it for 300 ms"
+    assert script.why == "BFD: no packet from it for 300 ms"
     said = explain(script.core, Prefix.parse(THEIRS), now=script.now + 12).verdict
     assert "out of use: BFD with n2 went down 12 s ago: no packet from it for 300 ms" in said
     found = [one.reason.message for one in problems(script.core) if one.reason.code == "bfd-down"]
     assert found == [f"out of use: {N2}: BFD: no packet from it for 300 ms"]
+
+
+def test_of_an_address_of_a_node_that_fell_it_is_said_who_held_it_and_what_bfd_says() -> None:
+    script = settled().fall().end().wait(10)
+    said = explain(script.core, Prefix.parse("10.244.1.7/32"), now=script.now).verdict
+    why = "out of use: BFD with n2 went down 10 s ago: no packet from it for 300 ms"
+    assert f"its block {THEIRS} is n2's, which does not announce it ({why})" in said
 
 
 def test_every_address_of_a_node_goes_with_it() -> None:
