@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from calicopy.core import events as ev
+from calicopy.core.host import loopback_problems
 from calicopy.net import Prefix
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
             core.kernel.want_dump()
         case ev.InterfacesChanged():
             core.host.interfaces_changed(event.interfaces)
+            host_checked(core, ev.HostChecked("loopback", loopback_problems(event.interfaces)))
             core.fib.set_interfaces({interface.ifindex: interface for interface in event.interfaces})
         case ev.LinksLost():
             core.fib.interfaces_lost(event.ifindexes)
