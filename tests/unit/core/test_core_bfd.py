@@ -401,7 +401,7 @@ def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: boo
     assert not new.way()
     new.fall(holding=holding).say(bfd(DOWN, holding=False))
     new.up(N2)
-    new.rise().hear(N2, THEIRS).end_of_rib(N2)
+    new.rise().hear(N2, THEIRS).end_of_rib(N2).wait(SETTLE_S + 0.1)
     assert new.way() == {N2}
 
 
