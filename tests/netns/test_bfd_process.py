@@ -51,6 +51,7 @@ class Host:
         self.directory = directory
         self.key = directory / "key"
         self.process: subprocess.Popen[bytes] | None = None
+        self.errors: int | None = None  # where it writes what is wrong
         directory.mkdir()
         run("ip", "netns", "add", self.name)
         self.ip("link set lo up")
@@ -83,7 +84,8 @@ class Host:
     def start(self) -> None:
         command = ["ip", "netns", "exec", self.name, sys.executable, "-m", "calicopy.bfd.process.unit"]
         command += ["--run-dir", str(self.directory)]
-        self.process = subprocess.Popen(command, preexec_fn=schedule)  # as `calicopy node` starts it
+        # As `calicopy node` starts it.
+        self.process = subprocess.Popen(command, stderr=self.errors, preexec_fn=schedule)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
@@ -404,9 +406,13 @@ def test_another_key_and_one_that_others_may_read_keep_a_session_down_and_say_so
     assert b.problem() == ""
 
 
-def test_settings_that_are_not_whole_change_nothing(pair: tuple[Host, Host]) -> None:
+def test_settings_that_are_not_whole_change_nothing_and_nobody_has_to_read_that(pair: tuple[Host, Host]) -> None:
     a, b = pair
+    reader, a.errors = os.pipe()
+    os.close(reader)
     both_up(pair)
+    os.close(a.errors)
+    a.errors = None
     a.write("bfd.sessions", "session 192.168.9.2 192.168.9.1 mul")
     labs.wait_until(lambda: "not whole" in a.problem(), what="the problem")
     assert a.reaches(UP).downs == 0
