@@ -123,8 +123,8 @@ class Unit:
         """What has time: files, listening again, counters."""
         self._look()
         self._listeners.open(self._engine.problems, time.monotonic())
-        if self._engine.problems.get("address"):
-            self._engine.find_addresses()
+        if self._engine.problems.get("address") or any("%" in peer for peer in self._engine.runners):
+            self._engine.find_addresses()  # a device that was made anew has another number
         self._attend()
         if self._control is not None and self._control.clients:
             self._engine.changed.update(self._engine.runners)
