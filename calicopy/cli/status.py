@@ -53,7 +53,7 @@ NEXT_HOP_COLUMNS: tuple[Column[NextHopStatus], ...] = (
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Exit with 5 and the reasons on stderr unless it is ready and healthy.")
+@click.option("--check", is_flag=True, help="Exit with 5, and why on stderr, unless ready and not degraded.")
 @with_target
 def status(target: Target, check: bool) -> None:
     """How this node is: health, what is wrong and why, peers, routes in the kernel, addresses.

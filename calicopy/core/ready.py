@@ -11,7 +11,7 @@ it; so that counts when most of it is wrong at once, which points here:
 
 All else is `degraded`: told, and no reason. A session that a limit stopped is not one that should be up. One that is
 down under graceful restart counts as if it were up, as long as its routes are kept: packets go on, and where they do
-not, the tunnel address says so.
+not, the tunnel address says so. One whose next hops BFD has out of use counts as down, whatever BGP says.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from calicopy.core.views import ProblemView, ReadinessView, ReasonView
 
 MEANT = frozenset({"drained", "draining", "change-under-way", "startup-differs"})
 """Codes of what an operator should see, but has brought about: the node is well all the same."""
-DOWN = "down"
+SESSION_DOWN = frozenset({"down", "bfd-down"})
 TUNNEL_SILENT = "tunnel-silent"
 BLOCKING = frozenset({
     "drained", "draining", "detached", "dump-failed", "no-address", "link-down", "routes-failed", "tunnel-failed",
@@ -47,7 +47,7 @@ def readiness(core: Core, problems: Sequence[ProblemView]) -> ReadinessView:
         code = problem.reason.code
         decisive = (
             code in BLOCKING
-            or (code == DOWN and problem.object in down)
+            or (code in SESSION_DOWN and problem.object in down)
             or (code == TUNNEL_SILENT and cut_off)
         )
         if decisive:
@@ -70,11 +70,8 @@ def _starting(core: Core) -> Iterator[ProblemView]:
 
 
 def is_serving(core: Core, peer: Peer) -> bool:
-    """Whether the session does its work: it is up, or what it brought is kept (RFC 4724).
-
-    The one place that says so: a peer that BFD has taken out of use belongs here.
-    """
-    return peer.is_up or peer.stale_until is not None
+    """Whether packets go by what the session brought: it is up, or that is kept (RFC 4724), and BFD lets them."""
+    return (peer.is_up or peer.stale_until is not None) and not core.bfd.is_out(peer.key)
 
 
 def _decisive_sessions(core: Core) -> Iterator[str]:

@@ -163,6 +163,8 @@ class RestartingPeer(Peer):  # type: ignore[misc]  # as above
         """A turn: what is to be done next, an ACTION."""
         action = super().run()
         self._idle = action == ACTION.LATER
+        if HonestCapabilities.cold and self.fsm == FSM.ESTABLISHED:  # the next session, whyever, is not the first one
+            HonestCapabilities.cold -= {str(self.neighbor["peer-address"])}
         return action
 
     def is_quiet(self, ready: Collection[int]) -> bool:

@@ -25,6 +25,7 @@ from traffic import Loss, Traffic  # noqa: E402
 
 BUILD = Path("build")
 SETTLE_S = 60.0
+WORST = 10
 
 
 @dataclass
@@ -40,6 +41,8 @@ class Result:
     leaked: int
     stalled_ms: int
     """How long this machine did nothing at all: what was lost is not held against calicopy then."""
+    worst: list[str] = field(default_factory=list)
+    """The longest gaps: the flow, when it began (seconds after the happening), packets, and how long it was."""
     wrong: list[str] = field(default_factory=list)
 
     def line(self, of: int) -> str:
@@ -65,24 +68,29 @@ def judge(one: happenings.Happening, losses: list[Loss], *, lossless: bool) -> t
 
 def step(mesh: meshes.Mesh, traffic: Traffic, number: int, one: happenings.Happening) -> Result:
     """One happening, until the mesh has settled."""
+    began = time.monotonic()
     seen, stalls = len(traffic.losses), len(traffic.stalls)
     before = {node: mesh.leaked(node) for node in mesh.nodes}
     free = happenings.lossless(one, mesh.wanted.encapsulation)
     wrong = happenings.happen(mesh, one)
     free = free and happenings.lossless(one, mesh.wanted.encapsulation)
     unsettled, took = invariants.settle(mesh, traffic, within=SETTLE_S)
-    losses = traffic.losses[seen:]
+    losses = [loss for loss in traffic.losses[seen:] if loss.packets > 0]
     others, lost = judge(one, losses, lossless=free)
     leaks = {node: mesh.leaked(node) - before[node] for node in mesh.nodes if node not in one.victims}
     stalled = max(traffic.stalls[stalls:], default=0.0)
     wrong += unsettled
     if not stalled:
         wrong += lost
-    if not stalled and one.kind not in happenings.GONE:
+    if not stalled and not happenings.withdraws(one):
         wrong += [f"{node}: {count} packets left by the default route" for node, count in leaks.items() if count]
+    worst = [
+        f"{'>'.join(loss.flow)} at {loss.at - began:.2f} s: {loss.packets} packets, {loss.gap_s * 1000:.0f} ms"
+        for loss in sorted(losses, key=lambda loss: -loss.gap_s)[:WORST]
+    ]
     longest = max((loss.gap_s for loss in losses), default=0.0)
     return Result(number, one, round(took, 2), sum(loss.packets for loss in losses), round(longest * 1000, 1), others,
-                  sum(leaks.values()), round(stalled * 1000), wrong)  # fmt: skip
+                  sum(leaks.values()), round(stalled * 1000), worst, wrong)  # fmt: skip
 
 
 def run(seed: int, events: int, nodes: int, *, stop_early: bool) -> int:
@@ -115,6 +123,7 @@ def run(seed: int, events: int, nodes: int, *, stop_early: bool) -> int:
             pids = [pid for node in mesh.nodes for pid in mesh.processes(node)]
         wrong += [text for text in invariants.replays(kept) if tell(f"BROKEN: {text}") is None]
         wrong += [f"process {pid} is left" for pid in pids if meshes.runs(pid)]
+        wrong += [f"namespace {one.name} is left" for one in Path("/run/netns").glob(f"*{mesh.name}*")]
     finally:
         write(seed, events, nodes, results, wrong)
     summary(results)

@@ -220,18 +220,25 @@ DO: dict[str, Callable[[Doing], None]] = {
 }  # fmt: skip
 WEIGHTS = {"kill": 5, "kill-many": 3, "stop-agent": 2, "power-off": 2, "apply": 2, "cut": 2}
 GONE = frozenset({"drain", "power-off", "cut", "unplug", "one-way", "loss", "flap", "address"})
-"""What may have the victims' routes withdrawn: packets for their pods may go by the default route then."""
+"""What may have the routes of the victims withdrawn: packets for their pods may go by the default route then."""
 PROCESSES = ("agent", "speaker", "bridge", "supervisor", "udp", "bfd")
+
+
+def withdraws(one: Happening) -> bool:
+    """Whether the victims' routes may be withdrawn. A BFD process has to be back within 0.3 s, for which the supervisor
+    is there: where both are killed at once nobody does it in time.
+    """
+    return one.kind in GONE or {"bfd", "supervisor"} <= set(one.what)
 
 
 def lossless(one: Happening, encapsulation: str) -> bool:
     """Whether no packet may be lost. A forwarder of encapsulation udp is the data path."""
+    if withdraws(one):
+        return False
     match one.kind:
         case "kill" | "kill-many":
             return "udp" not in one.what or encapsulation != "udp"
-        case "stop-agent" | "apply-invalid" | "workload" | "foreign":
-            return True
-        case "apply":
+        case "stop-agent" | "apply-invalid" | "workload" | "foreign" | "apply":
             return True
         case "restart":
             return encapsulation != "udp"

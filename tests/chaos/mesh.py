@@ -87,6 +87,11 @@ class Mesh:
     planted: dict[str, str] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """Of the lab."""
+        return self.lab.topology.name.partition(".")[0]
+
+    @property
     def nodes(self) -> list[str]:
         """Names, in order."""
         return list(self.addresses)

@@ -30,14 +30,23 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 Flow = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Loss:
-    """Packets in a row that did not come; the time (monotonic) of the last that did, and of the first after, apart."""
+    """Packets in a row that did not come: those after number `last` and before `next`, but for `late` of them, which
+    were overtaken. `at`: when the last one was sent (monotonic seconds), `gap_s`: from then to the next.
+    """
 
     flow: Flow
     at: float
-    packets: int
     gap_s: float
+    last: int
+    next: int
+    late: int = 0
+
+    @property
+    def packets(self) -> int:
+        """How many are lost."""
+        return self.next - self.last - 1 - self.late
 
 
 class Traffic(threading.Thread):
@@ -126,10 +135,18 @@ class Traffic(threading.Thread):
             self.received[flow] = self.received.get(flow, 0) + 1
             before, when = self._last.get(flow, (number - 1, sent))
             if number <= before:
-                continue  # overtaken
+                self._overtaken(flow, number)
+                continue
             if number > before + 1:
-                self.losses.append(Loss(flow, when, number - before - 1, sent - when))
+                self.losses.append(Loss(flow, when, sent - when, before, number))
             self._last[flow] = (number, sent)
+
+    def _overtaken(self, flow: Flow, number: int) -> None:
+        """It took another way than those after it (a pool changes its encapsulation), and came all the same."""
+        for loss in reversed(self.losses):
+            if loss.flow == flow and loss.last < number < loss.next:
+                loss.late += 1
+                return
 
     @staticmethod
     def _socket(namespace: Path, address: tuple[str, int]) -> socket.socket:

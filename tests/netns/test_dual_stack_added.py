@@ -58,7 +58,7 @@ def test_an_ipv6_pool_is_added_and_taken_away_while_pods_of_before_go_on(lab: la
         assert " 0% packet loss" in lab.run("n1", *ping)
 
     lab.wait_healthy(*NODES)
-    assert flood.stop("n1") == (0, [])
+    assert flood.stop() == (0, [])
 
     # The pool is taken away: its block stays until the last address is given back.
     (lab.topology.parent / "n2" / "less.yaml").write_text(yaml.safe_dump(CLUSTER))

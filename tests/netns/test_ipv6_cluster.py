@@ -99,7 +99,7 @@ def test_a_killed_agent_costs_no_packet(lab: labs.TestLab, pods: dict[str, str],
     flood.start("n1", pods["n2"])
     lab.restart("n2", "calicopy", "agent")
     lab.wait_healthy("n2")
-    assert flood.stop("n1") == (0, [])
+    assert flood.stop() == (0, [])
     (workload,) = lab.cli("n2", "workload", "list")["items"]
     assert (workload["addresses"], workload.get("problem", "")) == ([pods["n2"]], "")
 

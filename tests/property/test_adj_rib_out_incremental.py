@@ -252,7 +252,7 @@ def act(cluster: Cluster, dice: random.Random) -> None:
             cluster.minute_passes()
 
 
-@settings(max_examples=250)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1), checked=st.booleans())
 def test_the_speaker_ends_with_what_each_peer_should_hear(seed: int, checked: bool) -> None:
     dice, cluster = random.Random(seed), Cluster()

@@ -107,7 +107,7 @@ def start(config: NodeConfig) -> Script:
     return Script(config, snapshot("10.244.0.0/26"), kernel=("10.244.0.0/26",)).boot()
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(chain=st.lists(files(), min_size=2, max_size=4), heard=st.lists(st.booleans(), min_size=4, max_size=4))
 def test_a_core_that_was_reconfigured_equals_one_that_began_with_the_last_file(
     chain: list[dict[str, Any]], heard: list[bool]

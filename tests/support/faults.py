@@ -14,8 +14,12 @@ import grpc
 import labs
 
 from calicopy import lab as runner
+from calicopy.bfd.process.settings import StateLine
+from calicopy.bfd.process.state import read_states
+from calicopy.seam.bfd import SessionState
 
-ALL = ("calicopy",)  # every process of ours has it in its command line: supervisor, agent, ExaBGP, bridge
+ALL = ("calicopy",)  # every process of ours has it in its command line: supervisor, agent, ExaBGP, bridge, BFD
+BFD = ("calicopy.bfd",)
 
 
 def init_pid(lab: labs.TestLab, node: str) -> int:
@@ -35,11 +39,12 @@ def start_supervisor(lab: labs.TestLab, node: str) -> None:
     lab.run(node, "sh", "-c", "calicopy node --config /etc/calicopy/cluster.yaml >>/proc/1/fd/1 2>&1 </dev/null &")
 
 
-def kill_all(lab: labs.TestLab, node: str, *, words: Sequence[str] = ALL) -> None:
-    """SIGKILL every process of a node whose command line has `words`, until none is left."""
+def kill_all(lab: labs.TestLab, node: str, *, words: Sequence[str] = ALL, but: Sequence[str] = ()) -> None:
+    """SIGKILL every process of a node whose command line has `words`, until none is left but those that have `but`."""
+    spared = set(lab.pids(node, *but)) if but else set()
 
     def none_left() -> bool:
-        left = lab.pids(node, *words)
+        left = set(lab.pids(node, *words)) - spared
         for pid in left:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -74,27 +79,31 @@ def lost_of(report: Path) -> int:
 
 @dataclass
 class Flood:
-    """Pings from a pod, one every 10 ms, and what the route monitors of some nodes saw meanwhile."""
+    """Pings from pods, one every 10 ms, and what the monitors of some nodes saw of routes and nexthops meanwhile."""
 
     lab: labs.TestLab
     directory: Path
     monitored: Sequence[str]
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    reports: dict[str, Path] = field(default_factory=dict)
 
     def start(self, node: str, address: str) -> None:
-        """Ping from the pod `pod` of `node`; returns when answers come."""
-        for each in self.monitored:
+        """Ping from the pod `pod` of `node`; returns when answers come. Once for each node."""
+        for each in () if self.processes else self.monitored:
             output = self.directory / f"monitor-{each}"
-            self.processes.append(self.lab.spawn(each, "ip", "monitor", "route", output=output))
+            self.processes.append(self.lab.spawn(each, "ip", "monitor", "route", "nexthop", output=output))
         ping = ("ping", "-i", "0.01", address)
-        report = self.directory / "ping"
+        report = self.reports[node] = self.directory / f"ping-{node}"
         self.lab.spawn(node, "ip", "netns", "exec", "pod", *ping, output=report)
         labs.wait_until(lambda: report.exists() and report.read_text().count("bytes from") > 20, what="the flood runs")
 
-    def stop(self, node: str) -> tuple[int, list[str]]:
-        """End it: the number of lost packets, and the changes of routes that were seen, of ours or deletions."""
-        end_pings(self.lab, node)
-        lost = lost_of(self.directory / "ping")
+    def stop(self) -> tuple[int, list[str]]:
+        """End it: the number of lost packets, and the changes of routes and nexthops that were seen, of ours or
+        deletions.
+        """
+        for node in self.reports:
+            end_pings(self.lab, node)
+        lost = sum(lost_of(report) for report in self.reports.values())
         for process in self.processes:
             process.terminate()
             process.wait(timeout=10)
@@ -102,7 +111,7 @@ class Flood:
             f"{each}: {line}"
             for each in self.monitored
             for line in (self.directory / f"monitor-{each}").read_text().splitlines()
-            if "proto 117" in line or "Deleted" in line
+            if "proto 117" in line or "proto 118" in line or "Deleted" in line
         ]
         return lost, seen
 
@@ -110,6 +119,24 @@ class Flood:
 def peers(lab: labs.TestLab, node: str) -> dict[str, Any]:
     """The peers of a node by name."""
     return {one["name"]: one for one in lab.cli(node, "peers")["items"]}
+
+
+def bfd(lab: labs.TestLab, node: str) -> dict[str, StateLine]:
+    """The BFD sessions of a node by address of the peer, as its BFD process has them."""
+    return read_states(str(inside(lab, node, "/run/calicopy/bfd.state")))
+
+
+def downs(lab: labs.TestLab, *nodes: str) -> dict[str, dict[str, int]]:
+    """How often BFD was Down after it was Up, of each node with each of its peers, once all of it is up."""
+
+    def counted() -> dict[str, dict[str, int]] | None:
+        found = {node: bfd(lab, node) for node in nodes}
+        if any(session.state != SessionState.UP for sessions in found.values() for session in sessions.values()):
+            return None
+        return {node: {peer: each.downs for peer, each in sessions.items()} for node, sessions in found.items()}
+
+    result: dict[str, dict[str, int]] = labs.wait_until(counted, what="BFD is up")
+    return result
 
 
 def blocks(lab: labs.TestLab, node: str) -> set[tuple[str, str, str]]:

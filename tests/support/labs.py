@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,13 @@ class TestLab:
         wait_until(lambda: set(names) <= self.established(node), within=within, what=f"{node}: {names} Established")
 
     def wait_healthy(self, *nodes: str, within: float = 30.0) -> None:
-        """Until `calicopy status --check` is content on each node."""
+        """Until `calicopy status --check` is content on each node; what it says otherwise is in the AssertionError."""
         for node in nodes or self.calicopy:
-            wait_until(
-                lambda node=node: self.try_run(node, "calicopy", "status", "--check").returncode == 0,
-                within=within,
-                what=f"{node} is healthy",
-            )
+            checked = partial(self.try_run, node, "calicopy", "status", "--check")
+            try:
+                wait_until(lambda check=checked: check().returncode == 0, within=within, what=f"{node} is healthy")
+            except AssertionError as late:
+                raise AssertionError(f"{late}\n{checked().stderr}") from None
 
     def kernel_routes(self, node: str, *, ipv6: bool = False) -> dict[str, dict[str, Any]]:
         """Our routes in the kernel of a node, by destination, with what their nexthop object leads to."""

@@ -13,7 +13,8 @@ from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.explain.explain import explain
-from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, BfdEffect
+from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, SETTLE_S, BfdEffect
+from calicopy.core.ready import is_serving, readiness
 from calicopy.core.show import problems
 from calicopy.fib import NextHopOp
 from calicopy.net import Prefix
@@ -392,13 +393,12 @@ def test_a_new_agent_does_not_take_an_old_down_for_a_new_one() -> None:
 def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: bool) -> None:
     """Seen in a lab: the agent is killed, n2 falls; the new agent has no route to n2, and so no object to write."""
     script = settled()
-    ours = script.next_hops.ours
-    assert ours is not None
-    (number,) = (one.id for one in ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
+    script.next_hops.hold(ip_address(N2))
+    assert not script.way()
     new = BfdScript(node(), snapshot(OURS))
     new.next_hops, new.kernel = script.next_hops, script.kernel
-    ours[number] = replace(ours[number], hop=None, held=True)
     new.boot()
+    assert not new.way()
     new.fall(holding=holding).say(bfd(DOWN, holding=False))
     new.up(N2)
     new.rise().hear(N2, THEIRS).end_of_rib(N2)
@@ -406,9 +406,47 @@ def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: boo
 
 
 def test_a_process_that_forgot_everything_begins_anew() -> None:
-    script = settled().say(bfd(DOWN, ups=0, downs=0, holding=False, heard=False))
+    script = settled().say(bfd(DOWN, ups=0, downs=0, holding=False, heard=False, local_discriminator=7))
     assert script.way() == {N2}
-    script.rise(ups=1, downs=0).fall(ups=1, downs=1)
+    script.rise(ups=1, downs=0, local_discriminator=7).fall(ups=1, downs=1, local_discriminator=7)
+    assert script.way() is None
+
+
+def test_a_process_that_forgot_everything_and_has_counted_as_far_again_is_not_taken_for_the_one_before() -> None:
+    """Else its hold is for ever: nobody acknowledges what nobody takes for news."""
+    script = settled().fall().end()
+    script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
+    script.rise()
+    script.done.clear()
+    script.fall(local_discriminator=7)
+    assert script.way() is None
+    assert script.acknowledged == [{N2: 1}]
+
+
+def test_a_mark_that_was_on_its_way_when_its_down_was_taken_is_let_go_of_soon() -> None:
+    script = settled().fall().end()
+    script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
+    script.rise()
+    (number,) = (one.id for one in script.next_hops.ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
+    script.next_hops.hold(number)
+    script.tell(ev.NextHopsChanged({number: script.next_hops.ours[number]}))
+    assert script.way() == set()
+    script.wait(SETTLE_S + 0.1)
+    assert script.way() == {N2}
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_mark_that_is_seen_before_the_word_of_its_down_stays(attached: bool) -> None:
+    script = settled()
+    if not attached:
+        script.say(bfd(), attached=False).wait(ABANDON_S + 1)
+    (number,) = (one.id for one in script.next_hops.ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
+    script.next_hops.hold(number)
+    script.tell(ev.KernelEventsLost())
+    assert script.way() == set()
+    script.wait(1.0)
+    assert script.way() == set()
+    script.fall()
     assert script.way() is None
 
 
@@ -440,6 +478,29 @@ def test_who_is_watched_no_more_is_in_use_again() -> None:
     script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
     assert script.way() == {N2}
     assert script.effect is BfdEffect.OFF
+
+
+def test_who_is_out_of_use_does_not_count_as_serving_though_bgp_is_up_or_its_routes_are_kept() -> None:
+    script = settled()
+    peer = script.core.peers[N2]
+    assert is_serving(script.core, peer)
+    script.fall()
+    assert (peer.is_up, is_serving(script.core, peer)) == (True, False)
+    assert readiness(script.core, tuple(problems(script.core))).ready, "one of two"
+    script.end().up(N2)
+    script.rise().fall(ups=2, downs=2).end().up(N2).hear(N2, THEIRS).end_of_rib(N2)
+    script.rise(ups=3, downs=2)
+    assert (script.effect, is_serving(script.core, peer)) == (BfdEffect.DAMPED, False)
+    script.tell(BROKEN)
+    assert (peer.stale_until is not None, is_serving(script.core, peer)) == (True, False)
+
+
+def test_when_most_peers_are_out_of_use_the_node_is_not_ready() -> None:
+    script = settled()
+    script.say(bfd(), bfd(peer=N3))
+    script.say(bfd(DOWN, at=script.now), bfd(DOWN, at=script.now, peer=N3))
+    verdict = readiness(script.core, tuple(problems(script.core)))
+    assert [(one.object, one.reason.code) for one in verdict.reasons] == [("n2", "bfd-down"), ("n3", "bfd-down")]
 
 
 def test_the_log_says_what_bfd_said() -> None:

@@ -19,6 +19,7 @@ from calicopy.bgp import RawAttribute  # noqa: E402 - as above
 from calicopy.net import Family, Prefix  # noqa: E402 - as above
 from calicopy.seam.speaker import AnnounceGroup, SessionSpec, WithdrawGroup  # noqa: E402 - as above
 from calicopy.speaker.adj_out import parse_adj_rib_out  # noqa: E402 - as above
+from calicopy.speaker.bulk import routes_of  # noqa: E402 - as above
 from calicopy.speaker.commands import announce_lines, withdraw_lines  # noqa: E402 - as above
 
 BOTH = (Family.IPV4, Family.IPV6)
@@ -42,7 +43,7 @@ def as_an_old_peer(directory: Path, *, add_path: bool = False, asn4: bool = True
 def changes_of(line: str) -> list[Any]:
     descriptions, command = extract_neighbors(line)
     assert match_neighbors([NAME, NAME.replace("10.9.0.2", "10.9.0.22")], descriptions) == [NAME]
-    changes: list[Any] = API(None).api_attributes(command, [NAME])
+    changes = routes_of(API(None), command)
     for change in changes:
         change.nlri.action = Action.ANNOUNCE if command.startswith("announce") else Action.WITHDRAW
     return changes
@@ -70,6 +71,12 @@ def announced(*attributes: RawAttribute, path_id: int = 0, family: Family = Fami
         family=family, next_hop=next_hop, path_id=path_id, attributes=attributes, prefixes=prefixes
     )
     (line,) = announce_lines(["10.9.0.9", "10.9.0.2"], [group])
+    return line
+
+
+def withdrawn(*, path_id: int = 0, family: Family = Family.IPV4) -> str:
+    prefixes = ("10.1.0.0/26",) if family is Family.IPV4 else ("fd01::/64",)
+    (line,) = withdraw_lines(["10.9.0.2"], [WithdrawGroup(family=family, path_id=path_id, prefixes=prefixes)])
     return line
 
 
@@ -144,3 +151,24 @@ def test_what_exabgp_lists_as_announced_is_read_with_its_path_ids() -> None:
     read = parse_adj_rib_out([*lines, "10.9.0.2 ipv4 unicast 10.0.0.0/8 path-information", "nonsense"])
     four, six = Prefix.parse("10.1.0.0/26").packed, Prefix.parse("fd01::/64").packed
     assert read == {"10.9.0.2": {Family.IPV4: ((0, four), (7, four)), Family.IPV6: ((0xFFFFFFFF, six),)}}
+
+
+@pytest.mark.parametrize("family", BOTH, ids=str)
+@pytest.mark.parametrize("path_id", [0, 7])
+def test_the_routes_of_a_command_are_those_that_exabgp_reads(family: Family, path_id: int) -> None:
+    first, others = ("10.1.0.0/26", ["10.1.0.64/26", "0.0.0.0/0", "10.9.0.1/32"])
+    if family is Family.IPV6:
+        first, others = ("fd01::/64", ["fd02::/32", "::/0", "fd01::1/128"])
+    for line in (announced(path_id=path_id, family=family), withdrawn(path_id=path_id, family=family)):
+        command = extract_neighbors(line.replace(first, " ".join((first, *others))))[1]
+        ours, theirs = routes_of(API(None), command), API(None).api_attributes(command, [NAME])
+        assert [one.index() for one in ours] == [one.index() for one in theirs]
+        assert ours == theirs
+        assert len(ours) == 1 + len(others)
+
+
+@pytest.mark.parametrize("bad", ["10.1.0.1/26", "10.1.0.0/33", "10.1.0.0/-1", "10.1.0.0", "10.1/16", "fd01::/64", "x"])
+def test_a_command_with_a_bad_prefix_has_no_routes(bad: str) -> None:
+    command = extract_neighbors(announced())[1]
+    with pytest.raises((ValueError, OSError)):
+        routes_of(API(None), f"{command} {bad}")

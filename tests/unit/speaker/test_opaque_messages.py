@@ -17,6 +17,7 @@ from calicopy.speaker import launcher
 
 launcher.prepare_environment()  # before exabgp is loaded
 
+from exabgp.bgp.fsm import FSM  # noqa: E402 - as above
 from exabgp.bgp.message import Message, Update  # noqa: E402 - after the environment
 from exabgp.bgp.message.direction import Direction  # noqa: E402 - as above
 from exabgp.bgp.message.notification import Notify  # noqa: E402 - as above
@@ -24,6 +25,7 @@ from exabgp.bgp.message.open.capability import Capabilities, Capability  # noqa:
 from exabgp.bgp.message.update.attribute import Attribute  # noqa: E402 - as above
 from exabgp.reactor.api.response import Response  # noqa: E402 - as above
 from exabgp.reactor.api.response.json import JSON  # noqa: E402 - as above
+from exabgp.reactor.peer import ACTION, Peer  # noqa: E402 - as above
 from exabgp_negotiation import negotiate  # noqa: E402 - as above
 
 from calicopy.net import Family  # noqa: E402 - as above
@@ -214,6 +216,19 @@ def test_the_f_bit_is_0_only_in_the_first_session_after_a_boot(
     monkeypatch.setattr(HonestCapabilities, "cold", frozenset(("10.9.0.2",)) if cold else frozenset())
     offered = HonestCapabilities().new(negotiated.neighbor, restarted)[Capability.CODE.GRACEFUL_RESTART]
     assert set(offered.values()) == {flag}
+
+
+def test_a_session_that_was_up_once_keeps_the_f_bit_also_when_other_settings_reset_it(
+    negotiated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HonestCapabilities, "cold", frozenset(("10.9.0.2", "10.9.0.3")))
+    peer = RestartingPeer(negotiated.neighbor, None)
+    monkeypatch.setattr(Peer, "run", lambda _: ACTION.LATER)
+    peer.run()
+    assert "10.9.0.2" in HonestCapabilities.cold
+    peer.fsm = FSM.ESTABLISHED
+    peer.run()
+    assert HonestCapabilities.cold == {"10.9.0.3"}
 
 
 def test_exabgp_runs_on_when_our_classes_cannot_be_put_in(tmp_path: Path) -> None:
