@@ -10,11 +10,12 @@ from calicopy.net import Encapsulation
 
 BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 179, 3784, 4784
 SHOWN = 60  # characters of a process
+UNSEEN = "the kernel, or a process that is not to be seen from here"
 _LISTEN = "0A"  # TCP_LISTEN of linux/tcp_states.h
 
 
 def ports(setting: Setting) -> Iterator[Finding]:
-    """BGP's, BFD's, and those of the encapsulations; a VXLAN device's own socket is the kernel's, and is not seen."""
+    """BGP's, BFD's, and those of the encapsulations. The socket of our VXLAN device is the kernel's: of no process."""
     wanted = [("tcp", BGP, "BGP"), ("udp", BFD_SINGLE_HOP, "BFD"), ("udp", BFD_MULTIHOP, "BFD between nodes")]
     if setting.node is not None:
         cluster = setting.node.cluster
@@ -22,10 +23,13 @@ def ports(setting: Setting) -> Iterator[Finding]:
         ways = {Encapsulation.UDP: settings.udp.port, Encapsulation.VXLAN: settings.vxlan.port}
         taken = [way for way in ways if way in cluster.decapsulated]
         wanted += [("udp", ways[way], f"encapsulation {way.value}") for way in taken]
+    kernels = set()
+    if setting.node is not None and Path("/sys/class/net", setting.node.cluster.encapsulation.vxlan.device).exists():
+        kernels = {setting.node.cluster.encapsulation.vxlan.port}
     for protocol, port, purpose in wanted:
         name = f"port {port}/{protocol}"
         holders = holders_of(protocol, port)
-        strangers = sorted(who for who in holders if "calicopy" not in who)
+        strangers = sorted(who for who in holders if "calicopy" not in who and (who != UNSEEN or port not in kernels))
         if strangers:
             who = ", ".join(one[:SHOWN] for one in strangers)
             yield fail(name, f"taken by {who}", f"end it, or give it another port: {purpose} needs this one")
@@ -34,7 +38,7 @@ def ports(setting: Setting) -> Iterator[Finding]:
 
 
 def holders_of(protocol: str, port: int) -> set[str]:
-    """Who listens on it: command lines, `somebody` where that is not to be seen."""
+    """Who listens on it: command lines, `UNSEEN` where that is not to be seen."""
     inodes = set()
     for name in (protocol, f"{protocol}6"):
         try:
@@ -65,4 +69,4 @@ def _process_of(inode: str) -> str:
                     return f"process {process.name}: {words}"
         except OSError:
             continue
-    return "a process that is not to be seen from here"
+    return UNSEEN

@@ -82,13 +82,10 @@ class World(Script):
 
     def apply(self) -> None:
         """Hold what is to be held, as `calicopy.bfd.process.holds`."""
-        for number, (_, hop) in self.table.objects.items():
+        for _, hop in self.table.objects.values():
             session = self.sessions.get(str(hop))
-            there = self.next_hops.ours.get(number)
-            if session is None or not session.holding or there is None or there.hop is None:
-                continue
-            changed = self.next_hops.hold(number)
-            self.early.append(ev.NextHopsChanged({one: self.next_hops.ours.get(one) for one in changed}))
+            if session is not None and session.holding and (changed := self.next_hops.hold(hop)):
+                self.early.append(ev.NextHopsChanged(changed))
 
     def listen(self) -> None:
         """The process hears what the agent has acknowledged."""

@@ -142,19 +142,16 @@ class NextHopObjects:
         """The kernel takes no route to an object that is not there."""
         assert not target.next_hop_id or target.next_hop_id in self.ours
 
-    def hold(self, number: int) -> set[int]:
-        """What the BFD process does to an object; gives the ids that changed."""
-        return self._kernel.hold(number)
-
     def flush(self, gateway: IPAddress) -> None:
         """What a link that goes down takes away, without a word."""
         for number in [one.id for one in self.ours.values() if one.hop is not None and one.hop.gateway == gateway]:
             self._kernel.remove_object(number)
 
-    def hold_all(self, gateway: IPAddress) -> None:
-        """What the BFD process does to all objects of a peer that is Down."""
-        for number in [one.id for one in self.ours.values() if one.hop is not None and one.hop.gateway == gateway]:
-            self.hold(number)
+    def hold(self, gateway: IPAddress) -> dict[int, NextHopObject]:
+        """What the BFD process does to a peer that is Down; gives what changed."""
+        numbers = [one.id for one in self.ours.values() if one.hop is not None and one.hop.gateway == gateway]
+        changed = {one for number in numbers for one in self._kernel.hold(number)}
+        return {number: self.ours[number] for number in changed}
 
     def led(self, target: RouteTarget) -> set[IPAddress | None]:
         """The gateways that packets go to; none when they are dropped."""

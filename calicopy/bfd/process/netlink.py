@@ -24,7 +24,6 @@ _ATTRIBUTE = struct.Struct("=HH")
 _ID = struct.Struct("=HHI")
 _ERROR = struct.Struct("=i")
 _MEMBER = struct.Struct("=IBBH")
-_HEAD = _HEADER.size + _NHMSG.size
 _SO_RCVBUFFORCE = 33
 _AT_ONCE = 200
 TIMEOUT_S = 0.2

@@ -58,8 +58,8 @@ def explain(
     now: float | None = None,
 ) -> ExplainView:
     """The explanation of an address (as a host prefix) or a prefix. `match` is the kernel's own answer, when it was
-    asked; `named` gives the errno of a failed write its name. `now`: monotonic seconds,
-    for what is said to be so long ago.
+    asked; `named` gives the errno of a failed write its name. `now`: monotonic seconds, for what is said to be so long
+    ago.
     """
     prefix = decides(core, asked)
     kernel = None if prefix is None else kernel_view(core, prefix)
@@ -77,14 +77,17 @@ def explain(
         announcements=() if prefix is None else announcements(core, prefix),
         others=tuple(_others(core, asked, prefix)),
     )
-    return replace(view, verdict=verdict(view, holder_session=_session(core, held.node)))
+    return replace(view, verdict=verdict(view, holder_session=_session(core, held.node, now)))
 
 
-def _session(core: Core, node: str) -> str:
-    """How the session with a node is; empty when there is none."""
+def _session(core: Core, node: str, now: float | None) -> str:
+    """How the session with a node is, or what BFD says of it; empty when there is none."""
     for peer in core.peers.values():
         if node and peer.configured.node == node:
-            return "its session is up" if peer.is_up else f"its session is down: {peer.failure or 'not up yet'}"
+            if peer.is_up:
+                return "its session is up"
+            out = out_of_use(core, peer.configured.address, now)
+            return out or f"its session is down: {peer.failure or 'not up yet'}"
     return ""
 
 

@@ -266,6 +266,7 @@ class Bfd:
             self._open[key].taking, self._open[key].acknowledged = None, downs
         if taken:
             self._emit(AcknowledgeBfd(taken))
+            self.look_over(now)
         before = self.dead
         self._collect(now)
         return self.dead is not before
@@ -301,10 +302,6 @@ class Bfd:
             self.out_of_use = frozenset(out)
         if dead != self.dead:
             self.dead = dead
-
-    def why(self, next_hop: IPAddress) -> str:
-        """Why a next hop is out of use; empty when it is not."""
-        return next((one.out for one in self._open.values() if one.out and next_hop in one.next_hops), "")
 
     def is_out(self, key: str) -> bool:
         """Whether the peer's next hops are out of use."""

@@ -269,11 +269,18 @@ def test_nobodys_path_over_a_next_hop_that_fell_is_used_and_another_way_wins() -
     script.fall()
     assert script.way(SHARED) == {N3}
     assert script.way() is None
-    assert script.core.bfd.why(ip_address(N2)) == "BFD: no packet from it for 300 ms"
+    assert script.why == "BFD: no packet from it for 300 ms"
     said = explain(script.core, Prefix.parse(THEIRS), now=script.now + 12).verdict
     assert "out of use: BFD with n2 went down 12 s ago: no packet from it for 300 ms" in said
     found = [one.reason.message for one in problems(script.core) if one.reason.code == "bfd-down"]
     assert found == [f"out of use: {N2}: BFD: no packet from it for 300 ms"]
+
+
+def test_of_an_address_of_a_node_that_fell_it_is_said_who_held_it_and_what_bfd_says() -> None:
+    script = settled().fall().end().wait(10)
+    said = explain(script.core, Prefix.parse("10.244.1.7/32"), now=script.now).verdict
+    why = "out of use: BFD with n2 went down 10 s ago: no packet from it for 300 ms"
+    assert f"its block {THEIRS} is n2's, which does not announce it ({why})" in said
 
 
 def test_every_address_of_a_node_goes_with_it() -> None:
@@ -393,13 +400,13 @@ def test_a_new_agent_does_not_take_an_old_down_for_a_new_one() -> None:
 def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: bool) -> None:
     """Seen in a lab: the agent is killed, n2 falls; the new agent has no route to n2, and so no object to write."""
     script = settled()
-    script.next_hops.hold_all(ip_address(N2))
+    script.next_hops.hold(ip_address(N2))
     assert not script.way()
     new = BfdScript(node(), snapshot(OURS))
     new.next_hops, new.kernel = script.next_hops, script.kernel
     new.boot()
     assert not new.way()
-    new.fall(holding=holding).say(bfd(DOWN, holding=False))
+    new.fall(holding=holding).say(bfd(DOWN, holding=False)).wait(SETTLE_S + 0.1)
     new.up(N2)
     new.rise().hear(N2, THEIRS).end_of_rib(N2).wait(SETTLE_S + 0.1)
     assert new.way() == {N2}
@@ -427,9 +434,7 @@ def test_a_mark_that_was_on_its_way_when_its_down_was_taken_is_let_go_of_soon() 
     script = settled().fall().end()
     script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
     script.rise()
-    (number,) = (one.id for one in script.next_hops.ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
-    script.next_hops.hold(number)
-    script.tell(ev.NextHopsChanged({number: script.next_hops.ours[number]}))
+    script.tell(ev.NextHopsChanged(script.next_hops.hold(ip_address(N2))))
     assert script.way() == set()
     script.wait(SETTLE_S + 0.1)
     assert script.way() == {N2}
@@ -440,8 +445,7 @@ def test_a_mark_that_is_seen_before_the_word_of_its_down_stays(attached: bool) -
     script = settled()
     if not attached:
         script.say(bfd(), attached=False).wait(ABANDON_S + 1)
-    (number,) = (one.id for one in script.next_hops.ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
-    script.next_hops.hold(number)
+    script.next_hops.hold(ip_address(N2))
     script.tell(ev.KernelEventsLost())
     assert script.way() == set()
     script.wait(1.0)
