@@ -10,8 +10,9 @@ there: the agent asks for the forwarder of encapsulation udp by writing its sett
 they are there a queue of its device is held open here too, so that the device keeps its carrier, and the kernel the
 routes on it, when agent and forwarder die at the same moment.
 
-Signals: SIGTERM and SIGINT stop the agent, then the forwarder, then the speaker (ExaBGP closes its sessions without a
-NOTIFICATION, so peers with graceful restart keep the routes; the kernel's routes stay too). With `--drain` the agent
+Signals: SIGTERM and SIGINT stop the agent, then BFD (it says AdminDown, so that nobody takes the end for a fault), then
+the forwarder, then the speaker (ExaBGP closes its sessions without a NOTIFICATION, so peers with graceful restart keep
+the routes; the kernel's routes stay too). With `--drain` the agent
 drains the node before it ends, and is given the time for it; a second signal goes to it too, and ends that. SIGHUP goes
 to the agent alone. It ends no process that it neither started nor adopted, and of those it did only one that is no
 longer asked for.

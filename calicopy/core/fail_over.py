@@ -56,4 +56,4 @@ class FailOver:
 
     def written(self, now: float) -> bool:
         """After the writes of a round. Whether something else is to be written because these are through."""
-        return self._kernel.next_hops_answered(now) and self._bfd.written()
+        return self._kernel.next_hops_answered(now) and self._bfd.written(now)

@@ -149,3 +149,9 @@ class Host:
             self._complete = self._nodes <= self.facts.keys()
             self._ways = {way.address: mtu for way in reached if (mtu := way.mtu or links.get(way.ifindex, 0))}
         return self._ways
+
+
+def loopback_problems(interfaces: Collection[InterfaceFacts]) -> dict[str, str]:
+    """What is wrong with the loopback interface: the kernel has no blackhole nexthop objects while it is down."""
+    text = "is down, so that no next hop that is gone can be taken out of use; set it up: `ip link set {} up`"
+    return {one.name: text.format(one.name) for one in interfaces if one.loopback and not one.up}

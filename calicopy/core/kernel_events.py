@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from calicopy.core import events as ev
+from calicopy.core.host import loopback_problems
 from calicopy.net import Prefix
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
         case ev.NextHopsWritten():
             core.kernel.next_hops_written(event, now)
         case ev.NextHopsChanged():
+            if any(one is not None and one.held for one in event.changes.values()):
+                core.bfd.look_over(now)
             _drifted(core, [f"next hop object {number}" for number in core.fib.next_hops_changed(event.changes)])
         case ev.KernelDumped():
             if not core.kernel.dumped:
                 core.host.had_routes = any(event.dump.routes.values())
-            core.bfd.look_over()
+            core.bfd.look_over(now)
             core.kernel.dump_came(event, now, next_in_s=core.node.cluster.agent.resync_interval_s)
         case ev.KernelDumpFailed():
             core.kernel.dump_failed(event.error, now)
@@ -44,6 +47,7 @@ def kernel_said(core: Core, event: ev.KernelSaid, now: float) -> None:
             core.kernel.want_dump()
         case ev.InterfacesChanged():
             core.host.interfaces_changed(event.interfaces)
+            host_checked(core, ev.HostChecked("loopback", loopback_problems(event.interfaces)))
             core.fib.set_interfaces({interface.ifindex: interface for interface in event.interfaces})
         case ev.LinksLost():
             core.fib.interfaces_lost(event.ifindexes)

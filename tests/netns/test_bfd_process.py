@@ -8,10 +8,12 @@ import os
 import random
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ import pytest
 from calicopy.bfd.process.realtime import schedule
 from calicopy.bfd.process.settings import SessionSetting, StateLine, Table, format_ack, format_sessions, parse_state
 from calicopy.bfd.process.state import read_states
+from calicopy.node import BFD_STABLE_S
 
 pytestmark = pytest.mark.netns
 
 DOWN, UP = 1, 3
 NEXT_HOP, LINK_LOCAL, GROUP, ALONE = 0x0CA10001, 0x0CA10002, 0x0CA10003, 0x0CA10004
 OTHER, FOREIGN = 0x0CA10005, 0x0CA10006
-DETECTION_S = 0.3
+DETECTION_S, INTERVAL_S = 0.3, 0.1
+ETH_P_IP, SO_TIMESTAMPNS = 0x0800, 35
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -124,6 +128,9 @@ class Host:
         assert isinstance(found, StateLine)
         return found
 
+    def pid(self) -> int:
+        return next((int(line.split()[1]) for line in self.lines() if line.startswith("process ")), 0)
+
     def problem(self) -> str:
         return next((line[8:] for line in self.lines() if line.startswith("problem ")), "?")
 
@@ -132,18 +139,28 @@ class Host:
 
     def flood_source(self, source: str) -> socket.socket:
         """A UDP socket in this namespace that sends from `source`."""
-        made: list[socket.socket] = []
+        made = self.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        made.bind((source, 0))
+        return made
+
+    def ear(self) -> socket.socket:
+        """What comes in to this namespace, with the time at which the kernel had it."""
+        made = self.inside(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP)))
+        made.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        made.setblocking(False)
+        return made
+
+    def inside(self, make: Callable[[], socket.socket]) -> socket.socket:
+        """A socket of this namespace."""
         own = os.open("/proc/self/ns/net", os.O_RDONLY)
         there = os.open(f"/run/netns/{self.name}", os.O_RDONLY)
         try:
             LIBC.setns(there, 0)
-            made.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            made[0].bind((source, 0))
+            return make()
         finally:
             LIBC.setns(own, 0)
             os.close(own)
             os.close(there)
-        return made[0]
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +289,58 @@ def test_a_killed_process_is_back_before_the_peer_notices(pair: tuple[Host, Host
     assert (seen.ups, seen.downs, seen.dropped) == (1, 0, {})
 
 
+SUPERVISE = """
+import sys
+from calicopy.node import Supervisor, node_services
+services = [one for one in node_services(sys.argv[1], ()) if one.name == "bfd"]
+sys.exit(Supervisor(sys.argv[1], services).run())
+"""
+
+
+def longest_silence(ear: socket.socket, source: str) -> float:
+    """Seconds between two BFD packets from there, of those that came since this was asked last."""
+    times = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            octets, ancillary, _, _ = ear.recvmsg(256, 64)
+            if octets[12:16] == socket.inet_aton(source) and octets[22:24] == (4784).to_bytes(2, "big"):
+                seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+                times.append(seconds + nanoseconds * 1e-9)
+    return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+
+
+def test_under_its_supervisor_a_killed_process_is_back_within_three_intervals(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    for host in pair:
+        host.want(host.setting(**host.secret()))
+    command = ["ip", "netns", "exec", a.name, sys.executable, "-c", SUPERVISE, str(a.directory)]
+    a.process = subprocess.Popen(command)
+    b.start()
+    seen = []
+    try:
+        with a.ear() as at_a, b.ear() as at_b:
+            while len(seen) < 8:  # a machine that stands still for so long proves nothing
+                before = a.reaches(UP), b.reaches(UP)
+                pid = a.pid()
+                longest_silence(at_a, b.local), longest_silence(at_b, a.local)
+                labs.wait_until(lambda: b.state().received > before[1].received + 2, what="packets")  # noqa: B023
+                os.kill(pid, signal.SIGKILL)
+                labs.wait_until(lambda: a.pid() not in (0, pid), what="another process")  # noqa: B023
+                after = a.reaches(UP)
+                labs.wait_until(lambda: a.reaches(UP).received > after.received + 5, what="packets")  # noqa: B023
+                seen.append((longest_silence(at_b, a.local), longest_silence(at_a, b.local)))
+                if seen[-1][0] < DETECTION_S and seen[-1][1] < INTERVAL_S * 1.5:
+                    after = a.reaches(UP), b.reaches(UP)
+                    assert [one.downs for one in after] == [one.downs for one in before]
+                    assert after[0].local_discriminator == before[0].local_discriminator
+                    return
+                until = time.monotonic() + BFD_STABLE_S
+                labs.wait_until(lambda: time.monotonic() > until, what="a start without delay")  # noqa: B023
+        pytest.fail(f"always away for the detection time or more: {seen}")
+    finally:
+        a.end()
+
+
 def test_what_went_down_is_held_also_by_the_next_process(pair: tuple[Host, Host]) -> None:
     a, b = pair
     a.ip(f"nexthop add id {NEXT_HOP} via {a.peer} dev eth0 proto 117")
@@ -341,7 +410,8 @@ def test_settings_that_are_not_whole_change_nothing(pair: tuple[Host, Host]) -> 
     a.write("bfd.sessions", "session 192.168.9.2 192.168.9.1 mul")
     labs.wait_until(lambda: "not whole" in a.problem(), what="the problem")
     assert a.reaches(UP).downs == 0
-    a.want()
+    (a.directory / "bfd.sessions").unlink()  # as the agent does when it wants none
+    a.say("poke\n")
     labs.wait_until(lambda: a.state() is None, what="no session")
     assert (b.reaches(DOWN).remote_state, b.reaches(DOWN).downs) == (0, 0)
 

@@ -1,4 +1,4 @@
-"""Read IPIP packets off a device: the outer header and the inner one, as they are on the wire.
+"""Read IPIP and VXLAN packets off a device: the outer header and the inner one, as they are on the wire.
 
 For tests of what a lab puts on its wires. Standard library only: tests/uml runs it inside User Mode Linux, where
 imports are slow.
@@ -21,6 +21,9 @@ ETH_P_ALL = 0x0003  # a socket bound to a single protocol does not see what the 
 ETH_P_IP = 0x0800
 PROTOCOL_ICMP = 1
 PROTOCOL_IPIP = 4  # RFC 2003
+PROTOCOL_UDP = 17
+_VXLAN_PORT = 4789  # RFC 7348
+_VXLAN_SIZE = 8 + 8 + 14  # the headers of UDP, VXLAN and Ethernet
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -39,7 +42,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """An IPv4 packet seen on the wire; `inner` is the header that it carries when its protocol is IPIP."""
+    """An IPv4 packet seen on the wire; `inner` is the IPv4 header that it carries in IPIP or VXLAN."""
 
     outer: Header
     inner: Header | None
@@ -48,7 +51,12 @@ class Packet:
 def parse(packet: bytes) -> Packet:
     """Parse an IPv4 packet that starts at its IP header; ValueError when it is none."""
     outer, rest = _header(packet)
-    return Packet(outer=outer, inner=_header(rest)[0] if outer.protocol == PROTOCOL_IPIP else None)
+    if outer.protocol == PROTOCOL_IPIP:
+        return Packet(outer=outer, inner=_header(rest)[0])
+    in_vxlan = outer.protocol == PROTOCOL_UDP and struct.unpack_from("!2xH", rest) == (_VXLAN_PORT,)
+    carried = rest[_VXLAN_SIZE:] if in_vxlan else b""
+    is_ipv4 = struct.unpack_from("!H", rest, _VXLAN_SIZE - 2) == (ETH_P_IP,) if carried else False
+    return Packet(outer=outer, inner=_header(carried)[0] if is_ipv4 else None)
 
 
 def _header(data: bytes) -> tuple[Header, bytes]:

@@ -142,6 +142,10 @@ class NextHopObjects:
         """The kernel takes no route to an object that is not there."""
         assert not target.next_hop_id or target.next_hop_id in self.ours
 
+    def hold(self, number: int) -> set[int]:
+        """What the BFD process does to an object; gives the ids that changed."""
+        return self._kernel.hold(number)
+
     def flush(self, gateway: IPAddress) -> None:
         """What a link that goes down takes away, without a word."""
         for number in [one.id for one in self.ours.values() if one.hop is not None and one.hop.gateway == gateway]:

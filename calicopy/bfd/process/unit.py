@@ -29,8 +29,9 @@ DEFAULT_RUN_DIR = "/run/calicopy"
 USAGE = "usage: calicopy bfd-process [--run-dir DIR]\n"
 LOOK_S = 1.0  # how often the files are looked at without a poke, and counters told
 BUSY_SESSIONS = 8
-PAUSE_S = 0.002  # what a round waits for more packets, from so many sessions on
+PAUSE_S = 0.004  # what a round waits for more packets, from so many sessions on
 LATE_S = 0.01  # a round that begins so late was kept from running: the kernel's own work may be behind too
+LATE_PAUSE_S = 0.002
 STOP_PACKETS, STOP_PAUSE_S = 3, 0.005
 LOCK_AFTER_S = 0.5
 
@@ -111,7 +112,7 @@ class Unit:
                 time.sleep(PAUSE_S)
             began = time.monotonic()
             if began > due + LATE_S:
-                time.sleep(PAUSE_S)
+                time.sleep(LATE_PAUSE_S)
             engine.advance(listeners.read(engine, began))
             self._clients(ready)
             self._tell()
@@ -133,8 +134,11 @@ class Unit:
 
     # The files
 
-    def _look(self) -> None:
-        """Take over what is new in the files; what cannot be read leaves what was."""
+    def _look(self, *, poked: bool = False) -> None:
+        """Take over what is new in the files; what cannot be read leaves what was.
+
+        The agent takes the sessions' file away when it wants none, and says so by a poke.
+        """
         for name in (TABLE_FILE, SESSIONS_FILE):
             path = self._paths[name]
             try:
@@ -152,6 +156,8 @@ class Unit:
                 self._seen[name] = seen
                 self._engine.problems[name] = ""
             except FileNotFoundError:
+                if name == SESSIONS_FILE and poked:
+                    self._engine.use_sessions({}, time.monotonic())
                 if name == SESSIONS_FILE and not self._engine.runners:
                     self._engine.problems[name] = f"waiting for {path}"
             except (OSError, ValueError) as error:
@@ -191,7 +197,7 @@ class Unit:
         match line.split(" "):
             case ["poke"]:
                 self._seen = {}  # keys may be other ones too
-                self._look()
+                self._look(poked=True)
                 self._say_problem()
             case ["ack", peer, downs] if downs.isascii() and downs.isdigit():
                 self._engine.acknowledge(peer, int(downs))

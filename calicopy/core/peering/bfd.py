@@ -13,7 +13,8 @@ no BFD any more: ABSENT_S after BGP came up without a packet. Nothing is ever wa
 
 The process takes next hops out of use by itself, and holds them so until told (`AcknowledgeBfd`) that we want the same,
 which is when our own write is in the kernel. So every Down is `dead` once, also one that is over by now, or that was
-before this agent began: `holding` says so. Holds of a process that is gone for ABANDON_S are let go of.
+before this agent began: `holding` says so. Marks in the kernel that no Down accounts for SETTLE_S after they were seen
+are let go of, and so are those of a process that is gone for ABANDON_S.
 """
 from __future__ import annotations
 
@@ -37,6 +38,7 @@ DAMP_S = 1.0  # after the second of them, doubled for each further one up to MOS
 MOST_DAMP_S = 30.0
 ABSENT_S = 3.0  # how long BGP has to be up without a BFD packet, until a peer that fell counts as one without BFD
 ABANDON_S = 5.0  # how long the process may be away until what it holds out of use is let go of
+SETTLE_S = 2.0  # in which the process has told of the Down that a mark in the kernel belongs to
 REPEAT_S = 5.0  # a session that should end, and has not, is told again
 
 
@@ -56,14 +58,15 @@ class BfdStanding:
 class Watch:
     """What is known of one peer's BFD. Times are monotonic seconds.
 
-    `downs` is how many were seen, None before the first look. `out`: why its next hops are out of use, empty while
-    they are not. `taking`: the Down that is not in the kernel yet as our own wish. `forgiven`: why the last Down is not
-    held against it.
+    `discriminator` is ours, of the session in which `downs` were seen: another one counts anew. `out`: why its next
+    hops are out of use, empty while they are not. `taking`: the Down that is not in the kernel yet as our own wish.
+    `forgiven`: why the last Down is not held against it.
     """
 
     next_hops: tuple[IPAddress, ...]
     state: BfdState | None = None
-    downs: int | None = None
+    discriminator: int = 0
+    downs: int = 0
     acknowledged: int | None = None
     taking: int | None = None
     out: str = ""
@@ -112,14 +115,14 @@ class Bfd:
         self.dead: frozenset[IPAddress] = frozenset()
         self.out_of_use: frozenset[IPAddress] = frozenset()
         self._away_since: float | None = now  # the process
-        self._look_over = True  # for marks that a Down of before has left in the kernel
+        self._look_over: float | None = now + SETTLE_S  # not before that do marks in the kernel count no more
         self._letting_go: frozenset[IPAddress] = frozenset()  # of peers that are watched no more
 
     def configure(self, node: NodeConfig) -> None:
         """Peers came, went, or are configured otherwise."""
         self._node, self._stale = node, True
 
-    def _follow(self) -> None:
+    def _follow(self, now: float) -> None:
         """Who is watched no more is in use again."""
         if not self._stale:
             return
@@ -131,19 +134,21 @@ class Bfd:
                 watch = self.watches[key] = before.pop(key) if key in before else Watch(())
                 watch.next_hops = watched_next_hops(peer.configured, self._node)
         for key, watch in before.items():
-            if watch.downs:
+            if watch.out or watch.taking is not None or (watch.state is not None and watch.state.holding):
                 self._letting_go |= set(watch.next_hops)
             self._open.pop(key, None)
+            self.look_over(now)
 
     # -- what the process says
 
     def seen(self, event: BfdSeen, now: float) -> None:
         """All sessions as they are now."""
-        self._follow()
+        self._follow(now)
         if self.watches and (event.attached, event.reason) != (self.attached, self.reason):
             text = "attached to the BFD process" if event.attached else f"no BFD process: {event.reason}"
             self._say("", "attached" if event.attached else "detached", text)
-        self._look_over = self._look_over or not self.attached
+        if event.attached and not self.attached:
+            self.look_over(now)
         self.attached, self.reason = event.attached, event.reason
         if event.attached:
             self._away_since = None
@@ -168,7 +173,8 @@ class Bfd:
             watch.detection_us = state.detection_time_us
         if state.state is SessionState.UP and (before is None or before.ups != state.ups or not watch.up_since):
             watch.up_since = min(state.changed_at, now)
-        if watch.downs is None or state.downs < watch.downs:  # the first look, at this session or at a new count
+        if state.local_discriminator != watch.discriminator:  # the first look, or the process has lost its state
+            watch.discriminator, watch.acknowledged = state.local_discriminator, None
             fell = int(state.holding)
             is_over = watch.is_admin_down or state.state is SessionState.UP
         else:
@@ -208,7 +214,7 @@ class Bfd:
 
     def advance(self, now: float) -> None:
         """Bring back what is to be in use again; ask for the sessions that are wanted."""
-        self._follow()
+        self._follow(now)
         self._wanted.advance(self._node)
         for key, watch in self._open.items():
             if not watch.out:
@@ -224,7 +230,7 @@ class Bfd:
             elif peer.is_up and (now >= watch.ended_at + REPEAT_S if peer.ends_for_bfd else peer.adopted):
                 watch.ended_at = now
                 self._sessions.bfd_down(peer, watch.out)
-        self._collect()
+        self._collect(now)
 
     def _back_at(self, peer: Peer, watch: Watch, now: float) -> float | None:
         """When the next hops are in use again, if nothing else happens; None: not by itself."""
@@ -242,8 +248,7 @@ class Bfd:
 
     def deadline(self, now: float) -> float | None:
         """When something becomes due."""
-        away = self._away_since
-        times = [away + ABANDON_S if self.watches and away is not None and now < away + ABANDON_S else None]
+        times = [self._look_over_at()]
         for key, watch in self._open.items():
             if watch.out and (peer := self._peers.get(key)) is not None:
                 times += [self._back_at(peer, watch, now), watch.ended_at + REPEAT_S if peer.ends_for_bfd else None]
@@ -251,7 +256,7 @@ class Bfd:
 
     # -- the kernel
 
-    def written(self) -> bool:
+    def written(self, now: float) -> bool:
         """What is `dead` is so in the kernel: the process may let go of it. Whether another set is dead now."""
         taken = {key: downs for key, watch in self._open.items() if (downs := watch.taking) is not None}
         if not taken and not self._letting_go:
@@ -262,26 +267,34 @@ class Bfd:
         if taken:
             self._emit(AcknowledgeBfd(taken))
         before = self.dead
-        self._collect()
+        self._collect(now)
         return self.dead is not before
 
+    def _look_over_at(self) -> float | None:
+        """When the marks that are in the kernel count no more."""
+        if self._look_over is None or any(watch.taking is not None for watch in self._open.values()):
+            return None
+        away = self._away_since
+        return self._look_over if away is None or not self.watches else max(self._look_over, away + ABANDON_S)
+
     def abandons(self, now: float) -> bool:
-        """Whether marks of holds that are in the kernel count no more: the process is away for long, nobody is watched,
-        or every Down that it told of is taken, and this is the first round since then, or since the kernel was read.
+        """Whether marks of holds that are in the kernel count no more: every Down that the process told of is taken, or
+        it is away for long, or nobody is watched.
         """
-        if self._look_over and self.attached and all(watch.taking is None for watch in self._open.values()):
-            self._look_over = False
-            return True
-        return not self.watches or (self._away_since is not None and now >= self._away_since + ABANDON_S)
+        at = self._look_over_at()
+        if at is None or now < at:
+            return False
+        self._look_over = None
+        return True
 
-    def look_over(self) -> None:
-        """The kernel was read: what is marked there, and nobody holds any more, is to be let go of."""
-        self._look_over = True
+    def look_over(self, now: float) -> None:
+        """There may be marks in the kernel that nobody accounts for. Whose Down is on its way to us is known soon."""
+        self._look_over = now + SETTLE_S
 
-    def _collect(self) -> None:
+    def _collect(self, now: float) -> None:
         for key in [key for key, watch in self._open.items() if not watch.out and watch.taking is None]:
             del self._open[key]
-            self._look_over = True
+            self.look_over(now)
         out = {one for watch in self._open.values() if watch.out for one in watch.next_hops}
         dead = self._letting_go.union(*(watch.next_hops for watch in self._open.values()))
         if out != self.out_of_use:

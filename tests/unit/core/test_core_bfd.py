@@ -13,7 +13,7 @@ from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.explain.explain import explain
-from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, BfdEffect
+from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, SETTLE_S, BfdEffect
 from calicopy.core.ready import is_serving, readiness
 from calicopy.core.show import problems
 from calicopy.fib import NextHopOp
@@ -406,9 +406,47 @@ def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: boo
 
 
 def test_a_process_that_forgot_everything_begins_anew() -> None:
-    script = settled().say(bfd(DOWN, ups=0, downs=0, holding=False, heard=False))
+    script = settled().say(bfd(DOWN, ups=0, downs=0, holding=False, heard=False, local_discriminator=7))
     assert script.way() == {N2}
-    script.rise(ups=1, downs=0).fall(ups=1, downs=1)
+    script.rise(ups=1, downs=0, local_discriminator=7).fall(ups=1, downs=1, local_discriminator=7)
+    assert script.way() is None
+
+
+def test_a_process_that_forgot_everything_and_has_counted_as_far_again_is_not_taken_for_the_one_before() -> None:
+    """Else its hold is for ever: nobody acknowledges what nobody takes for news."""
+    script = settled().fall().end()
+    script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
+    script.rise()
+    script.done.clear()
+    script.fall(local_discriminator=7)
+    assert script.way() is None
+    assert script.acknowledged == [{N2: 1}]
+
+
+def test_a_mark_that_was_on_its_way_when_its_down_was_taken_is_let_go_of_soon() -> None:
+    script = settled().fall().end()
+    script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
+    script.rise()
+    (number,) = (one.id for one in script.next_hops.ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
+    script.next_hops.hold(number)
+    script.tell(ev.NextHopsChanged({number: script.next_hops.ours[number]}))
+    assert script.way() == set()
+    script.wait(SETTLE_S + 0.1)
+    assert script.way() == {N2}
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_a_mark_that_is_seen_before_the_word_of_its_down_stays(attached: bool) -> None:
+    script = settled()
+    if not attached:
+        script.say(bfd(), attached=False).wait(ABANDON_S + 1)
+    (number,) = (one.id for one in script.next_hops.ours.values() if one.hop is not None and str(one.hop.gateway) == N2)
+    script.next_hops.hold(number)
+    script.tell(ev.KernelEventsLost())
+    assert script.way() == set()
+    script.wait(1.0)
+    assert script.way() == set()
+    script.fall()
     assert script.way() is None
 
 

@@ -10,6 +10,7 @@ from calicopy.core import events as ev
 from calicopy.core.host_log import DRIFT_PACE_S
 from calicopy.core.show import problems
 from calicopy.net import Encapsulation, Family, Prefix
+from calicopy.net.interface import InterfaceFacts
 
 OURS, THEIRS, OTHERS = "10.244.0.0/26", "10.244.1.0/26", "10.99.0.0/24"
 
@@ -73,6 +74,18 @@ def test_trouble_of_the_host_is_told_when_it_begins_and_when_it_is_over() -> Non
     assert lines(script) == ["warning sysctl net.ipv4.ip_forward: is 0"]
     script.tell(ev.HostChecked("sysctl", {}))
     assert lines(script) == ["info sysctl net.ipv4.ip_forward: no more: is 0"]
+
+
+def test_a_loopback_interface_that_is_down_is_told_with_what_to_do() -> None:
+    script = running()
+    links = script.core.host.interfaces
+    loopback = InterfaceFacts(1, "lo", up=False, carrier=False, mtu=65536, loopback=True)
+    script.tell(ev.InterfacesChanged((*links, loopback)))
+    text = "is down, so that no next hop that is gone can be taken out of use; set it up: `ip link set lo up`"
+    assert lines(script) == [f"warning loopback lo: {text}"]
+    assert [(one.component, one.object) for one in problems(script.core)] == [("loopback", "lo")]
+    script.tell(ev.InterfacesChanged((*links, replace(loopback, up=True, carrier=True))))
+    assert lines(script) == [f"info loopback lo: no more: {text}"]
 
 
 def test_a_table_that_was_written_again_is_told() -> None:

@@ -24,7 +24,7 @@ python = sys.executable
 sleeper = (python, "-c", "import time; time.sleep(600)")
 services = [
     Service("speaker", sleeper),
-    *([Service("udp", sleeper, needs=f"{run_dir}/{needed}")] if needed else []),
+    *([Service(name, sleeper, needs=f"{run_dir}/{needed}") for name in ("udp", "bfd")] if needed else []),
     Service("agent", (python, "-c", agent)),
 ]
 sys.exit(Supervisor(run_dir, services, stop_timeout=1.0).run())
@@ -213,11 +213,11 @@ def test_the_services_are_the_speaker_unit_the_forwarder_and_the_agent_with_its_
 def test_a_stop_ends_the_services_from_the_last_to_the_first_and_the_speaker_last(node: Node) -> None:
     """So BFD says AdminDown, and ExaBGP closes its sessions, only when the agent has left its state."""
     names = [service.name for service in node_services("/run/calicopy", ())]
-    assert (names[0], names[-1]) == ("speaker", "agent")
+    assert names[::-1] == ["agent", "bfd", "udp", "speaker"]
     (node.run_dir / "wanted").touch()
     process = node.start(needed="wanted")
-    eventually(lambda: node.is_alive("udp"))
-    ends = {name: os.pidfd_open(node.pid(name)) for name in ("speaker", "udp", "agent")}
+    eventually(lambda: node.is_alive("udp") and node.is_alive("bfd"))
+    ends = {name: os.pidfd_open(node.pid(name)) for name in names}
     poller = select.poll()
     for end in ends.values():
         poller.register(end, select.POLLIN)
@@ -231,7 +231,7 @@ def test_a_stop_ends_the_services_from_the_last_to_the_first_and_the_speaker_las
             order += [name for name, end in ends.items() if end == descriptor]
     for end in ends.values():
         os.close(end)
-    assert order == ["agent", "udp", "speaker"]
+    assert order == names[::-1]
 
 
 def test_help_and_wrong_usage_have_their_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
