@@ -89,14 +89,15 @@ class SimplePassword(Authentication):
 class MeticulousSha1(Authentication):
     """SHA1 over the packet with the key in the digest's place (section 6.7.4). ValueError: no key of 1 to 20 octets."""
 
-    __slots__ = ("_section", "_sha1")
+    __slots__ = ("_kind", "_section", "_sha1")
     sequenced = True
 
     def __init__(self, key_id: int, key: bytes) -> None:
         if not 1 <= len(key) <= MAX_KEY:
             raise ValueError(f"a BFD SHA1 key has 1 to {MAX_KEY} octets, not {len(key)}")
         super().__init__(key_id, key.ljust(MAX_KEY, b"\0"), length=_SHA1_SECTION.size)
-        self._section = bytes((METICULOUS_SHA1, self.length, key_id, 0))
+        self._kind = bytes((METICULOUS_SHA1, self.length, key_id))
+        self._section = self._kind + b"\0"
         try:
             from _sha1 import sha1  # type: ignore[import-not-found]  # has no types; only who has keys loads it
         except ImportError:  # an interpreter that was built without
@@ -109,7 +110,7 @@ class MeticulousSha1(Authentication):
         return signed + digest
 
     def repeats(self, octets: bytes, sequence: Sequence, detect_mult: int) -> bool:
-        if len(octets) != _SIGNED_SIZE or octets[24:28] != self._section:
+        if len(octets) != _SIGNED_SIZE or octets[24:27] != self._kind:  # the octet after it is reserved: ignored
             return False
         number = int.from_bytes(octets[28:_SIGNED], "big")
         if not (sequence.known and sequence.expects(number, detect_mult)):

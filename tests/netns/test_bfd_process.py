@@ -51,6 +51,7 @@ class Host:
         self.directory = directory
         self.key = directory / "key"
         self.process: subprocess.Popen[bytes] | None = None
+        self.errors: int | None = None  # where it writes what is wrong
         directory.mkdir()
         run("ip", "netns", "add", self.name)
         self.ip("link set lo up")
@@ -83,7 +84,8 @@ class Host:
     def start(self) -> None:
         command = ["ip", "netns", "exec", self.name, sys.executable, "-m", "calicopy.bfd.process.unit"]
         command += ["--run-dir", str(self.directory)]
-        self.process = subprocess.Popen(command, preexec_fn=schedule)  # as `calicopy node` starts it
+        # As `calicopy node` starts it.
+        self.process = subprocess.Popen(command, stderr=self.errors, preexec_fn=schedule)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
@@ -388,6 +390,31 @@ def test_a_session_over_ipv6_by_single_hop_comes_up_and_auto_follows_to_multihop
     assert a.reaches(UP, peer=a.peer6).hop == "single"
 
 
+def test_a_session_of_link_local_addresses_outlives_its_device(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    names = {host: host.local.replace("192.168.9.", "fe80::") + "%eth9" for host in pair}
+
+    def make() -> None:
+        run("ip", "link", "add", "eth9", "netns", a.name, "type", "veth", "peer", "name", "eth9", "netns", b.name)
+        for host in pair:
+            host.ip("link set eth9 addrgenmode none")
+            host.ip(f"addr add {names[host].partition('%')[0]}/64 dev eth9 nodad")
+            host.ip("link set eth9 up")
+
+    make()
+    try:
+        for host, other in ((a, b), (b, a)):
+            host.want(host.setting(names[other], names[host], hop="single"))
+            host.start()
+        a.reaches(UP, peer=names[b])
+        a.ip("link del eth9")
+        a.reaches(DOWN, peer=names[b])
+        make()
+        assert a.reaches(UP, peer=names[b]).ups == 2
+    finally:
+        a.ip("link del eth9")
+
+
 def test_another_key_and_one_that_others_may_read_keep_a_session_down_and_say_so(pair: tuple[Host, Host]) -> None:
     a, b = pair
     a.want(a.setting(**a.secret("one key")))
@@ -404,9 +431,13 @@ def test_another_key_and_one_that_others_may_read_keep_a_session_down_and_say_so
     assert b.problem() == ""
 
 
-def test_settings_that_are_not_whole_change_nothing(pair: tuple[Host, Host]) -> None:
+def test_settings_that_are_not_whole_change_nothing_and_nobody_has_to_read_that(pair: tuple[Host, Host]) -> None:
     a, b = pair
+    reader, a.errors = os.pipe()
+    os.close(reader)
     both_up(pair)
+    os.close(a.errors)
+    a.errors = None
     a.write("bfd.sessions", "session 192.168.9.2 192.168.9.1 mul")
     labs.wait_until(lambda: "not whole" in a.problem(), what="the problem")
     assert a.reaches(UP).downs == 0

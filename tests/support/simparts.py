@@ -151,10 +151,10 @@ class NextHopObjects:
         for number in [one.id for one in self.ours.values() if one.hop is not None and one.hop.gateway == gateway]:
             self._kernel.remove_object(number)
 
-    def hold(self, gateway: IPAddress) -> None:
-        """What the BFD process does to a peer that is Down."""
+    def hold_all(self, gateway: IPAddress) -> None:
+        """What the BFD process does to all objects of a peer that is Down."""
         for number in [one.id for one in self.ours.values() if one.hop is not None and one.hop.gateway == gateway]:
-            self._kernel.hold(number)
+            self.hold(number)
 
     def led(self, target: RouteTarget) -> set[IPAddress | None]:
         """The gateways that packets go to; none when they are dropped."""

@@ -22,6 +22,7 @@ from calicopy.bfd.session import your_discriminator
 
 LONGEST = 512  # octets of a datagram that are read; a control packet has 24 to 279
 _ANCILLARY = 64
+LAST_PACKETS = 3  # of a session that ends on purpose: who misses all of them takes us for dead
 _POLLS = 4  # of one session in a round: an answer to a poll, a change of state, and what is due
 Key = str | tuple[str, int]
 
@@ -116,7 +117,8 @@ class Engine:
 
     def _end(self, runner: Runner, now: float) -> None:
         """RFC 5880 section 6.8.16: the peer is told that this is meant."""
-        runner.say_admin_down(now)
+        for _ in range(LAST_PACKETS):
+            runner.say_admin_down(now)
         runner.close()
         runner.due_step = -1
         self.holds.release(runner.setting.peer)

@@ -6,6 +6,7 @@ would take longer than a killed process may be away.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -59,13 +60,15 @@ class NextHops:
         self._socket.close()
 
     def read(self, ids: Sequence[int]) -> dict[int, Object]:
-        """What the kernel holds of these ids."""
+        """What the kernel holds of these ids. OSError too when it refuses for another reason than that it has none."""
         found: dict[int, Object] = {}
         for at in range(0, len(ids), _AT_ONCE):
             bodies = [_NHMSG.pack(0, 0, 0, 0, 0) + _ID.pack(8, _NHA_ID, one) for one in ids[at : at + _AT_ONCE]]
             for kind, place, body in self._exchange(_RTM_GETNEXTHOP, _REQUEST, bodies):
                 if kind == _RTM_NEWNEXTHOP:
                     found[ids[at + place]] = _parse(body)
+                elif not is_gone(code := -_ERROR.unpack_from(body)[0]):
+                    raise OSError(code, os.strerror(code))
         return found
 
     def write(self, changes: Sequence[bytes]) -> list[int]:

@@ -9,6 +9,7 @@ once as many datagrams have been read as it can keep.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 
 from calicopy.bfd.process import SESSIONS_FILE, SOCKET_FILE, STATE_FILE, TABLE_FILE, realtime
 from calicopy.bfd.process.control import Control
-from calicopy.bfd.process.engine import Engine
+from calicopy.bfd.process.engine import LAST_PACKETS, Engine
 from calicopy.bfd.process.listeners import Listeners
 from calicopy.bfd.process.settings import parse_sessions, parse_table
 from calicopy.bfd.process.state import StateFile
@@ -32,8 +33,9 @@ BUSY_SESSIONS = 8
 PAUSE_S = 0.004  # what a round waits for more packets, from so many sessions on
 LATE_S = 0.01  # a round that begins so late was kept from running: the kernel's own work may be behind too
 LATE_PAUSE_S = 0.002
-STOP_PACKETS, STOP_PAUSE_S = 3, 0.005
+STOP_PAUSE_S = 0.005
 LOCK_AFTER_S = 0.5
+_STDERR = 2
 
 
 class Unit:
@@ -69,7 +71,7 @@ class Unit:
         notify("READY=1")
         realtime.keep_garbage_collection_away()
         self._loop()
-        for _ in range(STOP_PACKETS):
+        for _ in range(LAST_PACKETS):
             self._engine.stop(time.monotonic())
             time.sleep(STOP_PAUSE_S)
         if self._control is not None:
@@ -121,8 +123,8 @@ class Unit:
         """What has time: files, listening again, counters."""
         self._look()
         self._listeners.open(self._engine.problems, time.monotonic())
-        if self._engine.problems.get("address"):
-            self._engine.find_addresses()
+        if self._engine.problems.get("address") or any("%" in peer for peer in self._engine.runners):
+            self._engine.find_addresses()  # a device that was made anew has another number
         self._attend()
         if self._control is not None and self._control.clients:
             self._engine.changed.update(self._engine.runners)
@@ -224,8 +226,14 @@ class Unit:
             self._said = text
             notify(f"STATUS={text or 'running'}")
             if text:
-                sys.stderr.write(f"calicopy bfd: {text}\n")
-                sys.stderr.flush()
+                _log(f"calicopy bfd: {text}\n")
+
+
+def _log(text: str) -> None:
+    """To standard error, unless whoever reads that is gone or stopped: no session is to wait or end for it."""
+    with contextlib.suppress(OSError, ValueError):
+        if select.select([], [_STDERR], [], 0.0)[1]:
+            os.write(_STDERR, text.encode("utf-8", "replace")[: select.PIPE_BUF])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -135,6 +135,16 @@ def test_the_quick_way_takes_the_next_packets_of_a_session_that_is_up_and_nothin
     assert (session.changes, session.heard_at) == (changes, link.now + 0.1)
 
 
+def test_the_reserved_octet_is_ignored_and_changes_nothing() -> None:
+    link = up(SHA1)
+    session = link.ends[0]
+    header = [octets for _, who, octets in link.sent if who == 1][-1][:24]
+    signed = header + b"\x05\x1c\x03\x07" + (session.sequence.received + 1).to_bytes(4, "big")
+    changes = session.changes
+    assert session.receive(signed + sha1(signed + SHA1.key).digest(), link.now) is None
+    assert session.changes == changes
+
+
 @pytest.mark.parametrize(("kind", "key"), [
     (SimplePassword, b""), (SimplePassword, b"x" * 17), (MeticulousSha1, b""), (MeticulousSha1, b"x" * 21),
 ])

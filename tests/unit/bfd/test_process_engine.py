@@ -78,6 +78,15 @@ def test_a_session_that_is_held_down_on_purpose_is_no_failure(engine: Engine) ->
     assert engine.runners[PEERS[1]].session.state is State.UP
 
 
+def test_the_end_of_a_session_is_said_more_than_once(engine: Engine) -> None:
+    all_up(engine)
+    session = engine.runners[PEERS[0]].session
+    sent = session.sent
+    engine.use_sessions({}, NOW + 0.02)
+    assert (session.state, session.sent) == (State.ADMIN_DOWN, sent + 3)
+    assert [*engine.news()] == [f"gone {peer}\n" for peer in PEERS]
+
+
 def test_other_intervals_and_another_path_do_not_end_a_session_that_is_up(engine: Engine) -> None:
     all_up(engine)
     discriminator = engine.runners[PEERS[0]].session.local_discriminator

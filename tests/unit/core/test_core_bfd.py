@@ -393,7 +393,7 @@ def test_a_new_agent_does_not_take_an_old_down_for_a_new_one() -> None:
 def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: bool) -> None:
     """Seen in a lab: the agent is killed, n2 falls; the new agent has no route to n2, and so no object to write."""
     script = settled()
-    script.next_hops.hold(ip_address(N2))
+    script.next_hops.hold_all(ip_address(N2))
     assert not script.way()
     new = BfdScript(node(), snapshot(OURS))
     new.next_hops, new.kernel = script.next_hops, script.kernel
@@ -401,7 +401,7 @@ def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: boo
     assert not new.way()
     new.fall(holding=holding).say(bfd(DOWN, holding=False))
     new.up(N2)
-    new.rise().hear(N2, THEIRS).end_of_rib(N2)
+    new.rise().hear(N2, THEIRS).end_of_rib(N2).wait(SETTLE_S + 0.1)
     assert new.way() == {N2}
 
 
