@@ -240,6 +240,7 @@ class _Lane:
         self.socket = NetlinkSocket()
         self.port_id = self.socket.port_id
         self._thread = ThreadPoolExecutor(1, name, initializer=_run_before_others if urgent else None)
+        self._thread.submit(int)  # it begins now: in the network namespace of its opener, as the socket does
 
     async def run(self, work: Callable[[NetlinkSocket], _Result]) -> _Result:
         """Do this after all that was asked for before."""
