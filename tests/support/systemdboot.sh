@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Become systemd as PID 1, with the units of a folder and nothing of this host's own: no other unit is known, and /etc, /run, /tmp and /var/lib are copies.
 #
-#   unshare --fork --pid --mount --cgroup --uts --net --ipc --mount-proc tests/support/systemdboot.sh FOLDER TARGET
+#   unshare --fork --pid --mount --cgroup --uts --net --ipc --mount-proc tests/support/systemdboot.sh FOLDER TARGET CHECKOUT
 #
-# FOLDER has units/, and etc/ for what goes to /etc.
+# FOLDER has units/, and etc/ for what goes to /etc. CHECKOUT is where calicopy runs from; it stays when it is in /tmp.
 set -euo pipefail
 mount --make-rprivate /
 mount -t tmpfs none /mnt
@@ -16,7 +16,13 @@ printf '[Manager]\nDefaultStandardOutput=null\n' >/mnt/etc/systemd/system.conf
 mount --bind /mnt/etc /etc
 mount --bind /mnt/lib /var/lib
 mount --bind /mnt/run /run
+mkdir /mnt/checkout
+mount --bind "$3" /mnt/checkout
 mount -t tmpfs none /tmp
+if [ ! -d "$3" ]; then
+    mkdir -p "$3"
+    mount --bind /mnt/checkout "$3"
+fi
 mount -t cgroup2 none /sys/fs/cgroup
 mount --make-rshared / # as a host has it: mounts made later are seen by units
 ip link set lo up

@@ -18,6 +18,7 @@ from calicopy.seam.speaker import AnnounceGroup, CommandResult, SessionSpec, Wit
 pytestmark = pytest.mark.netns
 
 PEERS, ROUTES, SETS = 16, 1000, 16
+REFERENCE_TURNS, REFERENCE_S = 500_000, 0.06  # of a loop, and its CPU time on the machine that the bounds are of
 CAPABLE = Capabilities(
     families=BOTH, asn4=64512, route_refresh=True, extended_message=True,
     add_path=tuple((family, PathMode.RECEIVE) for family in BOTH),
@@ -78,6 +79,13 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def slowness() -> float:
+    """How much more CPU time the same work costs now than on a machine that does nothing else: 1.0 or more."""
+    began = time.process_time()
+    sum(hash((number, number)) for number in range(REFERENCE_TURNS))
+    return max(1.0, (time.process_time() - began) / REFERENCE_S)
+
+
 @pytest.mark.parametrize("family", BOTH, ids=str)
 @pytest.mark.parametrize("sets", [1, SETS, ROUTES])
 async def test_a_thousand_routes_are_with_sixteen_peers_within_two_seconds(
@@ -102,8 +110,9 @@ async def test_a_thousand_routes_are_with_sixteen_peers_within_two_seconds(
         f"{family} in {sets} sets: announced in {announced:.2f} s (CPU {cpu:.2f} s, {messages} UPDATEs), "
         f"withdrawn in {withdrawn:.2f} s (CPU {cpu_back:.2f} s)"
     )
-    assert cpu < (1.0 if sets <= SETS else 2.0)  # an UPDATE for each route and peer is 16,000 of them
-    assert cpu_back < 1.0
+    slow = slowness()  # others take from the processor's caches too
+    assert cpu < slow * (1.0 if sets <= SETS else 2.0)  # an UPDATE for each route and peer is 16,000 of them
+    assert cpu_back < slow * 1.0
     if sets <= SETS and os.getloadavg()[0] < (os.cpu_count() or 1):  # else it is others' work that is measured
         assert announced < 2.0
         assert withdrawn < 2.0

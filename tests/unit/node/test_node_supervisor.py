@@ -217,7 +217,8 @@ def test_a_stop_ends_the_services_from_the_last_to_the_first_and_the_speaker_las
     (node.run_dir / "wanted").touch()
     process = node.start(needed="wanted")
     eventually(lambda: node.is_alive("udp") and node.is_alive("bfd"))
-    ends = {name: os.pidfd_open(node.pid(name)) for name in names}
+    # Of two that have ended when they are looked at, the one that was registered first is told first.
+    ends = {name: os.pidfd_open(node.pid(name)) for name in reversed(names)}
     poller = select.poll()
     for end in ends.values():
         poller.register(end, select.POLLIN)
