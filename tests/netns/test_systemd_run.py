@@ -75,7 +75,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
             drop_in.mkdir()
             (drop_in / "checkout.conf").write_text("[Service]\nPrivateTmp=no\nProtectHome=no\n")
     command = ["unshare", "--fork", "--pid", "--mount", "--cgroup", "--uts", "--net", "--ipc", "--mount-proc"]
-    with subprocess.Popen([*command, str(BOOT), str(folder), "calicopy.target", str(ROOT)], start_new_session=True) as process:
+    command += [str(BOOT), str(folder), "calicopy.target", str(ROOT)]
+    with subprocess.Popen(command, start_new_session=True) as process:
         pid = 0
         try:
             pid = int(str(labs.wait_until(lambda: descendant(process.pid), what="systemd runs")))
