@@ -102,7 +102,7 @@ def _ours(fabric: Fabric) -> tuple[list[float], list[float], dict[str, int], int
 def _kill(fabric: Fabric, node: Node, parts: tuple[str, ...]) -> int:
     """How many packets are lost when these processes of a node are killed. They are started again as they would be."""
     arriving = Capture(fabric, OURS[1], udp_to(PORT))
-    leaving = Capture(fabric, OURS[0], udp_to(PORT))
+    leaving = Capture(fabric, OURS[0], udp_to(PORT), leaving=True)
     with flooding(fabric, OURS[0], _addresses(OURS)):
         wait_for(lambda: arriving.holds_one, what="the flood arrives")
         pids = node.processes()
@@ -133,7 +133,7 @@ def _cut(fabric: Fabric, pair: Pair, ready: Callable[[], None], cut: Cut) -> flo
     ready()
     begin, end = cut
     with flooding(fabric, pair[0], _addresses(pair)):
-        leaving = Capture(fabric, pair[0], udp_to(PORT))
+        leaving = Capture(fabric, pair[0], udp_to(PORT), leaving=True)
         wait_for(lambda: leaving.holds_one, what="the flood leaves")
         began = time.time()
         begin()
@@ -149,7 +149,7 @@ def _until_silent(fabric: Fabric, host: str, first: Capture) -> list[float]:
     time.sleep(SILENCE_S)
     times = first.times()
     while time.time() - max(times, default=0.0) < SILENCE_S:
-        more = Capture(fabric, host, udp_to(PORT))
+        more = Capture(fabric, host, udp_to(PORT), leaving=True)
         time.sleep(SILENCE_S)
         times += more.times()
     return times
@@ -193,7 +193,7 @@ def _bird_ready(fabric: Fabric, pair: Pair, bird: Bird, *, bfd: bool) -> None:
 def _cut_for_long(fabric: Fabric, stack: ExitStack) -> tuple[Capture, float]:
     """Cut BIRD with Calico's settings off; what leaves for it from now on, and when (as `time.time`) it was cut."""
     stack.enter_context(flooding(fabric, CALICO[0], _addresses(CALICO)[:1]))
-    leaving = Capture(fabric, CALICO[0], udp_to(PORT))
+    leaving = Capture(fabric, CALICO[0], udp_to(PORT), leaving=True)
     wait_for(lambda: leaving.holds_one, what="the flood leaves")
     cut_at = time.time()
     fabric.set_reached(CALICO[1], reached=False)

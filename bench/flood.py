@@ -23,6 +23,7 @@ PORT = 9  # discard
 INTERVAL_S = 0.0005
 BUFFER = 256 << 20
 ETH_P_ALL = 0x0003
+PACKET_OTHERHOST, PACKET_OUTGOING = 3, 4  # linux/if_packet.h
 SO_TIMESTAMPNS, SO_ATTACH_FILTER = 35, 26
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 SNAP = 96
@@ -45,9 +46,15 @@ def end_of_tcp_from(address: str) -> Filter:
 
 
 class Capture:
-    """The packets that pass a host's interface from now on, of those that `wanted` takes."""
+    """The packets that pass a host's interface from now on, of those that `wanted` takes.
 
-    def __init__(self, fabric: Fabric, host: str, wanted: Filter, *, device: str = "eth1") -> None:
+    `leaving`: only those that the host sends. A switch that does not know where a host is sends its packets to all.
+    """
+
+    def __init__(
+        self, fabric: Fabric, host: str, wanted: Filter, *, device: str = "eth1", leaving: bool = False
+    ) -> None:
+        self._leaving = leaving
         self._socket = fabric.open_socket(host, socket.AF_PACKET, socket.SOCK_DGRAM, 0)
         code = b"".join(struct.pack("=HBBI", *each) for each in wanted)
         held = ctypes.create_string_buffer(code, len(code))
@@ -76,7 +83,8 @@ class Capture:
         with suppress(BlockingIOError):
             while True:
                 _, ancillary, _, address = self._socket.recvmsg(SNAP, 64)
-                if address[1] == ETH_P_IP:
+                _, protocol, kind, *_ = address
+                if protocol == ETH_P_IP and (kind == PACKET_OUTGOING if self._leaving else kind != PACKET_OTHERHOST):
                     ((_, _, data),) = ancillary
                     seconds, nanoseconds = struct.unpack("@ll", data[:16])
                     yield seconds + nanoseconds / 1e9
