@@ -35,11 +35,11 @@ from calicopy.bfd.process import SESSIONS_FILE
 from calicopy.bfd.process.realtime import PRIORITY
 from calicopy.udp import SETTINGS_FILE
 from calicopy.udp.settings import device_of
+from calicopy.unit import DEFAULT_RUN_DIR, say
 
 if TYPE_CHECKING:
     from calicopy.kernel.tun import TunHold
 
-DEFAULT_RUN_DIR = "/run/calicopy"
 FIRST_DELAY_S = 0.0
 SECOND_DELAY_S = 0.5
 LAST_DELAY_S = 15.0
@@ -302,8 +302,7 @@ class Supervisor:
 
     @staticmethod
     def _say(text: str) -> None:
-        with contextlib.suppress(OSError):
-            os.write(2, f"calicopy node: {text}\n".encode())
+        say(f"calicopy node: {text}")
 
 
 def node_services(run_dir: str, agent_arguments: Sequence[str]) -> list[Service]:

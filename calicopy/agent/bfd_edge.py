@@ -33,7 +33,7 @@ from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.net import Family
 from calicopy.seam.bfd import BfdSpec, BfdState, BfdTable, HopMode, SessionState
-from calicopy.udp.settings import remove, write_whole
+from calicopy.unit import remove, write_whole
 
 log = logging.getLogger(__name__)
 

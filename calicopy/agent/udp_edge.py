@@ -17,7 +17,8 @@ from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.kernel.tun import TunError, TunHold
 from calicopy.udp import SETTINGS_FILE, STATUS_FILE
-from calicopy.udp.settings import STATUS_S, Settings, parse_status, remove, write_whole
+from calicopy.udp.settings import STATUS_S, Settings, parse_status
+from calicopy.unit import remove, write_whole
 
 log = logging.getLogger(__name__)
 

@@ -324,16 +324,17 @@ class Session:
             timers.remote_demand,
         )
 
-    def listen_again(self, now: float) -> None:
+    def listen_again(self, now: float, *, since: float | None = None) -> None:
         """Nobody listened until now, so the silence before is not all the peer's: it has one more interval to be heard.
 
-        Not one that was silent for an interval more than the detection time. A time to come is of another clock.
+        Not one whose detection time was over when that began (`since`); where nobody knows when it began, not one that
+        was silent for an interval more than the detection time. A time to come is of another clock.
         """
         self.heard_at = min(self.heard_at, now)
         self._retime()
         if self.remote_discriminator and self.timers.remote_detect_mult:
             grace_s = self._detection_s / self.timers.remote_detect_mult
-            if now < self._detect_at + grace_s:
+            if (now - grace_s if since is None else since) < self._detect_at:
                 self._detect_at = max(self._detect_at, now + grace_s)
 
     @classmethod

@@ -1,14 +1,11 @@
 """What the agent tells the forwarder, and what that tells the agent: two small files in the run directory.
 
-Theory of operation: each file is written whole beside its place and renamed into it, so a reader never sees half of
-one. The settings are the agent's, and there while the cluster file wants udp; the status is the forwarder's. A line
-says one thing, since loading a module that reads more than that (json) would add a quarter to the time that a killed
-forwarder takes to be back.
+Theory of operation: each file is written whole (`calicopy.unit.write_whole`). The settings are the agent's, and there
+while the cluster file wants udp; the status is the forwarder's. A line says one thing, since loading a module that
+reads more than that (json) would add a quarter to the time that a killed forwarder takes to be back.
 """
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Iterable, Mapping
 
 STATUS_S = 1.0  # how often the status is written
@@ -111,17 +108,3 @@ def parse_status(text: str) -> Status:
     if not pid or said < 0:
         raise ValueError("it says too little")
     return Status(pid=pid, said=said, error=error, counters=counters)
-
-
-def write_whole(path: str, text: str) -> None:
-    """Put `text` at `path` at once, whatever was there. OSError."""
-    beside = f"{path}.new"
-    with open(beside, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is slow to load
-        file.write(text)
-    os.replace(beside, path)  # noqa: PTH105 - as above
-
-
-def remove(path: str) -> None:
-    """Have nothing at `path`."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108 - as above

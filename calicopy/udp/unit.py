@@ -11,7 +11,6 @@ import fcntl
 import io
 import os
 import select
-import signal
 import socket
 import struct
 import sys
@@ -25,9 +24,9 @@ from calicopy.udp import SETTINGS_FILE, STATUS_FILE
 from calicopy.udp.counters import Counters
 from calicopy.udp.forwarder import Forwarder, open_socket
 from calicopy.udp.lookup import Changes, Lookup
-from calicopy.udp.settings import STATUS_S, Settings, Status, parse_settings, write_whole
+from calicopy.udp.settings import STATUS_S, Settings, Status, parse_settings
+from calicopy.unit import Ending, run_unit, say, write_whole
 
-DEFAULT_RUN_DIR = "/run/calicopy"
 LOOK_S = 0.25
 USAGE = "usage: calicopy udp [--run-dir DIR]\n"
 _SIOCGIFMTU = 0x8921
@@ -46,17 +45,13 @@ class Unit:
         self._said = ""
         self._reported = ""
         self._status_due = 0.0
-        self._stopping = False
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ending = Ending()
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT."""
-        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._ending.heed_signals()
         notify("READY=1")
-        while not self._stopping:
+        while not self._ending.asked:
             settings = self._look()
             if settings is not None:
                 try:
@@ -65,11 +60,8 @@ class Unit:
                 except OSError as error:
                     self._error = _reason(error, settings)
             self._report()
-            select.select([self._wake_reader], [], [], LOOK_S)
+            self._ending.wait(LOOK_S)
         return 0
-
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
 
     def _look(self) -> Settings | None:
         """The settings as they are now; the last good ones when the file cannot be read."""
@@ -124,10 +116,10 @@ class Unit:
         tun_descriptor, changes_descriptor = tun.fileno(), changes.fileno()
         poller = select.epoll()
         with poller:
-            for descriptor in (*by_descriptor, tun_descriptor, changes_descriptor, self._wake_reader):
+            for descriptor in (*by_descriptor, tun_descriptor, changes_descriptor, self._ending.descriptor):
                 poller.register(descriptor, select.EPOLLIN)
             look_at = 0.0
-            while not self._stopping:
+            while not self._ending.asked:
                 ready = poller.poll(LOOK_S)
                 for descriptor, _ in ready:
                     if descriptor == tun_descriptor:
@@ -170,8 +162,7 @@ class Unit:
         if text != self._said:
             self._said = text
             if text:
-                sys.stderr.write(f"calicopy udp: {text}\n")
-                sys.stderr.flush()
+                say(f"calicopy udp: {text}")
 
 
 def _mtu(any_socket: socket.socket, device: str) -> int:
@@ -192,16 +183,7 @@ def _reason(error: OSError, settings: Settings) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point: `[--run-dir DIR]`. Exit codes: 0 stopped by signal, 2 usage."""
-    match list(sys.argv[1:] if argv is None else argv):
-        case []:
-            return Unit(DEFAULT_RUN_DIR).run()
-        case ["--run-dir", run_dir]:
-            return Unit(run_dir).run()
-        case ["-h" | "--help"]:
-            sys.stdout.write(USAGE)
-            return 0
-    sys.stderr.write(USAGE)
-    return 2
+    return run_unit(lambda run_dir: Unit(run_dir).run(), USAGE, argv)
 
 
 if __name__ == "__main__":

@@ -373,6 +373,21 @@ def test_a_stopped_process_takes_nobody_for_dead_and_one_that_is_ended_says_so(p
     assert b.reaches(UP).downs == 0
 
 
+def test_a_machine_that_stands_still_takes_down_no_session_between_its_nodes(pair: tuple[Host, Host]) -> None:
+    both_up(pair, lambda _: {"tx_us": 200_000, "rx_us": 200_000})
+    processes = [host.process for host in pair if host.process is not None]
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for process in processes:
+            process.send_signal(number)
+        time.sleep(1.2 if number is signal.SIGSTOP else 0.0)  # twice the detection time
+    for host in pair:
+        received = host.reaches(UP).received
+        labs.wait_until(lambda host=host, before=received: host.reaches(UP).received > before + 3, what="packets")
+        assert host.reaches(UP).downs == 0
+    cut(pair[0])
+    assert pair[0].reaches(DOWN).holding
+
+
 def test_a_path_that_is_cut_one_way_is_down_at_both_ends(pair: tuple[Host, Host]) -> None:
     a, b = pair
     both_up(pair)

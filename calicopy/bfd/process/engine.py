@@ -158,6 +158,11 @@ class Engine:
         label = LABELS[refusal] if isinstance(refusal, Refusal) else LABELS[Refusal.UNKNOWN_SESSION]
         self.dropped[label] = self.dropped.get(label, 0) + 1
 
+    def awake(self, now: float, *, since: float) -> None:
+        """This process, and perhaps the whole machine, stood still from `since` to `now`: no peer is down for that."""
+        for runner in self.runners.values():
+            runner.session.listen_again(now, since=since)
+
     def advance(self, now: float) -> None:
         """Do what is due at `now`, which is when all that had come in was read."""
         to_send: list[tuple[Runner, bytes]] = []

@@ -1,7 +1,7 @@
 """What agent and BFD process tell each other: two files, and the lines of the control socket.
 
 Theory of operation: the files are the agent's, each written whole beside its place and renamed into it
-(`calicopy.udp.settings.write_whole` does that). Their last line counts the lines before it, so that half of a file is
+(`calicopy.unit.write_whole` does that). Their last line counts the lines before it, so that half of a file is
 known as such, and the last good one stays in force. A line says one thing, since loading a module that reads more than
 that would add to the time that a killed process takes to be back.
 

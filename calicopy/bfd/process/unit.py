@@ -3,16 +3,15 @@
 Theory of operation: whoever starts processes may start this one at any time, also before the agent. A round waits for
 packets or for what is due; then lets a little time pass where there are many sessions, so that a wake-up is worth it;
 then looks at the clock, reads the sockets, and only then asks what is due at that time. So a process that was stopped,
-or got no processor, finds the packets that came meanwhile before it takes any session for dead. Reading is bounded in
+or got no processor, finds the packets that came meanwhile before it takes any session for dead; and after it stood
+still for long, the peers have one more interval, since they may be nodes of the same machine. Reading is bounded in
 each round, and a flood that is faster than it holds no timer up: what was in a socket at some time is known to be read
 once as many datagrams have been read as it can keep.
 """
 from __future__ import annotations
 
-import contextlib
 import os
 import select
-import signal
 import sys
 import time
 from _random import Random  # without the time that loading `random` takes
@@ -25,17 +24,17 @@ from calicopy.bfd.process.listeners import Listeners
 from calicopy.bfd.process.settings import parse_sessions, parse_table
 from calicopy.bfd.process.state import StateFile
 from calicopy.notify import notify
+from calicopy.unit import Ending, run_unit, say
 
-DEFAULT_RUN_DIR = "/run/calicopy"
 USAGE = "usage: calicopy bfd-process [--run-dir DIR]\n"
 LOOK_S = 1.0  # how often the files are looked at without a poke, and counters told
 BUSY_SESSIONS = 8
 PAUSE_S = 0.004  # what a round waits for more packets, from so many sessions on
 LATE_S = 0.01  # a round that begins so late was kept from running: the kernel's own work may be behind too
 LATE_PAUSE_S = 0.002
+STALL_S = 0.1  # later than that, it stood still; the peers may have too, where one machine runs several nodes
 STOP_PAUSE_S = 0.005
 LOCK_AFTER_S = 0.5
-_STDERR = 2
 
 
 class Unit:
@@ -47,18 +46,14 @@ class Unit:
         self._seen: dict[str, tuple[int, int]] = {}
         self._problem = self._said = ""
         self._dropped: dict[str, int] = {}
-        self._stopping = False
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ending = Ending()
         self._realtime = realtime.schedule()
         self._poller = select.epoll()
-        self._poller.register(self._wake_reader, select.EPOLLIN)
+        self._poller.register(self._ending.descriptor, select.EPOLLIN)
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT."""
-        signal.set_wakeup_fd(self._wake_writer, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        self._ending.heed_signals()
         state = self._open_state()
         if state is None:
             return 0
@@ -79,19 +74,16 @@ class Unit:
             self._control.close()
         return 0
 
-    def _stop(self, *_: object) -> None:
-        self._stopping = True
-
     def _open_state(self) -> StateFile | None:
         """The file of what was; waits while another process has it. None when told to stop."""
-        while not self._stopping:
+        while not self._ending.asked:
             try:
                 return StateFile(f"{self._run_dir}/{STATE_FILE}")
             except BlockingIOError:
                 self._say("another process holds the sessions")
             except OSError as error:
                 self._say(f"{self._run_dir}/{STATE_FILE}: {error.strerror}")
-            select.select([self._wake_reader], [], [], 0.1)
+            self._ending.wait(0.1)
         return None
 
     # The loop
@@ -100,7 +92,7 @@ class Unit:
         engine, poller, listeners = self._engine, self._poller, self._listeners
         look_at = 0.0
         lock_at = time.monotonic() + LOCK_AFTER_S
-        while not self._stopping:
+        while not self._ending.asked:
             now = time.monotonic()
             if now >= look_at:
                 look_at = now + LOOK_S
@@ -115,7 +107,10 @@ class Unit:
             began = time.monotonic()
             if began > due + LATE_S:
                 time.sleep(LATE_PAUSE_S)
-            engine.advance(listeners.read(engine, began))
+            read_up_to = listeners.read(engine, began)
+            if began > due + STALL_S:
+                engine.awake(began, since=due)
+            engine.advance(read_up_to)
             self._clients(ready)
             self._tell()
 
@@ -226,28 +221,12 @@ class Unit:
             self._said = text
             notify(f"STATUS={text or 'running'}")
             if text:
-                _log(f"calicopy bfd: {text}\n")
-
-
-def _log(text: str) -> None:
-    """To standard error, unless whoever reads that is gone or stopped: no session is to wait or end for it."""
-    with contextlib.suppress(OSError, ValueError):
-        if select.select([], [_STDERR], [], 0.0)[1]:
-            os.write(_STDERR, text.encode("utf-8", "replace")[: select.PIPE_BUF])
+                say(f"calicopy bfd: {text}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point: `[--run-dir DIR]`. Exit codes: 0 stopped by signal, 2 usage."""
-    match list(sys.argv[1:] if argv is None else argv):
-        case []:
-            return Unit(DEFAULT_RUN_DIR).run()
-        case ["--run-dir", run_dir]:
-            return Unit(run_dir).run()
-        case ["-h" | "--help"]:
-            sys.stdout.write(USAGE)
-            return 0
-    sys.stderr.write(USAGE)
-    return 2
+    return run_unit(lambda run_dir: Unit(run_dir).run(), USAGE, argv)
 
 
 if __name__ == "__main__":

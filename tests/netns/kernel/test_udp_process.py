@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from calicopy.udp import SETTINGS_FILE, STATUS_FILE
-from calicopy.udp.settings import Settings, parse_status, write_whole
+from calicopy.udp.settings import Settings, parse_status
+from calicopy.unit import write_whole
 
 pytestmark = pytest.mark.netns
 

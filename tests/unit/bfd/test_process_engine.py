@@ -70,6 +70,23 @@ def test_sessions_that_fall_in_the_same_round_are_taken_out_of_use_in_one_go(eng
     assert holds.applied == before + 1
 
 
+def test_after_standing_still_the_peers_have_an_interval_to_be_heard(engine: Engine) -> None:
+    all_up(engine)
+    engine.awake(NOW + 5.0, since=NOW + 0.29)
+    said(engine, PEERS[0], State.UP, NOW + 5.05)
+    engine.advance(NOW + 5.09)
+    assert [runner.session.state for runner in engine.runners.values()] == [State.UP] * len(PEERS)
+    engine.advance(NOW + 5.11)
+    assert [runner.session.state for runner in engine.runners.values()] == [State.UP, State.DOWN, State.DOWN]
+
+
+def test_standing_still_does_not_excuse_who_was_silent_for_the_detection_time_before(engine: Engine) -> None:
+    all_up(engine)
+    engine.awake(NOW + 5.0, since=NOW + 0.31)
+    engine.advance(NOW + 5.0)
+    assert all(runner.session.state is State.DOWN for runner in engine.runners.values())
+
+
 def test_a_session_that_is_held_down_on_purpose_is_no_failure(engine: Engine) -> None:
     all_up(engine)
     engine.use_sessions({peer: setting(peer, admin_down=peer == PEERS[0]) for peer in PEERS}, NOW + 0.02)

@@ -10,7 +10,8 @@ from calicopy.agent.udp_edge import settings_of
 from calicopy.core.commands import SetTunnel
 from calicopy.net import Encapsulation
 from calicopy.net.tunnel import TunnelEnd
-from calicopy.udp.settings import Settings, Status, parse_settings, parse_status, write_whole
+from calicopy.udp.settings import Settings, Status, parse_settings, parse_status
+from calicopy.unit import write_whole
 
 SETTINGS = Settings(
     "caliudp0", 8285, addresses=("192.0.2.1",), nodes={"192.0.2.2": "192.0.2.2", "fe80::ca:2": "192.0.2.2"}
