@@ -8,86 +8,20 @@ from ipaddress import ip_address
 
 import pytest
 import simparts
-from corescript import N2, N3, Script, attributes, node, snapshot, with_session
+from bfdscript import BFD_DOWN, BROKEN, DOWN, OURS, SHARED, THEIRS, BfdScript, bfd, settled
+from corescript import N2, N3, attributes, node, snapshot, with_session
 
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.explain.explain import explain
-from calicopy.core.peering.bfd import ABANDON_S, ABSENT_S, REPEAT_S, SETTLE_S, BfdEffect
+from calicopy.core.peering.bfd import ABSENT_S, REPEAT_S, BfdEffect
 from calicopy.core.ready import is_serving, readiness
 from calicopy.core.show import problems
 from calicopy.fib import NextHopOp
 from calicopy.net import Prefix
 from calicopy.rib import DecisionStep, PathState
 from calicopy.seam import speaker as sp
-from calicopy.seam.bfd import BfdState, HopMode, SessionState
-
-OURS, THEIRS, OTHERS, SHARED = "10.244.0.0/26", "10.244.1.0/26", "10.244.2.0/26", "10.244.2.9/32"
-UP = SessionState.UP
-DOWN = SessionState.DOWN
-BROKEN = sp.PeerDown(N2, "connection reset")
-BFD_DOWN = 10  # RFC 9384
-
-
-def bfd(state: SessionState = UP, *, at: float = 1000.0, peer: str = N2, **fields: object) -> BfdState:
-    """n2's session as the process has it."""
-    there: dict[str, object] = {
-        "remote_state": UP if state is UP else DOWN, "diagnostic": 0 if state is UP else 1, "remote_diagnostic": 0,
-        "local_discriminator": 1, "remote_discriminator": 2, "remote_independent": True, "hop": HopMode.MULTI,
-        "ups": 1, "downs": 0 if state is UP else 1, "heard": state is UP, "changed_at": at, "tx_interval_us": 100_000,
-        "detection_time_us": 300_000 if state is UP else 0, "remote_detect_mult": 3, "holding": state is DOWN, **fields,
-    }  # fmt: skip
-    return BfdState(peer=peer, state=state, **there)  # type: ignore[arg-type]  # a test's own
-
-
-class BfdScript(Script):
-    """With a BFD process that says what it is told to say, and lets go of what is acknowledged."""
-
-    def say(self, *states: BfdState, attached: bool = True) -> BfdScript:
-        self.tell(ev.BfdSeen({state.peer: state for state in states}, attached))
-        return self
-
-    def fall(self, **fields: object) -> BfdScript:
-        """n2 was Up, and is not."""
-        return self.say(bfd(DOWN, at=self.now, **fields))
-
-    def rise(self, **fields: object) -> BfdScript:
-        return self.say(bfd(at=self.now, **{"ups": 2, "downs": 1, **fields}))
-
-    def end(self) -> BfdScript:
-        """The session with n2 ends as asked, without a word."""
-        assert [(one.peer, one.subcode) for one in self.take(do.ResetPeer)] == [(N2, BFD_DOWN)]
-        self.tell(BROKEN)
-        return self
-
-    @property
-    def acknowledged(self) -> list[dict[str, int]]:
-        return [dict(one.downs) for one in self.seen(do.AcknowledgeBfd)]
-
-    @property
-    def effect(self) -> BfdEffect:
-        return self.core.bfd.standing(N2, self.now).effect
-
-    @property
-    def why(self) -> str:
-        return self.core.bfd.standing(N2, self.now).why
-
-    def way(self, prefix: str = THEIRS) -> set[str] | None:
-        """Where the kernel sends packets; none when it drops them, None without a route."""
-        target = self.kernel.get(Prefix.parse(prefix).packed)
-        return None if target is None else set(map(str, self.next_hops.led(target)))
-
-
-def settled(**fields: object) -> BfdScript:
-    """Two peers in sync that have announced a block each, BFD with n2 up; `fields` change the session with n2."""
-    script = BfdScript(with_session(node(), **fields), snapshot(OURS))
-    script.boot()
-    script.say(bfd()).up(N2).up(N3)
-    script.hear(N2, THEIRS).hear(N3, OTHERS).end_of_rib(N2, N3)
-    assert script.way() == {N2}
-    script.done.clear()
-    return script
-
+from calicopy.seam.bfd import SessionState
 
 # -- three cases
 
@@ -346,142 +280,7 @@ def test_a_restart_of_the_speaker_leaves_bfd_up_and_the_routes() -> None:
     assert not script.seen(do.ResetPeer)
 
 
-# -- the process
-
-
-def test_a_down_is_acknowledged_once_the_kernel_has_our_own_write() -> None:
-    script = settled()
-    script.held.add(do.WriteNextHops)
-    script.fall()
-    (write,) = script.seen(do.WriteNextHops)
-    assert not script.acknowledged
-    script.held.clear()
-    script.tell(ev.NextHopsWritten(script.next_hops.write(write, script.kernel)))
-    assert script.acknowledged == [{N2: 1}]
-
-
-def test_an_acknowledgement_that_was_not_heard_is_given_again() -> None:
-    script = settled().fall()
-    script.done.clear()
-    script.fall(received=5)
-    assert script.acknowledged == [{N2: 1}]
-
-
-def test_a_new_agent_takes_over_what_the_process_holds() -> None:
-    script = BfdScript(node(), snapshot(OURS))
-    script.boot()
-    script.fall()
-    assert script.acknowledged == [{N2: 1}]
-    assert script.core.bfd.out_of_use == {ip_address(N2)}
-    script.attach(N2)
-    assert [(one.peer, one.subcode) for one in script.seen(do.ResetPeer)] == [(N2, BFD_DOWN)], "it ran on meanwhile"
-    script.wait(ABSENT_S + 1)
-    assert script.core.bfd.out_of_use == {ip_address(N2)}
-
-
-def test_a_new_agent_lets_go_of_what_is_over() -> None:
-    script = BfdScript(node(), snapshot(OURS))
-    script.boot()
-    script.rise(holding=True).attach(N2)
-    assert script.acknowledged == [{N2: 1}]
-    assert not script.core.bfd.dead
-    assert not script.seen(do.ResetPeer)
-
-
-def test_a_new_agent_does_not_take_an_old_down_for_a_new_one() -> None:
-    script = BfdScript(node(), snapshot(OURS))
-    script.boot()
-    script.fall(holding=False).attach(N2).hear(N2, THEIRS).end_of_rib(N2)
-    assert script.way() == {N2}
-    assert not script.seen(do.ResetPeer)
-
-
-@pytest.mark.parametrize("holding", [True, False])
-def test_a_mark_that_an_agent_before_left_does_not_outlive_the_hold(holding: bool) -> None:
-    """Seen in a lab: the agent is killed, n2 falls; the new agent has no route to n2, and so no object to write."""
-    script = settled()
-    script.next_hops.hold(ip_address(N2))
-    assert not script.way()
-    new = BfdScript(node(), snapshot(OURS))
-    new.next_hops, new.kernel = script.next_hops, script.kernel
-    new.boot()
-    assert not new.way()
-    new.fall(holding=holding).say(bfd(DOWN, holding=False)).wait(SETTLE_S + 0.1)
-    new.up(N2)
-    new.rise().hear(N2, THEIRS).end_of_rib(N2)
-    assert new.way() == {N2}
-
-
-def test_a_process_that_forgot_everything_begins_anew() -> None:
-    script = settled().say(bfd(DOWN, ups=0, downs=0, holding=False, heard=False, local_discriminator=7))
-    assert script.way() == {N2}
-    script.rise(ups=1, downs=0, local_discriminator=7).fall(ups=1, downs=1, local_discriminator=7)
-    assert script.way() is None
-
-
-def test_a_process_that_forgot_everything_and_has_counted_as_far_again_is_not_taken_for_the_one_before() -> None:
-    """Else its hold is for ever: nobody acknowledges what nobody takes for news."""
-    script = settled().fall().end()
-    script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
-    script.rise()
-    script.done.clear()
-    script.fall(local_discriminator=7)
-    assert script.way() is None
-    assert script.acknowledged == [{N2: 1}]
-
-
-def test_a_mark_that_was_on_its_way_when_its_down_was_taken_is_let_go_of_soon() -> None:
-    script = settled().fall().end()
-    script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
-    script.rise()
-    script.tell(ev.NextHopsChanged(script.next_hops.hold(ip_address(N2))))
-    assert script.way() == set()
-    script.wait(SETTLE_S + 0.1)
-    assert script.way() == {N2}
-
-
-@pytest.mark.parametrize("attached", [True, False])
-def test_a_mark_that_is_seen_before_the_word_of_its_down_stays(attached: bool) -> None:
-    script = settled()
-    if not attached:
-        script.say(bfd(), attached=False).wait(ABANDON_S + 1)
-    script.next_hops.hold(ip_address(N2))
-    script.tell(ev.KernelEventsLost())
-    assert script.way() == set()
-    script.wait(1.0)
-    assert script.way() == set()
-    script.fall()
-    assert script.way() is None
-
-
-def test_a_process_that_is_gone_changes_nothing() -> None:
-    script = settled().say(bfd(), attached=False)
-    script.wait(ABANDON_S + 1)
-    assert script.way() == {N2}
-    assert not script.seen(do.ResetPeer)
-
-
-def test_who_is_out_of_use_when_the_process_goes_comes_back_with_bgp() -> None:
-    script = settled().fall().end()
-    script.say(bfd(DOWN, heard=True), attached=False).up(N2).hear(N2, THEIRS).end_of_rib(N2)
-    assert script.way() is None
-    script.wait(ABSENT_S + 0.1)
-    assert script.way() == {N2}
-
-
-def test_what_a_dead_process_left_as_up_brings_nothing_back() -> None:
-    script = settled().fall().end()
-    script.say(bfd(ups=2, downs=1), attached=False).up(N2).hear(N2, THEIRS).end_of_rib(N2)
-    assert script.way() is None
-
-
-def test_who_is_watched_no_more_is_in_use_again() -> None:
-    script = settled().fall().end()
-    script.tell(ev.ConfigChanged(with_session(node(), bfd=None)))
-    assert not script.core.bfd.dead
-    script.up(N2).hear(N2, THEIRS).end_of_rib(N2)
-    assert script.way() == {N2}
-    assert script.effect is BfdEffect.OFF
+# -- what else is seen of it
 
 
 def test_who_is_out_of_use_does_not_count_as_serving_though_bgp_is_up_or_its_routes_are_kept() -> None:
