@@ -113,13 +113,15 @@ class Runner(Timed):
         return session.changes != self.seen_changes
 
     def _elsewhere(self, octets: bytes, ttl: int, *, multihop: bool, now: float) -> None:
-        """Another port than ours, or too far away: dropped, unless the setting lets us go over to multihop."""
+        """Another port than ours, or too far away: dropped, unless the setting lets us go over to what the peer does."""
         session = self.session
-        may_go = self.setting.hop == AUTO and not self.multihop and session.state is not State.UP
-        if not may_go or ttl < self.setting.min_ttl:
+        theirs = multihop or ttl < _GTSM_TTL
+        least_ttl = self.setting.min_ttl if theirs else _GTSM_TTL
+        may_go = self.setting.hop == AUTO and theirs is not self.multihop and session.state is not State.UP
+        if not may_go or ttl < least_ttl:
             session.dropped[Refusal.TTL if multihop is self.multihop else Refusal.UNKNOWN_SESSION] += 1
         elif session.receive(octets, now) is None:
-            self.multihop, self.least_ttl = True, self.setting.min_ttl
+            self.multihop, self.least_ttl = theirs, least_ttl
             self.close()
 
     def send(self, octets: bytes) -> None:
