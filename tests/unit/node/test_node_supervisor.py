@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -19,13 +18,15 @@ from calicopy.node import main, node_services, process_identity
 PROGRAM = """
 import sys
 from calicopy.node import Service, Supervisor
-run_dir, agent, needed = sys.argv[1:]
+run_dir, agent, other, needed = sys.argv[1:]
 python = sys.executable
-sleeper = (python, "-c", "import time; time.sleep(600)")
 services = [
-    Service("speaker", sleeper),
-    *([Service(name, sleeper, needs=f"{run_dir}/{needed}") for name in ("udp", "bfd")] if needed else []),
-    Service("agent", (python, "-c", agent)),
+    Service("speaker", (python, "-c", other, "speaker")),
+    *(
+        Service(name, (python, "-c", other, name), needs=f"{run_dir}/{needed}")
+        for name in ("udp", "bfd") if needed
+    ),
+    Service("agent", (python, "-c", agent, "agent")),
 ]
 sys.exit(Supervisor(run_dir, services, stop_timeout=1.0).run())
 """
@@ -35,6 +36,18 @@ import os, signal, time
 def hup(*_): open(os.environ["REPORT"], "a").write("hup\\n")
 signal.signal(signal.SIGHUP, hup)
 open(os.environ["REPORT"], "a").write("ready\\n")
+while True: time.sleep(600)
+"""
+TALKER = """
+import os, signal, sys, time
+def say(what): open(os.environ["REPORT"], "a").write(f"{sys.argv[1]} {what}\\n")
+def term(*_):
+    say("told")
+    time.sleep(0.05)
+    say("ended")
+    sys.exit()
+signal.signal(signal.SIGTERM, term)
+say("ready")
 while True: time.sleep(600)
 """
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
@@ -62,9 +75,9 @@ class Node:
         self.started: list[subprocess.Popen[bytes]] = []
         self.services: dict[int, str] = {}  # those at each start, by pid: a test may remove their locks
 
-    def start(self, agent: str = SLEEPER, *, needed: str = "") -> subprocess.Popen[bytes]:
+    def start(self, agent: str = SLEEPER, *, other: str = SLEEPER, needed: str = "") -> subprocess.Popen[bytes]:
         environment = {**os.environ, "REPORT": str(self.run_dir / "report")}
-        program = [sys.executable, "-c", PROGRAM, str(self.run_dir), agent, needed]
+        program = [sys.executable, "-c", PROGRAM, str(self.run_dir), agent, other, needed]
         process = subprocess.Popen(program, env=environment)
         self.started.append(process)
         eventually(lambda: self.is_up(process))
@@ -115,7 +128,7 @@ def test_a_killed_agent_is_started_again_at_once_and_the_speaker_stays(node: Nod
 def test_a_service_that_keeps_ending_is_started_ever_more_slowly(node: Node, tmp_path: Path) -> None:
     counter = "import os; open(os.environ['REPORT'], 'a').write('x')"
     subprocess_environment = {**os.environ, "REPORT": str(tmp_path / "report")}
-    program = [sys.executable, "-c", PROGRAM, str(tmp_path), counter, ""]
+    program = [sys.executable, "-c", PROGRAM, str(tmp_path), counter, SLEEPER, ""]
     node.started.append(subprocess.Popen(program, env=subprocess_environment))
     eventually(lambda: (tmp_path / "report").exists() and len((tmp_path / "report").read_text()) >= 3)
     began = time.monotonic()
@@ -215,24 +228,14 @@ def test_a_stop_ends_the_services_from_the_last_to_the_first_and_the_speaker_las
     names = [service.name for service in node_services("/run/calicopy", ())]
     assert names[::-1] == ["agent", "bfd", "udp", "speaker"]
     (node.run_dir / "wanted").touch()
-    process = node.start(needed="wanted")
-    eventually(lambda: node.is_alive("udp") and node.is_alive("bfd"))
-    # Of two that have ended when they are looked at, the one that was registered first is told first.
-    ends = {name: os.pidfd_open(node.pid(name)) for name in reversed(names)}
-    poller = select.poll()
-    for end in ends.values():
-        poller.register(end, select.POLLIN)
+    process = node.start(TALKER, other=TALKER, needed="wanted")
+    report = node.run_dir / "report"
+    eventually(lambda: report.exists() and len(report.read_text().splitlines()) == len(names))
     process.send_signal(signal.SIGTERM)
-    order: list[str] = []
-    while len(order) < len(ends):
-        seen = poller.poll(5000)
-        assert seen, f"only {order} ended"
-        for descriptor, _ in seen:
-            poller.unregister(descriptor)
-            order += [name for name, end in ends.items() if end == descriptor]
-    for end in ends.values():
-        os.close(end)
-    assert order == names[::-1]
+    assert process.wait(10) == 0
+    assert report.read_text().splitlines()[len(names):] == [
+        f"{name} {what}" for name in reversed(names) for what in ("told", "ended")
+    ]
 
 
 def test_help_and_wrong_usage_have_their_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
