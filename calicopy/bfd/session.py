@@ -79,8 +79,8 @@ class Session:
     """One session. `random` gives numbers from 0 (inclusive) to 1, for jitter and the first sequence number."""
 
     __slots__ = (
-        "_auth", "_detect_at", "_detection_s", "_final", "_next_tx", "_octets", "_random", "_repeat", "_repeat_header",
-        "changed_at", "changes", "deadline", "diagnostic", "downs", "dropped", "heard_at", "local_discriminator",
+        "_auth", "_detect_at", "_detection_s", "_final", "_next_tx", "_not_before", "_octets", "_random", "_repeat",
+        "_repeat_header", "changed_at", "changes", "deadline", "diagnostic", "downs", "dropped", "heard_at", "local_discriminator",
         "received", "remote_diagnostic", "remote_discriminator", "remote_independent", "remote_state", "sent",
         "sequence", "state", "timers", "ups",
     )
@@ -111,6 +111,7 @@ class Session:
         self._repeat_header: bytes | None = None  # its header, when each packet has another number
         self._detection_s = 0.0
         self._detect_at = NEVER
+        self._not_before = AT_ONCE  # the peer is not given up before, since nobody listened (`listen_again`)
         self._next_tx = self.deadline = AT_ONCE
 
     # Events
@@ -239,6 +240,7 @@ class Session:
         """Section 6.8.6, from where the packet is known to be the peer's."""
         self.received += 1
         self.heard_at = now
+        self._not_before = AT_ONCE
         self.changes += 1
         timers = self.timers
         before = self.remote_discriminator, timers.polling, timers.tx_interval_us(), timers.remote_demand
@@ -303,7 +305,7 @@ class Session:
         self._repeat = self._repeat_header = None
         if self.remote_discriminator:
             self._detection_s = self.timers.detection_time_us() * 1e-6
-            self._detect_at = self.heard_at + self._detection_s
+            self._detect_at = max(self.heard_at + self._detection_s, self._not_before)
             self.deadline = min(self.deadline, self._detect_at)
 
     # Killed and back
@@ -327,15 +329,17 @@ class Session:
     def listen_again(self, now: float, *, since: float | None = None) -> None:
         """Nobody listened until now, so the silence before is not all the peer's: it has one more interval to be heard.
 
-        Not one whose detection time was over when that began (`since`); where nobody knows when it began, not one that
-        was silent for an interval more than the detection time. A time to come is of another clock.
+        Not one whose detection time, or the interval given before, was over when that began (`since`); where nobody
+        knows when it began, not one that was silent for an interval more than the detection time. A time to come is of
+        another clock.
         """
         self.heard_at = min(self.heard_at, now)
         self._retime()
         if self.remote_discriminator and self.timers.remote_detect_mult:
             grace_s = self._detection_s / self.timers.remote_detect_mult
             if (now - grace_s if since is None else since) < self._detect_at:
-                self._detect_at = max(self._detect_at, now + grace_s)
+                self._not_before = now + grace_s
+                self._detect_at = max(self._detect_at, self._not_before)
 
     @classmethod
     def restored(

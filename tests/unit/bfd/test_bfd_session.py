@@ -243,6 +243,40 @@ def test_a_peer_has_an_interval_to_be_heard_by_a_session_that_is_back(back_at: f
     assert session.state is State.DOWN
 
 
+def test_settings_that_are_read_again_take_nothing_of_the_interval_to_be_heard() -> None:
+    """The agent pokes each time it attaches, which is just after the process is back."""
+    old = session_in(State.UP)
+    session = Session.restored(old.save_hot(), old.save(), parameters(), random=half)
+    session.listen_again(NOW + 0.27)
+    session.set_parameters(parameters(), auth=None)
+    session.poll(NOW + 0.36)
+    assert session.state is State.UP
+    session.set_parameters(parameters(), auth=None)
+    session.poll(NOW + 0.38)
+    assert session.state is State.DOWN
+
+
+def test_the_interval_to_be_heard_is_over_with_the_first_packet() -> None:
+    session = session_in(State.UP)
+    session.listen_again(NOW + 0.29, since=NOW + 0.1)
+    session.receive(said(desired_min_tx_us=10_000, required_min_rx_us=10_000, detect_mult=1), NOW + 0.29)
+    session.poll(NOW + 0.38)
+    assert session.state is State.UP
+    session.poll(NOW + 0.391)
+    assert session.state is State.DOWN
+
+
+def test_standing_still_again_within_that_interval_gives_another_one() -> None:
+    session = session_in(State.UP)
+    session.listen_again(NOW + 0.6, since=NOW + 0.29)
+    session.listen_again(NOW + 0.9, since=NOW + 0.65)
+    session.poll(NOW + 0.99)
+    assert session.state is State.UP
+    session.listen_again(NOW + 1.5, since=NOW + 1.01)  # the interval was over by then
+    session.poll(NOW + 1.5)
+    assert session.state is State.DOWN
+
+
 def test_a_session_of_another_clock_does_not_stay_up_for_ever() -> None:
     old = session_in(State.UP)
     session = Session.restored(old.save_hot(), old.save(), parameters(), random=half)
