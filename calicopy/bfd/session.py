@@ -9,7 +9,8 @@ other session of its has, and calls
 
 and looks at `deadline` after each call: what wants to be sent at once (an answer to a poll, a change of state) makes
 it earlier. `now` is seconds of a monotonic clock that other processes of this boot share. What has come in
-has to be read before `poll` is asked, so that a runner that slept too long does not take its own sleep for the peer's.
+has to be read before `poll` is asked, so that a runner that slept too long does not take its own sleep for the peer's;
+one that could not read all says up to which time it did.
 A `deadline` may be early (packets move the detection time without touching it), and is never late.
 
 Whose datagram it is (section 6.8.6): Your Discriminator (octets 8 to 11, `your_discriminator`) when it is not 0, else
@@ -135,9 +136,12 @@ class Session:
             self.dropped[refusal] += 1
         return refusal
 
-    def poll(self, now: float) -> bytes | None:
-        """What is due: the end of the detection time, and a packet to send, if any."""
-        if now >= self._detect_at:
+    def poll(self, now: float, read_up_to: float | None = None) -> bytes | None:
+        """What is due: the end of the detection time, and a packet to send, if any.
+
+        All that came in before `read_up_to` was read (None: before `now`): silence is known of up to then alone.
+        """
+        if (now if read_up_to is None else read_up_to) >= self._detect_at:
             self._expire(now)
         octets = None
         if self._final:

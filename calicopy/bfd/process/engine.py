@@ -163,8 +163,8 @@ class Engine:
         for runner in self.runners.values():
             runner.session.listen_again(now, since=since)
 
-    def advance(self, now: float) -> None:
-        """Do what is due at `now`, which is when all that had come in was read."""
+    def advance(self, now: float, read_up_to: float) -> None:
+        """Do what is due at `now`; all that came in before `read_up_to` was read: nobody's silence is known after it."""
         to_send: list[tuple[Runner, bytes]] = []
         for one in self.wheel.due(now):
             assert isinstance(one, Runner)
@@ -172,7 +172,7 @@ class Engine:
             for _ in range(_POLLS):
                 if session.deadline > now:
                     break
-                octets = session.poll(now)
+                octets = session.poll(now, read_up_to)
                 if session.changes != one.seen_changes:
                     self._note(one)
                 if octets is not None:

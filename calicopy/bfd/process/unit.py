@@ -5,8 +5,8 @@ packets or for what is due; then lets a little time pass where there are many se
 then looks at the clock, reads the sockets, and only then asks what is due at that time. So a process that was stopped,
 or got no processor, finds the packets that came meanwhile before it takes any session for dead; and after it stood
 still for long, the peers have one more interval, since they may be nodes of the same machine. Reading is bounded in
-each round, and a flood that is faster than it holds no timer up: what was in a socket at some time is known to be read
-once as many datagrams have been read as it can keep.
+each round, and a flood that is faster than it holds up no packet of ours, and detection for a while alone: what was in
+a socket at some time is known to be read once as many datagrams have been read as it can keep.
 """
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ class Unit:
         self._engine = Engine(state, random=Random().random, now=time.monotonic())
         self._listeners.open(self._engine.problems, time.monotonic())
         self._look()
-        self._engine.advance(time.monotonic())
+        now = time.monotonic()
+        self._engine.advance(now, now)
         self._control: Control | None = None
         notify("READY=1")
         realtime.keep_garbage_collection_away()
@@ -105,12 +106,13 @@ class Unit:
             if len(engine.runners) >= BUSY_SESSIONS and not listeners.behind:
                 time.sleep(PAUSE_S)
             began = time.monotonic()
-            if began > due + LATE_S:
+            late = 0.0 if listeners.behind else began - due  # who is behind knows of nobody's silence: what is due waits
+            if late > LATE_S:
                 time.sleep(LATE_PAUSE_S)
             read_up_to = listeners.read(engine, began)
-            if began > due + STALL_S:
+            if late > STALL_S:
                 engine.awake(began, since=due)
-            engine.advance(read_up_to)
+            engine.advance(began, read_up_to)
             self._clients(ready)
             self._tell()
 

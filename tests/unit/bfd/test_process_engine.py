@@ -42,6 +42,11 @@ def setting(peer: str, **changed: bool) -> SessionSetting:
     return SessionSetting(peer, "127.0.0.1", next_hops=(peer,), **changed)
 
 
+def advance(engine: Engine, now: float) -> None:
+    """A round in which all was read."""
+    engine.advance(now, now)
+
+
 def said(engine: Engine, peer: str, state: State, now: float) -> None:
     """The peer says that it is in this state."""
     runner = engine.runners[peer]
@@ -57,7 +62,7 @@ def all_up(engine: Engine) -> None:
     for peer in PEERS:
         said(engine, peer, State.DOWN, NOW)
         said(engine, peer, State.INIT, NOW)
-    engine.advance(NOW + 0.01)
+    advance(engine, NOW + 0.01)
     assert [runner.session.state for runner in engine.runners.values()] == [State.UP] * len(PEERS)
 
 
@@ -65,7 +70,7 @@ def test_sessions_that_fall_in_the_same_round_are_taken_out_of_use_in_one_go(eng
     engine.holds = holds = CountedHolds()
     all_up(engine)
     before = holds.applied
-    engine.advance(NOW + 0.4)
+    advance(engine, NOW + 0.4)
     assert all(runner.session.state is State.DOWN and runner.holding() for runner in engine.runners.values())
     assert holds.applied == before + 1
 
@@ -74,17 +79,30 @@ def test_after_standing_still_the_peers_have_an_interval_to_be_heard(engine: Eng
     all_up(engine)
     engine.awake(NOW + 5.0, since=NOW + 0.29)
     said(engine, PEERS[0], State.UP, NOW + 5.05)
-    engine.advance(NOW + 5.09)
+    advance(engine, NOW + 5.09)
     assert [runner.session.state for runner in engine.runners.values()] == [State.UP] * len(PEERS)
-    engine.advance(NOW + 5.11)
+    advance(engine, NOW + 5.11)
     assert [runner.session.state for runner in engine.runners.values()] == [State.UP, State.DOWN, State.DOWN]
 
 
 def test_standing_still_does_not_excuse_who_was_silent_for_the_detection_time_before(engine: Engine) -> None:
     all_up(engine)
     engine.awake(NOW + 5.0, since=NOW + 0.31)
-    engine.advance(NOW + 5.0)
+    advance(engine, NOW + 5.0)
     assert all(runner.session.state is State.DOWN for runner in engine.runners.values())
+
+
+def test_what_is_not_read_yet_holds_up_detection_and_no_packet_of_ours(engine: Engine) -> None:
+    all_up(engine)
+    sessions = [runner.session for runner in engine.runners.values()]
+    before = [session.sent for session in sessions]
+    for beat in range(1, 41):
+        engine.advance(NOW + 0.01 + beat * 0.025, NOW + 0.02)
+    assert [session.state for session in sessions] == [State.UP] * len(PEERS)
+    # 1 s of packets every 87.5 ms, in steps of 25 ms.
+    assert [session.sent - count for session, count in zip(sessions, before, strict=True)] == [10] * len(PEERS)
+    advance(engine, NOW + 1.02)
+    assert [session.state for session in sessions] == [State.DOWN] * len(PEERS)
 
 
 def test_a_session_that_is_held_down_on_purpose_is_no_failure(engine: Engine) -> None:
