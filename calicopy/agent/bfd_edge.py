@@ -20,7 +20,6 @@ from calicopy.bfd.process.settings import (
     END,
     POKE,
     SessionSetting,
-    SettingsError,
     StateLine,
     Table,
     format_ack,
@@ -145,13 +144,16 @@ class BfdEdge:
                     self._problems.pop("process", None)
                     self._say(POKE)  # the files may be newer than the process's look at them
                     await self._attached(reader)
+                except (OSError, ValueError) as error:  # it was killed before it read what we said, or talks nonsense
+                    reason = str(error)
                 finally:
                     self._writer.close()
+                    if self._whole:
+                        absent_since = time.monotonic()
                     self._writer, self._whole = None, False
-                absent_since = time.monotonic()
                 self._left_behind(reason)
-            except (OSError, ValueError) as error:
-                reason = str(error)
+            except OSError:  # it is not there, as was said
+                pass
             absent = time.monotonic() - absent_since
             if self._wanted and absent > GRACE_S:
                 self._problems["process"] = "the BFD process does not run: a node that dies is noticed by BGP alone"
@@ -206,7 +208,7 @@ class BfdEdge:
         """What the process, which is not there, knew last."""
         try:
             states = {peer: _state(line) for peer, line in read_states(self._state).items()}
-        except (OSError, StateError, SettingsError):
+        except (OSError, StateError, ValueError):  # damaged: a state that there is not
             states = {}
         self._told = None
         self._post(ev.BfdSeen(states, attached=False, reason=reason))

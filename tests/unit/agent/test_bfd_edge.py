@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from calicopy.agent.bfd_edge import BfdEdge
-from calicopy.bfd.process import TABLE_FILE
+from calicopy.bfd.process import STATE_FILE, TABLE_FILE
 from calicopy.bfd.process.settings import Table, parse_table
 from calicopy.core import commands as do
 from calicopy.core import events as ev
@@ -91,6 +92,35 @@ async def test_what_a_killed_process_knew_is_told_and_the_next_one_goes_on(runni
     async with process(tmp_path):
         await running.until(lambda: running.seen()[-1].attached and PEER in running.seen()[-1].states)
     assert running.seen()[-1].states[PEER].local_discriminator == before.local_discriminator
+
+
+async def test_a_process_that_was_killed_before_it_read_all_that_we_said_is_gone_too(
+    running: Running, tmp_path: Path
+) -> None:
+    """The kernel says that as a connection that was reset."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "bfd.sock"))
+        listener.listen()
+        listener.setblocking(False)
+        connection, _ = await asyncio.get_running_loop().sock_accept(listener)
+        connection.send(b"end\n")
+        await running.until(lambda: running.seen()[-1].attached)
+        connection.close()  # the poke is not read
+        await running.until(lambda: not running.seen()[-1].attached)
+    assert "reset" in running.seen()[-1].reason
+
+
+async def test_a_state_file_that_is_damaged_counts_as_none(running: Running, tmp_path: Path) -> None:
+    running.edge.put(do.SetBfdSessions((SPEC,)))
+    async with process(tmp_path) as first:
+        await running.until(lambda: running.seen()[-1].attached and PEER in running.seen()[-1].states)
+        with (tmp_path / STATE_FILE).open("r+b") as file:
+            for part in (160, 272):
+                file.seek(512 + part + 8)
+                file.write(bytes([77]))  # its state, in both parts of the first slot
+        first.kill()
+        await running.until(lambda: not running.seen()[-1].attached)
+    assert running.seen()[-1].states == {}
 
 
 async def test_a_process_that_is_not_there_is_a_problem_where_sessions_are_wanted(running: Running) -> None:
