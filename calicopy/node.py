@@ -1,4 +1,4 @@
-"""`calicopy node`: starts speaker and agent, and starts each again when it ends.
+"""`calicopy node`: starts speaker, forwarder, BFD and agent, and starts each again when it ends.
 
 Theory of operation: standard library only, one loop over signals and process descriptors, fit to be PID 1 (it reaps
 what is handed to it). Each service runs in a session of its own and holds, through a descriptor that it inherits, the
@@ -186,8 +186,8 @@ class Supervisor:
         service.due = time.monotonic() + LOCK_POLL_S
 
     def _watch(self, service: Service, pid: int) -> None:
+        service.descriptor = os.pidfd_open(pid)  # may fail: then it is adopted by its lock soon
         service.pid = pid
-        service.descriptor = os.pidfd_open(pid)
         self.poller.register(service.descriptor, select.POLLIN)
 
     def _ended(self, service: Service, how: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from calicopy.node import main, node_services, process_identity
+from calicopy.node import Service, Supervisor, main, node_services, process_identity
 
 PROGRAM = """
 import sys
@@ -242,3 +242,13 @@ def test_help_and_wrong_usage_have_their_exit_codes(capsys: pytest.CaptureFixtur
     assert main(["--help"]) == 0
     assert main(["--run-dir"]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_a_process_that_cannot_be_watched_does_not_count_as_one_that_runs(tmp_path: Path) -> None:
+    """Else nobody would start the service again."""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    service = Service("bfd", ("true",))
+    with pytest.raises(ProcessLookupError):
+        Supervisor(str(tmp_path), [service])._watch(service, ended.pid)
+    assert (service.pid, service.descriptor) == (0, -1)
