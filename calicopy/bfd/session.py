@@ -81,9 +81,9 @@ class Session:
 
     __slots__ = (
         "_auth", "_detect_at", "_detection_s", "_final", "_next_tx", "_not_before", "_octets", "_random", "_repeat",
-        "_repeat_header", "changed_at", "changes", "deadline", "diagnostic", "downs", "dropped", "heard_at", "local_discriminator",
-        "received", "remote_diagnostic", "remote_discriminator", "remote_independent", "remote_state", "sent",
-        "sequence", "state", "timers", "ups",
+        "_repeat_header", "changed_at", "changes", "deadline", "diagnostic", "downs", "dropped", "heard_at",
+        "local_discriminator", "received", "remote_diagnostic", "remote_discriminator", "remote_independent",
+        "remote_state", "sent", "sequence", "state", "timers", "ups",
     )
 
     def __init__(

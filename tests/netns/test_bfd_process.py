@@ -395,7 +395,9 @@ def test_a_path_that_is_cut_one_way_is_down_at_both_ends(pair: tuple[Host, Host]
     assert (b.reaches(DOWN).diagnostic, a.reaches(DOWN).diagnostic) == (1, 3)
 
 
-def test_a_session_over_ipv6_by_single_hop_comes_up_and_auto_follows_to_multihop_and_back(pair: tuple[Host, Host]) -> None:
+def test_a_session_over_ipv6_by_single_hop_comes_up_and_auto_follows_to_multihop_and_back(
+    pair: tuple[Host, Host]
+) -> None:
     a, b = pair
     a.want(a.setting(hop="auto"), a.setting(a.peer6, a.local6, hop="single"))
     b.want(b.setting(hop="multi"), b.setting(b.peer6, b.local6, hop="single"))
@@ -455,6 +457,9 @@ def test_settings_that_are_not_whole_change_nothing_and_nobody_has_to_read_that(
     both_up(pair)
     os.close(a.errors)
     a.errors = None
+    pid = a.pid()
+    a.say(f"ack {a.peer} {'9' * 5000}\n")
+    assert a.pid() == pid
     a.write("bfd.sessions", "session 192.168.9.2 192.168.9.1 mul")
     labs.wait_until(lambda: "not whole" in a.problem(), what="the problem")
     assert a.reaches(UP).downs == 0

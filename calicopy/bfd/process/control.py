@@ -81,9 +81,10 @@ class Control:
         except OSError:
             data = b""
         *whole, client.heard = (client.heard + data).split(b"\n")
-        if not data or len(client.heard) > _LONGEST_LINE:
+        too_long = any(len(line) > _LONGEST_LINE for line in (*whole, client.heard))
+        if not data or too_long:
             self._cut(descriptor)
-        return [line.decode("utf-8", "replace") for line in whole]
+        return [] if too_long else [line.decode("utf-8", "replace") for line in whole]
 
     def tell(self, text: str) -> None:
         """Tell all."""

@@ -164,7 +164,7 @@ class Engine:
             runner.session.listen_again(now, since=since)
 
     def advance(self, now: float, read_up_to: float) -> None:
-        """Do what is due at `now`; all that came in before `read_up_to` was read: nobody's silence is known after it."""
+        """Do what is due at `now`. What came in before `read_up_to` was read: of nobody's silence is known after it."""
         to_send: list[tuple[Runner, bytes]] = []
         for one in self.wheel.due(now):
             assert isinstance(one, Runner)

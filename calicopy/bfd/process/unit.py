@@ -35,6 +35,7 @@ LATE_PAUSE_S = 0.002
 STALL_S = 0.1  # later than that, it stood still; the peers may have too, where one machine runs several nodes
 STOP_PAUSE_S = 0.005
 LOCK_AFTER_S = 0.5
+MOST_DIGITS = 20  # of a count; Python refuses to read a number of thousands
 
 
 class Unit:
@@ -106,7 +107,7 @@ class Unit:
             if len(engine.runners) >= BUSY_SESSIONS and not listeners.behind:
                 time.sleep(PAUSE_S)
             began = time.monotonic()
-            late = 0.0 if listeners.behind else began - due  # who is behind knows of nobody's silence: what is due waits
+            late = 0.0 if listeners.behind else began - due  # what waits for reading is not late
             if late > LATE_S:
                 time.sleep(LATE_PAUSE_S)
             read_up_to = listeners.read(engine, began)
@@ -198,7 +199,7 @@ class Unit:
                 self._seen = {}  # keys may be other ones too
                 self._look(poked=True)
                 self._say_problem()
-            case ["ack", peer, downs] if downs.isascii() and downs.isdigit():
+            case ["ack", peer, downs] if downs.isascii() and downs.isdigit() and len(downs) <= MOST_DIGITS:
                 self._engine.acknowledge(peer, int(downs))
 
     def _tell(self) -> None:
