@@ -194,6 +194,8 @@ def _bird_ready(fabric: Fabric, pair: Pair, bird: Bird, *, bfd: bool) -> None:
 def _cut_for_long(fabric: Fabric, stack: ExitStack) -> tuple[Capture, float]:
     """Cut BIRD with Calico's settings off; what leaves for it from now on, and when (as `time.time`) it was cut."""
     stack.enter_context(flooding(fabric, CALICO[0], _addresses(CALICO)[:1]))
+    # As behind a router, which goes on to answer: else ARP fails after half a minute, and the routes lead nowhere.
+    fabric.keep_neighbor(CALICO[0], CALICO[1])
     leaving = Capture(fabric, CALICO[0], udp_to(PORT), leaving=True)
     wait_for(lambda: leaving.holds_one, what="the flood leaves")
     cut_at = time.time()

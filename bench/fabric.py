@@ -173,6 +173,11 @@ class Fabric:
         port = f"p{self.hosts.index(host) + 1}"
         run("ip", "-n", _namespace(SWITCH), "link", "set", port, *(("master", "br0") if reached else ("nomaster",)))
 
+    def keep_neighbor(self, host: str, other: str) -> None:
+        """Have the host know the other's link-layer address whatever becomes of it."""
+        mac = self.run(other, "cat", "/sys/class/net/eth1/address").strip()
+        self.run(host, "ip", "neigh", "replace", self.address(other), "lladdr", mac, "dev", "eth1", "nud", "permanent")
+
     def cut_from(self, host: str) -> None:
         """Drop what a host sends, at the switch; what it is sent arrives."""
         hook = f"type filter hook ingress device p{self.hosts.index(host) + 1} priority 0; policy drop;"

@@ -173,7 +173,8 @@ class Agent:
         lock = hold_sockets(self.node.cluster.agent)  # a second agent ends before it has done anything
         self.backend.workload_calls = calls
         self.backend.config_calls = self.changeover
-        self.backend.config_problems = self.changeover.problems
+        readyz = ReadyzServer(self._readiness_now, self.node.cluster.agent, listen=self._readyz_listen)
+        self.backend.more_problems = lambda: (*self.changeover.problems(), *readyz.problems())
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         self.udp.configure(wanted=Encapsulation.UDP in self.node.cluster.decapsulated)
         self.client.start()
@@ -181,7 +182,6 @@ class Agent:
         self.loop.post(ev.Ticked())
         stop = asyncio.create_task(stopping.wait())
         server: ApiServer | None = None
-        readyz = ReadyzServer(self._readiness_now, self.node.cluster.agent, listen=self._readyz_listen)
         try:
             await readyz.start()
             server = await self._serve(lock)

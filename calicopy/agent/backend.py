@@ -95,7 +95,8 @@ class AgentBackend:
         """Called when the first watcher comes, before it is shown anything."""
         self.workload_calls: Workloads | None = None
         self.config_calls: ConfigBackend | None = None
-        self.config_problems: Callable[[], Sequence[ProblemView]] = tuple
+        self.more_problems: Callable[[], Sequence[ProblemView]] = tuple
+        """What is wrong beside the core: with the configuration, and with the agent itself."""
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -119,14 +120,14 @@ class AgentBackend:
             started_at=self._started_at,
             config_file=self._config_file,
             counters=self._edge_counters(),
-            more=self.config_problems(),
+            more=self.more_problems(),
             ways=ways,
             round_trips=self._round_trips,
         )
 
     def readiness(self) -> ReadinessView:
         """Whether the node is ready, and why not, from memory."""
-        return readiness(self._core, (*show.problems(self._core), *self.config_problems()))
+        return readiness(self._core, (*show.problems(self._core), *self.more_problems()))
 
     def peers(self, *, timed: bool = True) -> Sequence[PeerView]:
         """All peers, in order of name; with the round-trip times of their tunnels unless not `timed`."""

@@ -205,7 +205,12 @@ class Changeover:
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """After a step the service manager is told of it (`calicopy.agent.service`): nothing else may make one soon."""
+        self._tasks.discard(task)
+        self._post(ev.Ticked())
 
     async def _run(self, change: Change) -> None:
         """The change from its begin to its outcome."""

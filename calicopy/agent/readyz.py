@@ -1,9 +1,10 @@
 """`/readyz`: HTTP/1.1 on a unix socket, and, when asked for, on a TCP port of this host.
 
 Theory of operation: for probes of machines that do not speak gRPC. A request is a head of bounded size that has to be
-there in bounded time; so many connections at a time; one request a connection. Nothing of a request is used but method,
-path, query and what it accepts. The answer is the verdict and its reasons: nothing else can be asked here, which is why
-the TCP port needs no certificates.
+there in bounded time; so many connections at a time, of each listener, so that who may come by the TCP port alone can
+take none of the unix socket's; one request a connection. Nothing of a request is used but method, path, query and what
+it accepts. The answer is the verdict and its reasons: nothing else can be asked here, which is why the TCP port needs
+no certificates. A port that cannot be had costs the port alone: it is tried again until it can.
 """
 from __future__ import annotations
 
@@ -22,15 +23,16 @@ from urllib.parse import parse_qs, urlsplit
 from calicopy.api.sockets import PublishedSocket, find_group
 from calicopy.config.fields import Listen
 from calicopy.config.model import AgentSection
-from calicopy.core.views import ProblemView, ReadinessView
+from calicopy.core.views import ProblemView, ReadinessView, ReasonView
 
 log = logging.getLogger(__name__)
 
 SOCKET_NAME = "readyz.sock"
-MOST_CONNECTIONS = 32
+MOST_CONNECTIONS = 32  # of one listener
 MOST_OCTETS = 4096
 PATIENCE_S = 2.0  # for the whole of a connection
 LINGER_S = 0.2
+PORT_RETRY_S = 1.0
 PATH = "/readyz"
 
 
@@ -135,35 +137,61 @@ class ReadyzServer:
         self._published: PublishedSocket | None = None
         self._servers: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
+        self._retrying: asyncio.Task[None] | None = None
+        self._port_error = ""
         self.tcp_port: int | None = None
-        """The TCP port in use, once started, when there is one."""
+        """The TCP port in use, once it is, when there is one."""
 
     async def start(self) -> None:
-        """Serve. Raises OSError when a socket cannot be had."""
+        """Serve. Raises OSError when the unix socket cannot be had."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self._published = PublishedSocket(
                 self._path, group=find_group(self._group), bind=lambda name: listening.bind(os.fspath(name))
             )
-            self._servers.append(await asyncio.start_unix_server(self._connected, sock=listening, limit=MOST_OCTETS))
+            server = await asyncio.start_unix_server(self._listener(), sock=listening, limit=MOST_OCTETS)
+            self._servers.append(server)
         except BaseException:
             listening.close()
             await self.stop()
             raise
-        if self._listen is not None:
-            try:
-                server = await asyncio.start_server(
-                    self._connected, str(self._listen.host), self._listen.port, limit=MOST_OCTETS
-                )
-            except OSError as error:
-                await self.stop()
-                raise OSError(error.errno, f"cannot listen on {self._listen} for /readyz: {error.strerror}") from error
-            self._servers.append(server)
-            self.tcp_port = server.sockets[0].getsockname()[1]
-            log.info("/readyz on http://%s%s", self._listen, PATH)
+        if self._listen is not None and not await self._open_port(self._listen):
+            self._retrying = asyncio.create_task(self._retry_port(self._listen))
+
+    async def _open_port(self, listen: Listen) -> bool:
+        """Whether the TCP port could be had. Why not is logged once."""
+        try:
+            server = await asyncio.start_server(self._listener(), str(listen.host), listen.port, limit=MOST_OCTETS)
+        except OSError as error:
+            said = os.strerror(error.errno) if error.errno else str(error)
+            if said != self._port_error:
+                log.error("cannot listen on %s for /readyz: %s; it is tried again", listen, said)
+            self._port_error = said
+            return False
+        self._servers.append(server)
+        self._port_error = ""
+        self.tcp_port = server.sockets[0].getsockname()[1]
+        log.info("/readyz on http://%s%s", listen, PATH)
+        return True
+
+    async def _retry_port(self, listen: Listen) -> None:
+        while True:
+            await asyncio.sleep(PORT_RETRY_S)
+            if await self._open_port(listen):
+                return
+
+    def problems(self) -> tuple[ProblemView, ...]:
+        """What the status says of it."""
+        if not self._port_error:
+            return ()
+        text = f"cannot listen on {self._listen}: {self._port_error}; it is tried again every second"
+        return (ProblemView("agent", PATH, ReasonView("readyz-port", text)),)
 
     async def stop(self) -> None:
         """End, with what is under way; the socket disappears."""
+        if self._retrying is not None:
+            self._retrying.cancel()
+            await asyncio.gather(self._retrying, return_exceptions=True)
         if self._published is not None:
             self._published.remove()
             self._published = None
@@ -174,13 +202,20 @@ class ReadyzServer:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= MOST_CONNECTIONS:
-            writer.transport.abort()
-            return
-        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+    def _listener(self) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+        """What takes the connections of one listener, with a bound of its own."""
+        own: set[asyncio.Task[None]] = set()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if len(own) >= MOST_CONNECTIONS:
+                writer.transport.abort()
+                return
+            task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+            for tasks in (own, self._connections):
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+
+        return connected
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One request. Who is slow, or goes away, is left alone."""

@@ -1,6 +1,7 @@
 """`calicopy replay`: an agent's journal, played again on a core; works without an agent."""
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,8 @@ SHOWN_CHARACTERS = 300
 def replay(output: Output, file: str) -> None:
     """Play FILE, the journal of an agent (`agent.journal` in the cluster file), on a core, and say what came of it.
 
-    Exits with 1 when the core came to other commands than the agent's did.
+    Exits with 1 when the core came to other commands than the agent's did, or failed: then with the traceback, and the
+    step that it failed in.
 
     \b
     Examples:
@@ -32,6 +34,7 @@ def replay(output: Output, file: str) -> None:
     """
     from calicopy.journal import lines
     from calicopy.journal.codec import CodecError
+    from calicopy.journal.replay import CoreFailedError
     from calicopy.journal.replay import replay as play
 
     try:
@@ -41,6 +44,10 @@ def replay(output: Output, file: str) -> None:
         raise CliError(f"{file} is no journal: {error}", code=ExitCode.REFUSED) from error
     except OSError as error:
         raise CliError(f"{file}: {error.strerror}") from error
+    except CoreFailedError as error:
+        click.echo("".join(traceback.format_exception(error.__cause__)), err=True, nl=False)
+        events = [repr(event)[:SHOWN_CHARACTERS] for event in error.events]
+        raise CliError(f"{file}: {error}", details=events) from error
     if output.structured:
         print_plain(_plain(outcome), output)
     else:

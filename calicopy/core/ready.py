@@ -1,9 +1,9 @@
 """Whether work may be given to the node, and why not: what `/readyz`, the health service and `status` say.
 
 Theory of operation: the verdict follows from what is wrong now (`calicopy.core.show.problems`) and nothing else. What
-is wrong with this node makes it not ready: no speaker, no address, routes that the kernel refused, out of service. What
-is wrong between it and others may be the others' fault, and a dead node must not take all others out of service with
-it; so that counts when most of it is wrong at once, which points here:
+is wrong with this node makes it not ready: no speaker, no address, routes that the kernel refused, a disk that takes
+nothing, no forwarding, out of service. What is wrong between it and others may be the others' fault, and a dead node
+must not take all others out of service with it; so that counts when most of it is wrong at once, which points here:
 
 - sessions with nodes (mesh, clients and other reflectors), when more than half of them are down;
 - sessions with reflectors, and those with configured peers, when none is up: any of them is enough;
@@ -26,9 +26,13 @@ MEANT = frozenset({"drained", "draining", "change-under-way", "startup-differs"}
 SESSION_DOWN = frozenset({"down", "bfd-down"})
 TUNNEL_SILENT = "tunnel-silent"
 BLOCKING = frozenset({
-    "drained", "draining", "detached", "dump-failed", "no-address", "link-down", "routes-failed", "tunnel-failed",
+    "drained", "draining", "detached", "dump-failed", "no-address", "link-down", "routes-failed", "store-failed",
+    "tunnel-failed",
 })  # fmt: skip
 """Codes of what makes a node not ready by itself."""
+FORWARDING = frozenset({"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"})
+"""Settings of the host without which no pod reaches anything. Of others (`not-set`) less depends, or what they break
+shows otherwise."""
 SHOWN_NAMES = 5
 
 
@@ -47,6 +51,7 @@ def readiness(core: Core, problems: Sequence[ProblemView]) -> ReadinessView:
         code = problem.reason.code
         decisive = (
             code in BLOCKING
+            or (code == "not-set" and problem.object in FORWARDING)
             or (code in SESSION_DOWN and problem.object in down)
             or (code == TUNNEL_SILENT and cut_off)
         )

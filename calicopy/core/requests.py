@@ -2,8 +2,9 @@
 
 Theory of operation. IPAM answers a request at once in memory and leaves changes; the store commits them; only then the
 caller is answered. One batch is in flight at a time: answers that come about meanwhile wait for the next. When a commit
-fails, IPAM rolls back and every answer that waited is a refusal. A request that meets a pending claim is parked, and
-tried again when the claim was confirmed, for PARK_S at most.
+fails, IPAM rolls back and every answer that waited is a refusal. From then on something is written every STORE_RETRY_S,
+if only what is there already: that the disk is well again must not need a request, since a node without a disk gets
+none. A request that meets a pending claim is parked, and tried again when the claim was confirmed, for PARK_S at most.
 """
 from __future__ import annotations
 
@@ -109,7 +110,9 @@ class Requests:
         if not changes:
             self._answer(self._waiting)
             self._waiting = []
-            return
+            if not self.store_error:
+                return
+            changes, self._retry_at = (self._ipam.same_again(),), now + STORE_RETRY_S
         self._token += 1
         self._in_flight, self._waiting = self._waiting, []
         self._emit(Persist(self._token, changes))
@@ -119,7 +122,7 @@ class Requests:
         if event.token != self._token:
             return
         self._ipam.committed()
-        self.store_error = ""
+        self.store_error, self._retry_at = "", None
         self._answer(self._in_flight)
         self._in_flight = []
 
@@ -130,10 +133,12 @@ class Requests:
         self._ipam.roll_back()
         self._retry_at = now + STORE_RETRY_S
         self.store_failures += 1
-        self.store_error = event.error
+        refused = (*self._in_flight, *self._waiting)
         error = StoreFailedError(f"the store could not write: {event.error}")
-        self._emit(Log(LogView("ipam", "store", "store-failed", str(error), "error")))
-        for reply in (*self._in_flight, *self._waiting):
+        if refused or event.error != self.store_error:
+            self._emit(Log(LogView("ipam", "store", "store-failed", str(error), "error")))
+        self.store_error = event.error
+        for reply in refused:
             self._emit(Reply(reply.request, error=error))
         self._in_flight, self._waiting = [], []
 

@@ -19,7 +19,7 @@ from calicopy.ipam.model import (
     PoolSpec,
     PoolUse,
 )
-from calicopy.ipam.records import AddressRecord, Change, ReservationRecord, Snapshot
+from calicopy.ipam.records import AddressRecord, Change, CounterSaved, ReservationRecord, Snapshot
 from calicopy.ipam.state import State
 from calicopy.net import Family, IPAddress, Packed, Prefix
 
@@ -194,6 +194,10 @@ class Ipam:
         RuntimeError while the batch before is in flight: one at a time.
         """
         return self._state.ledger.take_changes()
+
+    def same_again(self) -> Change:
+        """A change that changes nothing: whether the disk takes it says whether it can be written again."""
+        return CounterSaved(self._state.ledger.counter)
 
     def committed(self) -> None:
         """The changes taken last are on disk."""

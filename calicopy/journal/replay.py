@@ -29,6 +29,16 @@ class Difference:
     instead: tuple[do.Command, ...]
 
 
+class CoreFailedError(Exception):
+    """The core raised (`__cause__`) in a step (the first is 1), `after_s` seconds from the beginning, at `events`."""
+
+    def __init__(self, cause: Exception, *, step: int, after_s: float, events: tuple[ev.CoreEvent, ...]) -> None:
+        names = ", ".join(type(event).__name__ for event in events) or "nothing"
+        what = f"{type(cause).__name__}: {cause}"
+        super().__init__(f"the core failed in step {step}, at {after_s:.3f} s, told {names}: {what}")
+        self.events = events
+
+
 @dataclass(slots=True)
 class Outcome:
     """How a replay went. `core` is as it was left; `full`: the journal had no room for the end."""
@@ -45,7 +55,7 @@ class Outcome:
 
 
 def replay(journal: Iterable[lines.Line]) -> Outcome:
-    """Run a core on a journal. Raises CodecError when it is none, or of another format."""
+    """Run a core on a journal. Raises CodecError when it is none, or of another format, CoreFailedError in a step."""
     rows = iter(journal)
     began = next(rows, None)
     if not isinstance(began, lines.Begin):
@@ -70,8 +80,13 @@ def _step(outcome: Outcome, step: lines.Step, writing: list[RouteBatch]) -> None
     outcome.steps += 1
     outcome.last_s = step.now
     outcome.events.update(type(event).__name__ for event in step.events)
-    commands = outcome.core.handle([_bound(event, writing) for event in step.events], step.now)
-    outcome.core.deadline(step.now)
+    events = [_bound(event, writing) for event in step.events]
+    try:
+        commands = outcome.core.handle(events, step.now)
+        outcome.core.deadline(step.now)
+    except Exception as error:  # which is what is looked for
+        after_s = step.now - outcome.first_s
+        raise CoreFailedError(error, step=outcome.steps, after_s=after_s, events=step.events) from error
     outcome.commands.update(type(command).__name__ for command in commands)
     for command in commands:
         if isinstance(command, do.WriteRoutes):

@@ -120,7 +120,7 @@ def replays(directory: Path) -> Iterator[str]:
             yield f"{file}: is no journal: {error}"
             continue
         except Exception as error:  # whatever the core raised is what is looked for
-            yield f"{file}: the core failed: {type(error).__name__}: {error}"
+            yield f"{file}: {type(error).__name__}: {error}"
             continue
         if outcome.differences:
             first = outcome.differences[0]

@@ -395,7 +395,7 @@ def test_a_path_that_is_cut_one_way_is_down_at_both_ends(pair: tuple[Host, Host]
     assert (b.reaches(DOWN).diagnostic, a.reaches(DOWN).diagnostic) == (1, 3)
 
 
-def test_a_session_over_ipv6_by_single_hop_comes_up_and_auto_follows_to_multihop_and_back(pair: tuple[Host, Host]) -> None:
+def test_a_session_over_ipv6_by_single_hop_comes_up_and_auto_follows_the_peer(pair: tuple[Host, Host]) -> None:
     a, b = pair
     a.want(a.setting(hop="auto"), a.setting(a.peer6, a.local6, hop="single"))
     b.want(b.setting(hop="multi"), b.setting(b.peer6, b.local6, hop="single"))

@@ -113,7 +113,7 @@ class Runner(Timed):
         return session.changes != self.seen_changes
 
     def _elsewhere(self, octets: bytes, ttl: int, *, multihop: bool, now: float) -> None:
-        """Another port than ours, or too far away: dropped, unless the setting lets us go over to what the peer does."""
+        """Another port than ours, or too far away: dropped, unless the setting lets us do as the peer does."""
         session = self.session
         theirs = multihop or ttl < _GTSM_TTL
         least_ttl = self.setting.min_ttl if theirs else _GTSM_TTL

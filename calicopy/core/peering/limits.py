@@ -73,8 +73,9 @@ class PeerLimits:
             session = peer.configured
             text = f"it announced more than {limit.limit} prefixes"
             if session.prefix_limit_action is LimitAction.WARN:
-                peer.over_limit = f"{text}: those beyond are not stored"
-                self._say(peer, "prefix-limit", peer.over_limit, "error")
+                text += ": those beyond are not stored"
+                peer.over_limit = text if peer.is_up else ""  # it may have gone in the same step
+                self._say(peer, "prefix-limit", text, "error")
             elif session.prefix_limit_action is LimitAction.RESTART:
                 wait_s = session.prefix_limit_restart_s
                 self._stop(peer, "prefix-limit", f"{text}: stopped for {wait_s} s", now, until=now + wait_s)

@@ -275,7 +275,7 @@ class SessionEvents:
         else:
             self._rib.peer_down(peer.key, retain=False)
             peer.stale_until = None
-        peer.lost_by_us, peer.ends_for_bfd = cause is LossCause.OURS, ""
+        peer.lost_by_us, peer.ends_for_bfd, peer.over_limit = cause is LossCause.OURS, "", ""
         peer.negotiated = None
         peer.families = {}
         peer.counters.sessions_lost += 1

@@ -161,7 +161,10 @@ def problems(core: Core) -> Iterator[ProblemView]:
     for device, error in core.host.tunnels.problems().items():
         yield _problem("tunnel", device, "tunnel-failed", error)
     for node, tunnel in core.host.probes.silent():
-        text = f"the tunnel address {tunnel} of node {node} does not answer: packets between its pods and ours are lost"
+        text = (
+            f"the tunnel address {tunnel} of node {node} does not answer: packets between its pods and ours are lost, "
+            "or it answers no echo request"
+        )
         yield _problem("tunnel", node, TUNNEL_SILENT, text)
 
 

@@ -199,13 +199,13 @@ def session_problems(core: Core) -> Iterator[ProblemView]:
         session = peer.configured
         if peer.stopped:
             yield _problem(peer, peer.stop_code, peer.stopped)
-        elif peer.over_limit:
-            yield _problem(peer, "prefix-limit", peer.over_limit)
         elif not peer.is_up:
             cause = peer.failure or "no session yet"
             if session.password_file is not None:
                 cause += " (a TCP MD5 key that differs from the peer's looks like this, too)"
             yield _problem(peer, "down", f"{session.address}: {cause}")
+        elif peer.over_limit:
+            yield _problem(peer, "prefix-limit", peer.over_limit)
         if out := bfd_problem(core, peer):
             yield _problem(peer, "bfd-down", out)
     yield from _clashes(core)

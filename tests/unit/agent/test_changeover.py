@@ -44,6 +44,7 @@ class Agent:
         self.script = Script(node, snapshot("10.244.0.0/26")).boot().up(N2).end_of_rib(N2)
         self.refuses = ""
         self.told: list[str] = []
+        self.steps: list[bool] = []  # after each step, whether a file is read or a change under way
         self.changeover = Changeover(
             self.script.core, self.files, self.post, text=OLD.encode(), changed=lambda node: self.told.append(node.name)
         )
@@ -53,6 +54,7 @@ class Agent:
         self.script.tell(event)
         self.answer()
         self.changeover.stepped()
+        self.steps.append(self.changeover.changing())
 
     def answer(self) -> None:
         for command in self.script.take(do.SetSessions):
@@ -262,6 +264,14 @@ async def test_the_status_has_the_first_error_of_a_file_that_sighup_refused(agen
     assert text.endswith("(and 1 more, see the agent's log)")
     assert (await agent.apply(OLD + "bgp: {multipath_relax: true}\n")).stage is ApplyStage.DONE
     assert problems(agent) == []
+
+
+async def test_the_end_of_a_reload_that_is_refused_makes_a_step_so_that_it_is_told(agent: Agent) -> None:
+    """Who waits for a reload (`systemctl reload`) is told of its end after a step of the core."""
+    agent.own.write_text("nodes: 7\n")
+    agent.steps.clear()
+    agent.changeover.reload()
+    await until(lambda: False in agent.steps)
 
 
 async def test_what_is_missing_is_said_again_with_the_time_that_is_left(

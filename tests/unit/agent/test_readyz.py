@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import stat
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
@@ -23,11 +24,12 @@ DOWN = ProblemView("peer", "n3", ReasonView("down", "hold timer\nexpired\x1b[31m
 class Served:
     """A server, and what it will say."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, port: int | None = None) -> None:
         self.view = ReadinessView()
         self.asked = 0
         settings = AgentSection(run_dir=str(directory), socket_group="no-such-group")
-        self.server = ReadyzServer(self.judge, settings)
+        listen = None if port is None else Listen(ip_address("127.0.0.1"), port)
+        self.server = ReadyzServer(self.judge, settings, listen=listen)
         self.path = directory / "readyz.sock"
 
     def judge(self) -> ReadinessView:
@@ -48,6 +50,15 @@ class Served:
         lines = [f"{method} {target} HTTP/1.1", "Host: x", *fields, "", ""]
         head, _, body = (await self.say("\r\n".join(lines).encode())).decode().partition("\r\n\r\n")
         return int(head.split()[1]), head, body
+
+
+async def over_tcp(port: int | None) -> str:
+    """The body of the answer on the TCP port."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
+    said = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return said.partition(b"\r\n\r\n")[2].decode()
 
 
 @pytest.fixture
@@ -156,22 +167,58 @@ async def test_connections_beyond_the_most_are_closed_at_once(served: Served) ->
             writer.close()
 
 
-async def test_a_tcp_port_of_this_host_says_the_same_and_one_that_is_taken_is_named(tmp_path: Path) -> None:
-    settings = AgentSection(run_dir=str(tmp_path), socket_group="no-such-group")
-    server = ReadyzServer(ReadinessView, settings, listen=Listen(ip_address("127.0.0.1"), 0))
-    await server.start()
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.tcp_port)
-    writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
-    assert (await asyncio.wait_for(reader.read(), 10)).endswith(b"\r\n\r\nready\n")
-    writer.close()
-    other = tmp_path / "other"
-    other.mkdir()
-    second = AgentSection(run_dir=str(other), socket_group="no-such-group")
-    taken = ReadyzServer(ReadinessView, second, listen=Listen(ip_address("127.0.0.1"), server.tcp_port or 0))
-    with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{server.tcp_port} for /readyz"):
-        await taken.start()
-    assert not (other / "readyz.sock").exists()
-    await server.stop()
+async def test_who_holds_all_connections_of_the_tcp_port_holds_none_of_the_unix_socket(tmp_path: Path) -> None:
+    served = Served(tmp_path, port=0)
+    await served.server.start()
+    held = [await asyncio.open_connection("127.0.0.1", served.server.tcp_port) for _ in range(MOST_CONNECTIONS)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.server.tcp_port)
+    assert await asyncio.wait_for(reader.read(), 1) == b""
+    assert (await served.get())[0] == 200
+    for _, one in (*held, (reader, writer)):
+        one.close()
+    await served.server.stop()
+
+
+async def test_a_tcp_port_of_this_host_says_the_same(tmp_path: Path) -> None:
+    served = Served(tmp_path, port=0)
+    await served.server.start()
+    assert await over_tcp(served.server.tcp_port) == "ready\n"
+    assert served.server.problems() == ()
+    await served.server.stop()
+
+
+async def test_a_tcp_port_that_is_taken_costs_the_port_alone_until_it_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(readyz, "PORT_RETRY_S", 0.02)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        served = Served(tmp_path, port=port)
+        await served.server.start()
+        assert (await served.get())[0] == 200
+        assert served.server.tcp_port is None
+        (problem,) = served.server.problems()
+        assert problem.reason.code == "readyz-port"
+        assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in problem.reason.message
+    async with asyncio.timeout(10):
+        while served.server.problems():  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.01)
+    assert await over_tcp(port) == "ready\n"
+    assert [one.levelname for one in caplog.records] == ["ERROR"], "however often it was tried"
+    await served.server.stop()
+
+
+async def test_an_agent_that_ends_while_it_waits_for_the_port_leaves_nothing(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        served = Served(tmp_path, port=taken.getsockname()[1])
+        await served.server.start()
+        await served.server.stop()
+    assert not served.path.exists()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @pytest.mark.parametrize("text", ["0.0.0.0:80", "192.0.2.1:80", "localhost:80", "127.0.0.1", "[::]:1", "127.0.0.1:0"])

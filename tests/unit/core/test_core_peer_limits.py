@@ -105,6 +105,26 @@ def test_a_peer_to_be_warned_of_keeps_its_session_and_what_fits() -> None:
     assert "not stored" in problem(script)["prefix-limit"]
 
 
+def test_a_session_that_is_lost_beyond_a_limit_that_only_warns_is_down_and_says_why() -> None:
+    script = limited(LimitAction.WARN).hear(N2, *MORE).tell(GONE)
+    assert problem(script) == {"down": f"{N2}: closing connection"}
+    shown = show.peer_view(script.core, script.core.peers[N2], float)
+    assert shown.last_error == "closing connection"
+
+
+def test_a_limit_that_only_warns_and_is_passed_in_the_step_that_ends_the_session_hides_nothing() -> None:
+    body = simparts.update_body(MORE, next_hop=N2, attributes=attributes(2))
+    script = limited(LimitAction.WARN).tell(sp.UpdatesReceived(N2, (body,)), GONE)
+    assert "prefix-limit" in {one.line.code for one in script.seen(do.Log)}
+    assert list(problem(script)) == ["down"]
+    assert not script.core.peers[N2].over_limit
+
+
+def test_a_peer_that_the_limit_stopped_goes_on_to_say_so_when_its_session_has_ended() -> None:
+    script = limited(LimitAction.STOP).hear(N2, *MORE).tell(GONE)
+    assert list(problem(script)) == ["prefix-limit"]
+
+
 def test_a_limit_that_is_raised_while_the_session_runs_asks_for_what_did_not_fit() -> None:
     script = limited(LimitAction.WARN).hear(N2, *MORE)
     assert MORE[1] not in script.routes

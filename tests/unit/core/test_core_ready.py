@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 import simparts
-from corescript import N2, N3, Script, attributes, node, snapshot
+from corescript import N2, N3, Script, attributes, node, snapshot, with_session
 
 from calicopy.config.model import ClusterConfig
 from calicopy.config.resolve import resolve
@@ -15,7 +15,8 @@ from calicopy.core import events as ev
 from calicopy.core import show
 from calicopy.core.ready import readiness
 from calicopy.core.views import ReadinessView
-from calicopy.net import Prefix
+from calicopy.net import Family, Prefix
+from calicopy.policy import LimitAction
 from calicopy.seam import speaker as sp
 
 OURS, THEIRS, OTHERS = "10.244.0.0/26", "10.244.1.0/26", "10.244.2.0/26"
@@ -91,6 +92,50 @@ def test_a_session_that_a_limit_stopped_is_not_one_that_should_be_up() -> None:
     assert degraded(script) == [("prefix-limit", "n2")]
 
 
+def test_the_only_peer_that_is_lost_beyond_a_limit_that_only_warns_is_a_reason() -> None:
+    pair = with_session(node(2), prefix_limit=1, prefix_limit_action=LimitAction.WARN)
+    script = Script(pair, snapshot(OURS)).boot().up(N2).hear(N2, THEIRS, OTHERS).end_of_rib(N2)
+    assert (reasons(script), degraded(script)) == ([], [("prefix-limit", "n2")])
+    script.tell(sp.PeerDown(N2, "hold timer expired")).wait(200)
+    assert reasons(script) == [("down", "n2")]
+
+
+def test_a_disk_that_takes_nothing_makes_the_node_not_ready_until_it_takes_something_unasked() -> None:
+    script = running()
+    script.held.add(do.Persist)
+    script.done.clear()
+    script.tell(ev.AddressRequested(7, "pod", Family.IPV4))
+    for attempt in range(1, 4):
+        persists = script.seen(do.Persist)
+        assert len(persists) == attempt
+        script.tell(ev.PersistFailed(persists[-1].token, "disk full"))
+        assert reasons(script) == [("store-failed", "store")]
+        script.wait(1.1)
+    assert [one.line.code for one in script.seen(do.Log)].count("store-failed") == 1, "it is said once"
+    script.tell(ev.Persisted(script.take(do.Persist)[-1].token))
+    assert verdict(script) == ReadinessView()
+    assert not script.wait(5.0).seen(do.Persist), "a disk that is well is left alone"
+
+
+@pytest.mark.parametrize(
+    ("component", "name", "ready"),
+    [
+        ("sysctl", "net.ipv4.ip_forward", False),
+        ("sysctl", "net.ipv6.conf.all.forwarding", False),
+        ("sysctl", "net.ipv4.conf.eth0.rp_filter", True),
+        ("nft", "inet calicopy", True),
+        ("bfd", "process", True),
+    ],
+)
+def test_a_host_that_does_not_forward_is_a_reason_and_other_settings_are_degraded(
+    component: str, name: str, ready: bool
+) -> None:
+    script = running().tell(ev.HostChecked(component, {name: "cannot be set"}))
+    assert (reasons(script), degraded(script)) == (
+        ([], [("not-set", name)]) if ready else ([("not-set", name)], [])
+    )
+
+
 def test_without_any_reflector_a_client_is_not_ready_and_with_one_of_two_it_is() -> None:
     nodes = [
         {"name": f"n{number}", "address": f"10.0.0.{number}/24", "route_reflector": number > 1, "labels": {"r": "no"}}
@@ -135,6 +180,7 @@ def test_a_silent_tunnel_is_degraded_and_most_of_them_are_a_reason() -> None:
     assert verdict(script) == ReadinessView()
     answers(script, n2=False, n3=True)
     assert (reasons(script), degraded(script)) == ([], [("tunnel-silent", "n2")])
+    assert "or it answers no echo request" in verdict(script).degraded[0].reason.message
     answers(script, n2=False, n3=False)
     assert reasons(script) == [("tunnel-silent", "n2"), ("tunnel-silent", "n3")]
 

@@ -17,6 +17,7 @@ from calicopy.config.resolve import NodeConfig, resolve
 from calicopy.core import commands as do
 from calicopy.core import events as ev
 from calicopy.core.core import Core
+from calicopy.core.peering.session_events import SessionEvents
 from calicopy.ipam import Snapshot
 from calicopy.journal import lines
 from calicopy.journal.codec import CodecError
@@ -85,6 +86,33 @@ def test_an_event_that_did_not_happen_shows_as_a_difference_at_its_step(tmp_path
     assert shown.exit_code == 1
     assert f"step {at}, at " in shown.output
     assert "did not come: " in shown.output
+
+
+def test_a_core_that_fails_is_shown_with_its_traceback_and_the_step_that_it_failed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, journal = busy()
+    at = next(number for number, row in enumerate(journal) if b'"SpeakerDetached"' in row)
+    (tmp_path / "journal").write_bytes(b"".join(journal))
+
+    def speaker_detached(self: SessionEvents, event: sp.SpeakerDetached) -> None:
+        raise KeyError(event.reason)
+
+    monkeypatch.setattr(SessionEvents, "speaker_detached", speaker_detached)
+    shown = CliRunner().invoke(command, [str(tmp_path / "journal")])
+    assert shown.exit_code == 1
+    trace, _, said = shown.output.partition(f"calicopy: {tmp_path}/journal: ")
+    assert trace.startswith("Traceback ")
+    assert "in speaker_detached\n" in trace
+    assert trace.endswith("KeyError: 'gone'\n")
+    sentence, *events = said.splitlines()
+    now = lines.read(journal[:1] + journal[at:])
+    began, step = next(now), next(now)
+    assert isinstance(began, lines.Begin)
+    assert isinstance(step, lines.Step)
+    when = f"at {step.now - began.now:.3f} s"
+    assert sentence == f"the core failed in step {at}, {when}, told SpeakerDetached: KeyError: 'gone'"
+    assert events == ["  SpeakerDetached(reason='gone')"]
 
 
 def test_a_line_that_was_cut_off_by_a_kill_is_where_a_journal_ends() -> None:
