@@ -373,6 +373,14 @@ def test_a_stopped_process_takes_nobody_for_dead_and_one_that_is_ended_says_so(p
     assert b.reaches(UP).downs == 0
 
 
+def test_one_that_ends_in_silence_is_dead_to_its_peer(pair: tuple[Host, Host]) -> None:
+    a, b = pair
+    both_up(pair)
+    a.end(signal.SIGUSR1)
+    down = b.reaches(DOWN)
+    assert (down.diagnostic, down.downs, down.holding) == (1, 1, True)
+
+
 def test_a_machine_that_stands_still_takes_down_no_session_between_its_nodes(pair: tuple[Host, Host]) -> None:
     both_up(pair, lambda _: {"tx_us": 200_000, "rx_us": 200_000})
     processes = [host.process for host in pair if host.process is not None]

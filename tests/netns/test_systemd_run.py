@@ -14,6 +14,8 @@ import labs
 import pytest
 import yaml
 
+from calicopy.bfd.packet import State
+from calicopy.bfd.process.state import read_states
 from calicopy.systemd import install, units
 
 SYSTEMD = Path("/lib/systemd/systemd")
@@ -87,6 +89,12 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
             os.kill(pid or process.pid, signal.SIGKILL)  # PID 1 of its namespace: all in there ends with it
 
 
+def bfd_state(host: Host) -> int:
+    """What the BFD process has said to the other node last."""
+    [line] = read_states(f"/proc/{host.pid}/root/run/calicopy/bfd.state").values()
+    return line.state
+
+
 def main_pid(host: Host, name: str) -> int:
     return int(host.shown(name, "MainPID"))
 
@@ -126,3 +134,13 @@ def test_the_target_stops_all_and_leaves_the_run_directory(host: Host) -> None:
         labs.wait_until(lambda name=name: host.shown(name, "ActiveState") == "inactive", what=f"{name} is inactive")
         assert host.shown(name, "Result") == "success", name
     assert {"exabgp.conf", "udp.status"} <= set(host.run("ls", "/run/calicopy").split())
+    assert bfd_state(host) == State.ADMIN_DOWN
+
+
+def test_when_the_host_goes_down_bfd_does_not_say_that_the_end_is_meant(host: Host) -> None:
+    host.run("systemctl", "start", "calicopy-bfd")
+    labs.wait_until(lambda: bfd_state(host) == State.DOWN, what="the session is there again")
+    host.run("systemctl", "start", "shutdown.target")  # as poweroff, reboot and kexec do
+    labs.wait_until(lambda: host.shown("bfd", "ActiveState") == "inactive", what="bfd is inactive")
+    assert host.shown("bfd", "Result") == "success"
+    assert bfd_state(host) == State.DOWN

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import time
 from _random import Random  # without the time that loading `random` takes
@@ -48,13 +49,15 @@ class Unit:
         self._problem = self._said = ""
         self._dropped: dict[str, int] = {}
         self._ending = Ending()
+        self._silent = False
         self._realtime = realtime.schedule()
         self._poller = select.epoll()
         self._poller.register(self._ending.descriptor, select.EPOLLIN)
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT."""
+        """Until SIGTERM or SIGINT: the peers are told that the end is meant. At SIGUSR1 they are told nothing."""
         self._ending.heed_signals()
+        signal.signal(signal.SIGUSR1, self._end_in_silence)
         state = self._open_state()
         if state is None:
             return 0
@@ -68,13 +71,17 @@ class Unit:
         notify("READY=1")
         realtime.keep_garbage_collection_away()
         self._loop()
-        for _ in range(LAST_PACKETS):
+        for _ in range(0 if self._silent else LAST_PACKETS):
             self._engine.stop(time.monotonic())
             time.sleep(STOP_PAUSE_S)
         if self._control is not None:
             self._tell()
             self._control.close()
         return 0
+
+    def _end_in_silence(self, *_: object) -> None:
+        """The host goes down: nobody is to wait for it, so the peers have to take the end for what it is to them."""
+        self._silent = self._ending.asked = True
 
     def _open_state(self) -> StateFile | None:
         """The file of what was; waits while another process has it. None when told to stop."""

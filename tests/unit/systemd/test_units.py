@@ -66,7 +66,28 @@ def test_install_writes_every_unit_with_the_paths_of_this_installation(tmp_path,
     assert capsys.readouterr().out.split() == [str(tmp_path / "units" / name) for name in names]
     agent = (tmp_path / "units" / "calicopy-agent.service").read_text()
     assert "-m calicopy agent --config /srv/c.yaml" in agent
-    assert "@" not in "".join(line for line in agent.splitlines() if line.startswith("Exec"))
+    assert "ReadWritePaths=/srv\n" in agent
+    assert not re.search(r"@[A-Z]+@", agent)
+
+
+def test_the_agent_may_write_beside_the_file_that_the_cluster_file_leads_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("calicopy.systemd.PRIVATE", ())  # where tmp_path is
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real/c.yaml").touch()
+    (tmp_path / "c.yaml").symlink_to("real/c.yaml")
+    agent = units(config=str(tmp_path / "c.yaml"))["calicopy-agent.service"]
+    assert setting(agent, "ReadWritePaths") == str(tmp_path / "real")
+    assert setting(units()["calicopy-agent.service"], "ReadWritePaths") is None
+
+
+@pytest.mark.parametrize("path", ["/tmp/c.yaml", "/var/tmp/calicopy/c.yaml", "/srv/../tmp/c.yaml"])
+def test_a_cluster_file_that_the_agents_unit_would_not_see_is_refused(path):
+    with pytest.raises(ValueError, match="a /tmp of its own"):
+        units(config=path)
+
+
+def test_the_boot_does_not_wait_for_the_agent():
+    assert setting(units()["calicopy.target"], "DefaultDependencies") == "no"
 
 
 @pytest.mark.parametrize("path", ["relative", "/with space", "/with%percent"])
