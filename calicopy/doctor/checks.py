@@ -4,14 +4,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from calicopy.doctor import host, mtu, others, ports, rights
+from calicopy.doctor import host, mtu, network_manager, others, ports, rights
 from calicopy.doctor.result import Finding, Setting, skipped
 
 Check = Callable[[Setting], Iterator[Finding]]
 CHECKS: tuple[Check, ...] = (
     host.kernel, host.modules, host.sysctls, host.loopback, host.own_address, host.namespaces, host.clock,
-    rights.capabilities, rights.realtime, ports.ports, others.networkd, others.network_manager, others.other_routes,
-    others.firewall, mtu.mtus,
+    rights.capabilities, rights.realtime, ports.ports, others.networkd, network_manager.network_manager,
+    others.other_routes, others.firewall, mtu.mtus,
 )  # fmt: skip
 
 

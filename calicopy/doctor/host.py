@@ -17,17 +17,25 @@ PROC_SYS = Path("/proc/sys")
 NEXT_HOP_KERNEL = (5, 3)
 _SET_BY_AGENT = "nothing, if the agent may write it: it does so; else set it with `sysctl -w {}={}` on the host"
 _COMMAND_S = 2.0
+TIMED_OUT = f"took longer than {_COMMAND_S:.0f} s"
 _STA_UNSYNC, _TIME_ERROR = 0x40, 5  # linux/timex.h
 _MODULES = {Encapsulation.IPIP: "ipip", Encapsulation.VXLAN: "vxlan", Encapsulation.UDP: "tun"}
 
 
 def run(*command: str) -> str | None:
     """The output of a command; None when it is missing, fails, or takes too long."""
+    return attempt(*command)[0]
+
+
+def attempt(*command: str) -> tuple[str | None, str]:
+    """The same, and why there is none, to be put behind the command."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_COMMAND_S, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+    except subprocess.TimeoutExpired:
+        return None, TIMED_OUT
+    except OSError as error:
+        return None, f"cannot be run ({error.strerror})"
+    return (done.stdout, "") if done.returncode == 0 else (None, f"ended with {done.returncode}")
 
 
 def sysctl(name: str) -> str | None:
@@ -96,6 +104,12 @@ def sysctls(setting: Setting) -> Iterator[Finding]:
             yield warn(filters, "1 (strict)", f"{fix}: packets that take another way back are dropped")
         else:
             yield ok(filters, sysctl(filters.replace(".", "/")) or "not there")
+    for name in ("net.ipv4.icmp_echo_ignore_all", "net.ipv6.icmp.echo_ignore_all"):
+        if sysctl(name.replace(".", "/")) == "1":
+            yield warn(name, "1: no ping is answered", f"set it with `sysctl -w {name}=0`: the other nodes probe this "
+                       "one's tunnel addresses by echo requests, and take it for one that does not answer")
+        else:
+            yield ok(name, sysctl(name.replace(".", "/")) or "not there")
     fallback = sysctl("net/core/fb_tunnels_only_for_init_net")
     if fallback == "2":
         yield warn("net.core.fb_tunnels_only_for_init_net", "2: no tunl0 of the kernel's own",

@@ -24,6 +24,8 @@ ROUNDS, ROUND_S = 2, 0.6
 MOST_PEERS = 100
 _IP_MTU, _IPV6_MTU, _MTU_DISCOVER, _PROBE = 14, 24, {4: 10, 6: 23}, 3  # linux/in.h, linux/in6.h
 _ECHO = {4: (8, 0), 6: (128, 129)}  # ICMP types: request, reply
+_SO_SNDBUFFORCE = 32  # asm-generic/socket.h: whatever net.core.wmem_max says
+_WAITING = 32 << 20  # octets: two rounds for all peers, with what the kernel needs beside
 _HEADER = struct.Struct("!BBHHH")
 
 
@@ -102,6 +104,10 @@ def _socket(version: int) -> socket.socket:
         raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_ICMPV6)
         raw.setsockopt(socket.IPPROTO_IPV6, _MTU_DISCOVER[6], _PROBE)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    try:  # what waits for the ARP of peers that are gone would keep that for the others from being sent
+        raw.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _WAITING)
+    except PermissionError:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WAITING)
     return raw
 
 

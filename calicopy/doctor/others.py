@@ -1,4 +1,4 @@
-"""Who else has a hand in routes and packets: systemd-networkd, NetworkManager, other daemons, firewalls."""
+"""Who else has a hand in routes and packets: systemd-networkd, other daemons, firewalls."""
 from __future__ import annotations
 
 import json
@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from calicopy.doctor.host import run
-from calicopy.doctor.result import Finding, Setting, fail, ok, warn
+from calicopy.doctor.host import TIMED_OUT, attempt, run
+from calicopy.doctor.result import Finding, Setting, fail, ok, skipped, warn
 
 NETWORKD_PLACES = ("/usr/lib", "/usr/local/lib", "/run", "/etc")  # a later one goes before
 DAEMONS = ("bird", "zebra", "bgp", "ospf", "isis", "babel", "eigrp", "rip", "gated", "mrt", "xorp")
-NM_PLACES = ("/usr/lib/NetworkManager", "/run/NetworkManager", "/etc/NetworkManager")
-OUR_DEVICES = ("cali*", "tunl0")
+NEXT_HOPS_SINCE = 256  # the systemd that has ManageForeignNextHops
 _FALSE = ("no", "false", "0", "off", "n", "f")
 
 
@@ -22,12 +21,24 @@ def networkd(_: Setting) -> Iterator[Finding]:
         yield ok("systemd-networkd", "does not run")
         return
     settings = networkd_settings(path.read_text(errors="replace") for path in networkd_files(NETWORKD_PLACES))
+    version = systemd_version(run("networkctl", "--version") or run("systemctl", "--version") or "")
     for key in ("ManageForeignRoutes", "ManageForeignNextHops"):
-        if settings.get(key.lower(), "yes").lower() in _FALSE:
+        if key == "ManageForeignNextHops" and version is not None and version < NEXT_HOPS_SINCE:
+            yield warn(f"networkd {key}", f"systemd {version} has no such switch: networkd may delete our nexthop "
+                       "objects when it starts again or configures a device anew, and the agent puts them back",
+                       f"take systemd {NEXT_HOPS_SINCE} or newer, and `{key}=no` there; until then restart networkd "
+                       "and change its files only when a short gap may be")
+        elif settings.get(key.lower(), "yes").lower() in _FALSE:
             yield ok(f"networkd {key}", "no")
         else:
             yield fail(f"networkd {key}", "yes: it deletes our routes when it starts again or a link changes",
                        f"restart it with `[Network]` and `{key}=no` in /etc/systemd/networkd.conf.d/calicopy.conf")
+
+
+def systemd_version(text: str) -> int | None:
+    """Of what `--version` of its programs says, such as `systemd 252 (252.38-1)`; None when that is something else."""
+    found = re.match(r"systemd (\d+)", text)
+    return int(found[1]) if found else None
 
 
 def networkd_files(places: Iterable[str]) -> list[Path]:
@@ -52,27 +63,6 @@ def networkd_settings(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def network_manager(_: Setting) -> Iterator[Finding]:
-    """NetworkManager must leave our devices alone."""
-    if run("pidof", "NetworkManager") is None:
-        yield ok("NetworkManager", "does not run")
-        return
-    files = [path for place in NM_PLACES for path in (Path(place), Path(place) / "conf.d") if path.is_dir()]
-    text = "\n".join(path.read_text(errors="replace") for folder in files for path in folder.glob("*.conf"))
-    missing = [name for name in OUR_DEVICES if not is_unmanaged(text, name)]
-    if missing:
-        yield warn("NetworkManager", f"manages {', '.join(missing)}", "reload it with `[keyfile]` and `unmanaged-"
-                   "devices=interface-name:cali*;interface-name:tunl0` in /etc/NetworkManager/conf.d/calicopy.conf")
-    else:
-        yield ok("NetworkManager", "leaves our devices alone")
-
-
-def is_unmanaged(text: str, name: str) -> bool:
-    """Whether a line `unmanaged-devices` has devices of this name or pattern."""
-    lists = re.findall(r"^\s*unmanaged-devices\s*\+?=(.*)$", text, re.MULTILINE)
-    return any(f"interface-name:{name}" in re.split(r"[;,\s]+", one) for one in lists)
-
-
 def other_routes(_: Setting) -> Iterator[Finding]:
     """Routing daemons that write to table main too."""
     counts: dict[str, int] = {}
@@ -90,19 +80,26 @@ def other_routes(_: Setting) -> Iterator[Finding]:
 
 def firewall(_: Setting) -> Iterator[Finding]:
     """What forwards nothing by default drops the packets of pods."""
-    rules = run("nft", "list", "ruleset")
-    dropping = dropping_chains(rules or "")
+    chains, why = attempt("nft", "list", "chains")  # of the rules themselves there may be very many
+    dropping, unseen = dropping_chains(chains or ""), []
     for version, tables in (("iptables-legacy", "ip_tables_names"), ("ip6tables-legacy", "ip6_tables_names")):
         if not _used(tables):
             continue  # asking it would load the modules of the old firewall
-        if "-P FORWARD DROP" in (run(version, "-S", "FORWARD") or ""):
+        policy, problem = attempt(version, "-S", "FORWARD")
+        if policy is None:
+            unseen.append(f"`{version} -S FORWARD` {problem}, and tables of it are in use")
+        elif "-P FORWARD DROP" in policy:
             dropping.append(f"{version} FORWARD")
     if dropping:
         yield warn("firewall", f"forwarding is dropped by default: {', '.join(dropping)}",
                    "let it take packets from and to the pools (`ip saddr POOL accept`, `ip daddr POOL accept`)")
-    elif rules is None:
-        yield fail("firewall", "`nft list ruleset` does not work", "install nftables, and run this as root: NAT and "
+    elif chains is None and why == TIMED_OUT:
+        yield skipped("firewall", f"could not look: `nft list chains` {why}")
+    elif chains is None:
+        yield fail("firewall", f"`nft list chains` {why}", "install nftables, and run this as root: NAT and "
                    "protection of tunnels need it")
+    elif unseen:
+        yield skipped("firewall", f"could not look: {'; '.join(unseen)}")
     else:
         yield ok("firewall", "no chain drops what is forwarded by default")
 
@@ -115,7 +112,7 @@ def _used(tables: str) -> bool:
 
 
 def dropping_chains(rules: str) -> list[str]:
-    """The chains of the hook `forward` with the policy drop, from `nft list ruleset`: family, table, chain."""
+    """The chains of the hook `forward` with the policy drop, from `nft list chains`: family, table, chain."""
     found, table, chain = [], "", ""
     for line in map(str.strip, rules.splitlines()):
         words = line.split()

@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from calicopy.config.nodeconfig import BGP_PORT
 from calicopy.doctor.result import Finding, Setting, fail, ok
 from calicopy.net import Encapsulation
 
-BGP, BFD_SINGLE_HOP, BFD_MULTIHOP = 179, 3784, 4784
+BFD = {3784: "BFD", 4784: "BFD between nodes"}
 SHOWN = 60  # characters of a process
 UNSEEN = "the kernel, or a process that is not to be seen from here"
 _LISTEN = "0A"  # TCP_LISTEN of linux/tcp_states.h
@@ -16,7 +17,12 @@ _LISTEN = "0A"  # TCP_LISTEN of linux/tcp_states.h
 
 def ports(setting: Setting) -> Iterator[Finding]:
     """BGP's, BFD's, and those of the encapsulations. The socket of our VXLAN device is the kernel's: of no process."""
-    wanted = [("tcp", BGP, "BGP"), ("udp", BFD_SINGLE_HOP, "BFD"), ("udp", BFD_MULTIHOP, "BFD between nodes")]
+    node = setting.node
+    bgp = {session.listen_port for session in node.sessions} if node is not None else set()
+    usual = node.cluster.bgp.listen_port if node is not None else BGP_PORT
+    wanted = [("tcp", port, "BGP") for port in sorted(bgp or {usual})]
+    if node is None or any(session.bfd is not None for session in node.sessions):
+        wanted += [("udp", port, purpose) for port, purpose in BFD.items()]
     if setting.node is not None:
         cluster = setting.node.cluster
         settings = cluster.encapsulation

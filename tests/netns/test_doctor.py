@@ -70,6 +70,8 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 
 
 def test_a_host_that_is_well_fails_in_nothing(hosts: Hosts) -> None:
+    gone = [f"  - {{name: gone{number}, address: 192.0.2.{number}/24}}\n" for number in range(10, 60)]
+    hosts.file.write_text(CLUSTER.replace("nodes:\n", "nodes:\n" + "".join(gone)))  # what waits for their ARP is much
     code, found = hosts.examine()
     assert code == 0, found
     for name in ("lo", "mtu to n2", "address 192.0.2.1", "port 179/tcp", "firewall"):
@@ -79,6 +81,7 @@ def test_a_host_that_is_well_fails_in_nothing(hosts: Hosts) -> None:
 def test_each_fault_of_a_host_is_named_with_what_to_do(hosts: Hosts) -> None:
     hosts.inside("sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1")
     hosts.inside("nft", DROPPING)
+    hosts.inside("sysctl", "-qw", "net.ipv4.icmp_echo_ignore_all=1")
     ip("-n", hosts.b, "link", "set", "eth0", "mtu", "1400")  # the far end takes no more, and nobody says so
     hosts.inside("ip", "route", "add", "198.51.100.0/24", "via", "192.0.2.2", "proto", "zebra")
     hosts.inside("ip", "link", "set", "lo", "down")
@@ -95,7 +98,7 @@ def test_each_fault_of_a_host_is_named_with_what_to_do(hosts: Hosts) -> None:
     assert code == 5
     assert {
         "lo": "fail", "port 179/tcp": "fail", "mtu to n2": "fail", "net.ipv4.conf.eth0.rp_filter": "warn",
-        "firewall": "warn", "other daemons": "warn",
+        "firewall": "warn", "other daemons": "warn", "net.ipv4.icmp_echo_ignore_all": "warn",
     }.items() <= verdicts.items()  # fmt: skip
     assert f"process {taker.pid}" in found["port 179/tcp"]["found"]
     assert "inet fw forward" in found["firewall"]["found"]
