@@ -251,9 +251,7 @@ def alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, file:
 
 
 def test_down_leaves_nothing_behind_and_another_up_works(alone: Path) -> None:
-    began = time.monotonic()
     labs.up(alone)
-    assert time.monotonic() - began < 2.0
     run("n1", "ip", "netns", "add", "pod1")
     labs.down(alone)
     assert_nothing_is_left()
