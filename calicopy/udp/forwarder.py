@@ -17,6 +17,7 @@ import io
 import socket
 import struct
 import sys
+import time
 from collections.abc import Callable, Collection, Mapping
 
 from calicopy.udp.counters import Counters
@@ -32,6 +33,7 @@ PACKETS_PER_ROUND = 64
 DATAGRAMS_PER_ROUND = 4  # each up to 64 packets long
 LARGEST_RUN = 65000  # octets: a run is one datagram as long as the kernel has not cut it
 MOST_WAYS = 1 << 16
+BEFORE_S = 1.0  # longer than a packet waits in the device
 MOST_CONTROLS = 1 << 12
 _NOTHING: Head = (0, 0, b"")
 _INT = struct.Struct("=i")
@@ -96,6 +98,8 @@ class Forwarder:
         self._resolve = resolve
         self._counters = counters
         self._ways: dict[bytes, Way | None] = {}
+        self._before: dict[bytes, Way] = {}  # those of before the last change, until `_before_until`
+        self._before_until = 0.0
         self._controls: dict[tuple[int, int, int], Ancillary] = {}
         self._segments = all(_try_option(made, SOL_UDP, UDP_SEGMENT, 0) for made in sockets)
         self._received = bytearray(LARGEST)
@@ -109,11 +113,18 @@ class Forwarder:
         """The addresses of the other nodes by the gateways that routes to them have."""
         self._nodes = nodes
         self._sources = frozenset(nodes.values())
-        self._ways.clear()
+        self._ways, self._before = {}, {}
 
     def changed(self, mtu: int) -> None:
-        """What was resolved may be wrong now. `mtu` of the device, in octets: no packet that is read is longer."""
-        self._ways.clear()
+        """What was resolved may be wrong now. `mtu` of the device, in octets: no packet that is read is longer.
+
+        What waits in the device was routed before: where its route leads elsewhere now, it goes the way of before.
+        """
+        now = time.monotonic()
+        kept = self._before if now < self._before_until and len(self._before) < MOST_WAYS else {}
+        self._before = kept | {destination: way for destination, way in self._ways.items() if way is not None}
+        self._before_until = now + BEFORE_S
+        self._ways = {}
         if mtu != self._mtu:
             self._mtu = mtu
             self._slots = [memoryview(bytearray(mtu)) for _ in range(PACKETS_PER_ROUND)]
@@ -150,16 +161,18 @@ class Forwarder:
             self._send(way, run, last)
 
     def _way(self, destination: bytes) -> Way | None:
-        try:
-            return self._ways[destination]
-        except KeyError:
-            pass
-        if len(self._ways) >= MOST_WAYS:
-            self._ways.clear()
-        try:
-            way = self._ways[destination] = self._find_way(destination)
-        except OSError:  # no answer is no node for now: the next packet asks again
-            return None
+        way = self._ways.get(destination)
+        if way is not None:
+            return way
+        if destination not in self._ways:
+            if len(self._ways) >= MOST_WAYS:
+                self._ways.clear()
+            try:
+                way = self._ways[destination] = self._find_way(destination)
+            except OSError:  # no answer is no node for now: the next packet asks again
+                way = None
+        if way is None and destination in self._before and time.monotonic() < self._before_until:
+            return self._before[destination]
         return way
 
     def _find_way(self, destination: bytes) -> Way | None:

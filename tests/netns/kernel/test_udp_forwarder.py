@@ -239,6 +239,18 @@ def test_a_route_that_changes_is_followed_with_the_next_packet(scene: Scene) -> 
         changes.close()
 
 
+def test_what_waits_in_the_device_while_its_route_goes_elsewhere_goes_the_way_of_before(scene: Scene) -> None:
+    with scene.bound("10.1.0.1") as pod:
+        for octets in (b"1", b"2"):
+            pod.sendto(octets, ("10.2.0.7", 4242))
+            if octets == b"2":
+                scene.ip("route replace blackhole 10.2.0.0/24")
+                scene.forwarder.changed(1472)
+            scene.outbound()
+            assert scene.node.recvfrom(2000)[0][-1:] == octets
+    assert scene.counters.out_no_node == 0
+
+
 @pytest.mark.parametrize("compatible", [0, 1])
 def test_next_hop_objects_groups_and_blackholes_are_resolved_as_the_kernel_does(
     scene: Scene, compatible: int
