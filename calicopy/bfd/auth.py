@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from _operator import _compare_digest as same  # hmac.compare_digest, without the load time of hmac
+from abc import ABC, abstractmethod
 
 from calicopy.bfd.packet import Packet, Refusal
 
@@ -25,7 +26,7 @@ _SIGNED = 32  # octets of a packet before its digest: header, type, length, key 
 _SIGNED_SIZE = _SIGNED + MAX_KEY
 
 
-class Authentication:
+class Authentication(ABC):
     """One key. `length`: octets of its section. `sequenced`: packets have sequence numbers, so none is like another."""
 
     __slots__ = ("key", "key_id", "length")
@@ -36,13 +37,13 @@ class Authentication:
         self.key = key
         self.length = length
 
+    @abstractmethod
     def sign(self, header: bytes, sequence: int) -> bytes:
         """The packet with this header, whose length and A bit are right already, and its authentication section."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse(self, packet: Packet, sequence: Sequence) -> Refusal | None:
         """Why the packet is not the peer's, or None when it is; then `sequence` has moved on."""
-        raise NotImplementedError
 
     def repeats(self, octets: bytes, sequence: Sequence, detect_mult: int) -> bool:
         """Whether these octets, whose header is that of a packet before, are the peer's next; `sequence` moves then.
