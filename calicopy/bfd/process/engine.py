@@ -56,23 +56,27 @@ class Engine:
     # What the agent wants
 
     def use_sessions(self, wanted: Mapping[str, SessionSetting], now: float) -> None:
-        """Hold these sessions and no others. Keys are read again."""
+        """Hold these sessions and no others. Keys are read again. OSError when there is no room to keep what they are:
+        those before it are held all the same.
+        """
         for peer in [peer for peer in self.runners if peer not in wanted]:
             self._end(self.runners.pop(peer), now)
-        for peer, setting in wanted.items():
-            runner = self.runners.get(peer)
-            if runner is None:
-                self.runners[peer] = runner = self._begin(setting, now)
-            else:
-                runner.use(setting, now)
-            if runner.holding():
-                self.holds.hold(peer, setting.next_hops)
-            self._note(runner)
-        for slot, _ in self._kept.values():  # of sessions that nobody wants any more
-            self._state.give_back(slot)
-        self._kept = {}
-        self.find_addresses()
-        self.holds.apply(now)
+        try:
+            for peer, setting in wanted.items():
+                runner = self.runners.get(peer)
+                if runner is None:
+                    self.runners[peer] = runner = self._begin(setting, now)
+                else:
+                    runner.use(setting, now)
+                if runner.holding():
+                    self.holds.hold(peer, setting.next_hops)
+                self._note(runner)
+            for slot, _ in self._kept.values():  # of sessions that nobody wants any more
+                self._state.give_back(slot)
+            self._kept = {}
+        finally:
+            self.find_addresses()
+            self.holds.apply(now)
 
     def use_table(self, table: Table, now: float) -> None:
         """These are the kernel's objects now."""
@@ -120,7 +124,7 @@ class Engine:
         for _ in range(LAST_PACKETS):
             runner.say_admin_down(now)
         runner.close()
-        runner.due_step = -1
+        self.wheel.drop(runner)
         self.holds.release(runner.setting.peer)
         self.changed.pop(runner.setting.peer, None)
         self.gone.append(runner.setting.peer)

@@ -20,7 +20,7 @@ FIRST_RETRY_S, LAST_RETRY_S = 0.01, 1.0
 class Holds:
     """What is held, by session. `problem`: why the kernel does not hold all of it, empty when it does."""
 
-    __slots__ = ("_by_peer", "_delay", "_hops", "_table", "problem", "retry_at", "written")
+    __slots__ = ("_by_peer", "_delay", "_hops", "_table", "problem", "retry_at")
 
     def __init__(self) -> None:
         self._table = Table()
@@ -29,7 +29,6 @@ class Holds:
         self._delay = FIRST_RETRY_S
         self.problem = ""
         self.retry_at = float("inf")
-        self.written = 0  # objects and groups, ever
 
     def hold(self, peer: str, next_hops: Iterable[str]) -> None:
         """Take these out of use for `peer`, or others than before. `apply` does it."""
@@ -88,7 +87,6 @@ class Holds:
             if one in held and not what.blackhole and not what.members:
                 ids.append(one)
                 changes.append(blackhole(one, what.family))
-        self.written += len(changes)
         refused = [
             f"next hop {one} cannot be taken out of use: {os.strerror(code)}"
             for one, code in zip(ids, hops.write(changes), strict=True)

@@ -28,11 +28,9 @@ def keep_garbage_collection_away() -> None:
     gc.freeze()
 
 
-def lock_memory() -> bool:
+def lock_memory() -> None:
     """Keep all pages in memory, where that is allowed. It takes some milliseconds, so not before the first packets."""
-    import ctypes  # not at the top: as above
+    import ctypes  # not at the top: it is most of these milliseconds
 
-    try:
-        return bool(ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE) == 0)
-    except OSError:
-        return False
+    with contextlib.suppress(OSError):
+        ctypes.CDLL(None).mlockall(_MCL_CURRENT | _MCL_FUTURE)

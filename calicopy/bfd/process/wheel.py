@@ -40,6 +40,10 @@ class Wheel:
             one.due_step = step
             self._slots[step % SLOTS].append((step, one))
 
+    def drop(self, one: Timed) -> None:
+        """It is not given any more, until it is put again."""
+        one.due_step = NEVER
+
     def due(self, now: float) -> Iterator[Timed]:
         """What is due at `now`. To be put again by the caller, also while this goes on."""
         end = int(now / STEP_S)

@@ -1,6 +1,7 @@
 """A round of the sessions' engine, and the sockets that it sends from."""
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from calicopy.bfd.process.engine import Engine
 from calicopy.bfd.process.holds import Holds
 from calicopy.bfd.process.settings import SessionSetting
 from calicopy.bfd.process.sockets import FIRST_SOURCE_PORT, LAST_SOURCE_PORT, MULTI_PORT, connect
-from calicopy.bfd.process.state import StateFile
+from calicopy.bfd.process.state import Slot, StateFile
 
 NOW = 1000.0
 PEERS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
@@ -103,6 +104,24 @@ def test_what_is_not_read_yet_holds_up_detection_and_no_packet_of_ours(engine: E
     assert [session.sent - count for session, count in zip(sessions, before, strict=True)] == [10] * len(PEERS)
     advance(engine, NOW + 1.02)
     assert [session.state for session in sessions] == [State.DOWN] * len(PEERS)
+
+
+def test_no_room_for_one_more_session_costs_that_session_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.holds = holds = CountedHolds()
+    slots = [engine._state.new_slot()]
+
+    def new_slot(_: StateFile) -> Slot:
+        if not slots:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return slots.pop()
+
+    monkeypatch.setattr(StateFile, "new_slot", new_slot)
+    with pytest.raises(OSError, match="No space"):
+        engine.use_sessions({peer: setting(peer) for peer in PEERS}, NOW)
+    assert [runner.setting.peer for runner in engine._by_address.values()] == [PEERS[0]]
+    assert holds.applied == 1
 
 
 def test_a_session_that_is_held_down_on_purpose_is_no_failure(engine: Engine) -> None:
